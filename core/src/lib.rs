@@ -1,1 +1,13 @@
+//! Everything of retort that computes with Burn: backbones, the interpreter that runs plugin
+//! losses, training, metrics and checkpoints.
 
+mod error;
+mod interpreter;
+mod limits;
+pub mod random;
+mod session;
+
+pub use error::{Failure, LossError};
+pub use interpreter::Interpreter;
+pub use limits::Limits;
+pub use session::{Feature, Inputs, LossCode, LossParameters, Outcome, Session, Setup};

@@ -1,1 +1,7 @@
+//! The losses that retort ships, one file each.
 
+retort_sdk::losses! {
+    proxy_anchor::ProxyAnchor,
+    relaxed_contrastive::RelaxedContrastive,
+    rkd::Rkd,
+}

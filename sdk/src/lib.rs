@@ -1,1 +1,63 @@
+//! Write a loss once: one short file that reads like the paper's equation. Link it into the host,
+//! load it as a native library, or sandbox it as a WASM component.
+//!
+//! ```
+//! use retort_sdk::prelude::*;
+//!
+//! hyper! {
+//!     /// Pulls the target's embeddings towards the source's.
+//!     ///
+//!     /// L = ω/n Σᵢ ‖tᵢ - sᵢ‖²
+//!     pub struct Follow {
+//!         /// ω, weight.
+//!         omega: f64 = 1.0 => above(0.0),
+//!     }
+//! }
+//!
+//! impl Loss for Follow {
+//!     fn loss(&self, step: &Step) -> Tensor {
+//!         let (t, s) = (step.target(), step.source()); // [n, d]
+//!         self.omega * (t - s).square().sum() / t.dim(0)
+//!     }
+//! }
+//! ```
+//!
+//! A pack lists its losses in `lib.rs` with [`losses!`]. State lives in the host: parameters and
+//! buffers by name ([`Step::param`], [`Step::buffer`]).
 
+pub mod abi;
+mod distance;
+mod ffi;
+mod hyper;
+mod op;
+mod plugin;
+pub mod schema;
+mod step;
+mod tensor;
+
+pub use distance::{huber, ln_1p_sum_exp, pairwise_distance};
+pub use hyper::{Hyper, Value};
+#[doc(hidden)]
+pub use hyper::{field, read};
+pub use op::Op;
+pub use plugin::{Entry, Loss, Pack, describe, entry, stamp};
+#[cfg(not(target_family = "wasm"))]
+pub use plugin::{quiet_panics, table};
+pub use step::{Buffer, Init, Step};
+pub use tensor::{Index, Tensor};
+
+#[cfg(target_family = "wasm")]
+#[doc(hidden)]
+pub use {ffi::wit, plugin::wasm};
+
+#[doc(hidden)]
+pub use serde_json;
+
+/// What a loss's file needs.
+pub mod prelude {
+    pub use crate::schema::above;
+    pub use crate::{
+        Buffer, Index, Init, Loss, Step, Tensor, choice, huber, hyper, ln_1p_sum_exp,
+        pairwise_distance,
+    };
+}

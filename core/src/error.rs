@@ -1,0 +1,64 @@
+//! What can go wrong with a loss.
+
+/// Why a loss could not be computed, or its state not be used.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum LossError {
+    /// An operation failed; the first one of the step.
+    #[error("{loss}: {failure}")]
+    Step {
+        /// Name of the loss.
+        loss: String,
+        /// What failed, and where.
+        failure: Failure,
+    },
+    /// The plugin's code ended without a result: it trapped, or ran out of its time or memory.
+    #[error("{loss}: {fault}")]
+    Fault {
+        /// Name of the loss.
+        loss: String,
+        /// What happened.
+        fault: String,
+    },
+    /// The result isn't one number.
+    #[error(
+        "{loss} returned a tensor of shape {shape:?}, but a loss is one number: reduce it with sum() or mean()"
+    )]
+    NotScalar {
+        /// Name of the loss.
+        loss: String,
+        /// Shape of what it returned.
+        shape: Vec<usize>,
+    },
+    /// Saved state doesn't belong to this loss.
+    #[error("{loss}: {problem}")]
+    State {
+        /// Name of the loss.
+        loss: String,
+        /// What doesn't fit.
+        problem: String,
+    },
+}
+
+/// The first operation of a step that failed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// The operation as an author writes it, with its operands' shapes: `sub of [8, 4] and [7, 4]`.
+    pub what: String,
+    /// Why.
+    pub why: String,
+    /// The plugin's source line, where it is known: `src/rkd.rs:31`.
+    pub at: Option<String>,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)?;
+        if let Some(at) = &self.at {
+            write!(f, " at {at}")?;
+        }
+        if !self.what.is_empty() {
+            f.write_str(": ")?;
+        }
+        f.write_str(&self.why)
+    }
+}

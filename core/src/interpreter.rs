@@ -1,0 +1,1003 @@
+//! Runs the operations that a plugin asks for, on Burn: operation code -> Burn, one arm each.
+//!
+//! Every tensor is held with four dimensions, the missing ones in front, next to its rank. Each
+//! operation works out the shape of its result before it runs, so that wrong shapes and excessive
+//! sizes become errors of the step and never reach the backend.
+
+use crate::error::Failure;
+use crate::limits::Limits;
+use crate::random;
+use burn::tensor::{
+    DType, Device, FloatDType, IndexingUpdateOp, Int, Tensor, TensorData, activation, module,
+};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use retort_sdk::Op;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A tensor of a step.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    Float(Tensor<4>),
+    Int(Tensor<4, Int>),
+    /// A fact: a number that only the plugin's own code reads.
+    Number(f64),
+}
+
+/// A tensor with its true rank.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    pub(crate) value: Value,
+    pub(crate) rank: usize,
+}
+
+impl Slot {
+    pub(crate) fn float(tensor: Tensor<4>, rank: usize) -> Self {
+        Slot { value: Value::Float(tensor), rank }
+    }
+
+    pub(crate) fn int(tensor: Tensor<4, Int>, rank: usize) -> Self {
+        Slot { value: Value::Int(tensor), rank }
+    }
+
+    fn padded(&self) -> [usize; 4] {
+        match &self.value {
+            Value::Float(t) => t.dims(),
+            Value::Int(t) => t.dims(),
+            Value::Number(_) => [1; 4],
+        }
+    }
+
+    pub(crate) fn dims(&self) -> Vec<usize> {
+        self.padded()[4 - self.rank..].to_vec()
+    }
+}
+
+/// Four dimensions, the missing ones in front.
+pub(crate) fn pad(dims: &[usize]) -> [usize; 4] {
+    let mut out = [1; 4];
+    out[4 - dims.len()..].copy_from_slice(dims);
+    out
+}
+
+/// A change to a buffer that lands when the step ends well.
+#[derive(Debug)]
+pub(crate) enum Write {
+    Rows { buffer: String, index: Tensor<1, Int>, rows: Tensor<4> },
+    Whole { buffer: String, value: Tensor<4> },
+    Once { buffer: String, value: Tensor<4>, rank: usize },
+}
+
+/// What the host keeps for one loss from step to step. Parameters are leaves of the graph.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) params: BTreeMap<String, (Tensor<4>, usize)>,
+    pub(crate) buffers: BTreeMap<String, (Tensor<4>, usize)>,
+    /// No parameter or buffer may appear any more: the optimiser and checkpoints know them.
+    pub(crate) frozen: bool,
+}
+
+/// What the step shows to the loss.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    pub(crate) tensors: BTreeMap<String, Slot>,
+    pub(crate) facts: BTreeMap<&'static str, f64>,
+    /// Replaces the step's first, second, … random draw.
+    pub(crate) draws: Vec<TensorData>,
+}
+
+/// One step of one loss, as its plugin sees it.
+#[derive(Debug)]
+pub struct Interpreter {
+    device: Device,
+    dtype: FloatDType,
+    limits: Limits,
+    /// Key of the random streams: seed and loss, then the step.
+    seed: u64,
+    step: u64,
+    draws: usize,
+    generation: u32,
+    slots: Vec<Slot>,
+    held: u64,
+    calls: u64,
+    failure: Option<Failure>,
+    pub(crate) shown: Shown,
+    pub(crate) state: State,
+    pub(crate) writes: Vec<Write>,
+    pub(crate) logs: Vec<(String, Tensor<1>)>,
+    pub(crate) used: BTreeSet<String>,
+}
+
+/// Steps of all losses of the process are numbered through, so that a handle fits one step only.
+static GENERATION: AtomicU32 = AtomicU32::new(1);
+
+type Fallible<T> = Result<T, String>;
+
+impl Interpreter {
+    pub(crate) fn new(device: Device, dtype: FloatDType, limits: Limits, seed: u64) -> Self {
+        Interpreter {
+            device,
+            dtype,
+            limits,
+            seed,
+            step: 0,
+            draws: 0,
+            generation: 0,
+            slots: Vec::new(),
+            held: 0,
+            calls: 0,
+            failure: None,
+            shown: Shown::default(),
+            state: State::default(),
+            writes: Vec::new(),
+            logs: Vec::new(),
+            used: BTreeSet::new(),
+        }
+    }
+
+    /// Starts step number `step` on what `shown` holds. Everything of the step before is gone.
+    pub(crate) fn begin(&mut self, step: u64, shown: Shown) {
+        self.end();
+        // Generation 0 is never used, so that a handle is never 0.
+        self.generation = GENERATION.fetch_add(1, Ordering::Relaxed).max(1);
+        (self.step, self.draws, self.held, self.calls) = (step, 0, 0, 0);
+        self.failure = None;
+        self.shown = shown;
+        self.used.clear();
+    }
+
+    /// Frees the step's tensors.
+    pub(crate) fn end(&mut self) {
+        self.slots.clear();
+        self.writes.clear();
+        self.logs.clear();
+        self.shown = Shown::default();
+    }
+
+    pub(crate) fn take_failure(&mut self) -> Option<Failure> {
+        self.failure.take()
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    pub(crate) fn dtype(&self) -> FloatDType {
+        self.dtype
+    }
+
+    /// Operations asked for in this step.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// Bytes of the tensors made in this step.
+    pub(crate) fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// Limits of the step, which the sandbox enforces too.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The plugin's `call`: runs an operation and returns its handle; 0 once the step has failed.
+    pub fn call(&mut self, op: u32, args: &[u64], attrs: &[f64], name: &str) -> u64 {
+        self.calls += 1;
+        let Some(known) = Op::from_code(op) else {
+            self.fail(
+                format!("operation {op}"),
+                "this host doesn't know it; the plugin's SDK is newer than the host".to_owned(),
+            );
+            return 0;
+        };
+        match known {
+            Op::Fail if !name.is_empty() => self.fail(String::new(), name.to_owned()),
+            Op::Blame => self.blame(name),
+            Op::Fail => {}
+            _ if self.failure.is_none() => return self.run(known, args, attrs, name),
+            _ => {}
+        }
+        0
+    }
+
+    fn run(&mut self, op: Op, args: &[u64], attrs: &[f64], name: &str) -> u64 {
+        // The backend's panics (out of memory, say) are errors of this step too.
+        let result = catch_unwind(AssertUnwindSafe(|| self.execute(op, args, attrs, name)));
+        let result = result.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(format!("the backend refused: {}", text.unwrap_or("no reason given")))
+        });
+        match result {
+            Ok(slot) => {
+                self.slots.push(slot);
+                (u64::from(self.generation) << 32) | self.slots.len() as u64
+            }
+            Err(why) => {
+                let what = self.describe(op, args, name);
+                self.fail(what, why);
+                0
+            }
+        }
+    }
+
+    fn fail(&mut self, what: String, why: String) {
+        self.failure.get_or_insert(Failure { what, why, at: None });
+    }
+
+    fn blame(&mut self, at: &str) {
+        if let Some(failure) = &mut self.failure {
+            failure.at.get_or_insert_with(|| at.to_owned());
+        }
+    }
+
+    /// The operation with its operands' shapes.
+    fn describe(&self, op: Op, args: &[u64], name: &str) -> String {
+        let shapes = args.iter().map(|&h| match self.slot(h) {
+            Ok(slot) => format!("{:?}", slot.dims()),
+            Err(_) => "?".to_owned(),
+        });
+        let shapes: Vec<String> = shapes.collect();
+        let mut out = op.to_string();
+        if !name.is_empty() {
+            out.push_str(&format!(" `{name}`"));
+        }
+        if !shapes.is_empty() {
+            out.push_str(&format!(" of {}", shapes.join(" and ")));
+        }
+        out
+    }
+
+    /// The plugin's `shape`. Ones once the step has failed, so that a formula can run to its end.
+    pub fn shape(&mut self, tensor: u64) -> Vec<usize> {
+        if self.failure.is_some() {
+            return vec![1; 4];
+        }
+        match self.slot(tensor).map(Slot::dims) {
+            Ok(dims) => dims,
+            Err(why) => {
+                self.fail("shape".to_owned(), why);
+                vec![1; 4]
+            }
+        }
+    }
+
+    /// The plugin's `read`: values, row-major. None once the step has failed.
+    pub fn read(&mut self, tensor: u64) -> Vec<f64> {
+        if self.failure.is_some() {
+            return Vec::new();
+        }
+        let data = match self.slot(tensor).map(|slot| slot.value.clone()) {
+            Ok(Value::Number(x)) => return vec![x],
+            Ok(Value::Float(t)) => t.try_into_data().map_err(|e| e.to_string()),
+            Ok(Value::Int(t)) => t.try_into_data().map_err(|e| e.to_string()),
+            Err(why) => Err(why),
+        };
+        match data {
+            Ok(data) => data.iter::<f64>().collect(),
+            Err(why) => {
+                self.fail("read".to_owned(), why);
+                Vec::new()
+            }
+        }
+    }
+
+    fn slot(&self, handle: u64) -> Fallible<&Slot> {
+        let (generation, number) = ((handle >> 32) as u32, handle as u32 as usize);
+        if generation != self.generation {
+            return Err("a handle from another step, or from another loss: handles live for one \
+                        step only"
+                .to_owned());
+        }
+        let slot = number.checked_sub(1).and_then(|i| self.slots.get(i));
+        slot.ok_or_else(|| "a handle that this step never gave out".to_owned())
+    }
+
+    /// The scalar that the loss returned.
+    pub(crate) fn result(&self, handle: u64) -> Result<(Tensor<1>, Vec<usize>), String> {
+        let slot = self.slot(handle)?;
+        let dims = slot.dims();
+        match &slot.value {
+            Value::Float(t) if dims.iter().product::<usize>() == 1 => {
+                Ok((t.clone().reshape([1]), dims))
+            }
+            Value::Float(t) => Ok((t.clone().reshape([-1]), dims)),
+            _ => Err("the loss returned integers; a loss is one float".to_owned()),
+        }
+    }
+
+    fn float(&self, args: &[u64], i: usize) -> Fallible<(Tensor<4>, usize)> {
+        match self.slot(operand(args, i)?)? {
+            Slot { value: Value::Float(t), rank } => Ok((t.clone(), *rank)),
+            _ => Err(format!("operand {} must be floats, and isn't", i + 1)),
+        }
+    }
+
+    fn int(&self, args: &[u64], i: usize) -> Fallible<(Tensor<4, Int>, usize)> {
+        match self.slot(operand(args, i)?)? {
+            Slot { value: Value::Int(t), rank } => Ok((t.clone(), *rank)),
+            _ => Err(format!("operand {} must be integers, and isn't", i + 1)),
+        }
+    }
+
+    /// Makes sure that a new tensor of this shape stays within the limits.
+    fn reserve(&mut self, dims: [usize; 4]) -> Fallible<()> {
+        let size = if self.dtype == FloatDType::F64 { 8 } else { 4 };
+        let elements = dims.iter().try_fold(1u64, |n, &d| n.checked_mul(d as u64));
+        let bytes = elements.and_then(|n| n.checked_mul(size)).unwrap_or(u64::MAX);
+        if bytes > self.limits.tensor_bytes {
+            return Err(format!(
+                "the result of shape {dims:?} needs {}, more than the {} one tensor may have \
+                 (limit `tensor_bytes`)",
+                in_units(bytes),
+                in_units(self.limits.tensor_bytes)
+            ));
+        }
+        self.held = self.held.saturating_add(bytes);
+        if self.held > self.limits.held_bytes {
+            return Err(format!(
+                "the step's tensors need more than {} together (limit `held_bytes`)",
+                in_units(self.limits.held_bytes)
+            ));
+        }
+        if self.slots.len() >= self.limits.handles {
+            return Err(format!(
+                "the step made more than {} tensors (limit `handles`)",
+                self.limits.handles
+            ));
+        }
+        Ok(())
+    }
+
+    fn mask(&self, mask: Tensor<4, burn::tensor::Bool>) -> Tensor<4> {
+        mask.float().cast(self.dtype)
+    }
+
+    /// A random stream of this step's next draw, or the values that replace it.
+    fn draw(&mut self, dims: [usize; 4]) -> Fallible<Result<TensorData, ChaCha8Rng>> {
+        let number = self.draws;
+        self.draws += 1;
+        let Some(given) = self.shown.draws.get(number) else {
+            return Ok(Err(random::stream(self.seed, &[self.step, number as u64])));
+        };
+        let mut shape = [1; 4];
+        let rank = given.shape.num_dims();
+        if rank <= 4 {
+            shape = pad(&given.shape.to_vec());
+        }
+        if rank > 4 || shape != dims {
+            return Err(format!(
+                "random.{number} has shape {:?}, but this draw has shape {dims:?}",
+                given.shape.to_vec()
+            ));
+        }
+        let mut given = given.clone();
+        given.shape = dims.into();
+        Ok(Ok(given))
+    }
+
+    fn upload(&self, values: Vec<f64>, dims: [usize; 4]) -> Tensor<4> {
+        let data = TensorData::new(values, dims);
+        Tensor::from_data(data, (&self.device, DType::from(self.dtype)))
+    }
+
+    fn upload_index(&self, values: Vec<i64>, dims: [usize; 4]) -> Tensor<4, Int> {
+        Tensor::from_data(TensorData::new(values, dims), &self.device)
+    }
+
+    /// A new parameter's or buffer's value: a function of the seed and its name alone.
+    fn initial(&mut self, attrs: &[f64], name: &str) -> Fallible<(Tensor<4>, usize)> {
+        let [code, scale, rest @ ..] = attrs else {
+            return Err("attributes `[init, scale, dims…]` are missing".to_owned());
+        };
+        let dims = shape(rest)?;
+        let rank = rest.len();
+        self.reserve(dims)?;
+        let n = dims.iter().product();
+        let mut stream = random::stream(random::key(self.seed, name), &[]);
+        let values = match *code as i64 {
+            0 => vec![0.0; n],
+            1 => vec![*scale; n],
+            2 => (0..n).map(|_| scale * random::normal(&mut stream)).collect(),
+            3 => (0..n).map(|_| scale * (2.0 * stream.random::<f64>() - 1.0)).collect(),
+            other => return Err(format!("initialiser {other} is unknown to this host")),
+        };
+        Ok((self.upload(values, dims), rank))
+    }
+
+    fn kept(&mut self, op: Op, name: &str, attrs: &[f64]) -> Fallible<Slot> {
+        let map = if op == Op::Param { &self.state.params } else { &self.state.buffers };
+        if let Some((tensor, rank)) = map.get(name) {
+            let slot = Slot::float(tensor.clone(), *rank);
+            let wanted = shape(attrs.get(2..).unwrap_or_default())?;
+            let asked = &wanted[4 - attrs.len().saturating_sub(2)..];
+            if slot.dims() != asked {
+                return Err(format!(
+                    "it has shape {:?}, but the loss now asks for {asked:?}",
+                    slot.dims()
+                ));
+            }
+            return Ok(slot);
+        }
+        if self.state.frozen {
+            return Err("it appears after set-up; a loss must ask for all of its parameters and \
+                        buffers in every step, from the first on"
+                .to_owned());
+        }
+        let (tensor, rank) = self.initial(attrs, name)?;
+        let (map, tensor) = match op {
+            Op::Param => (&mut self.state.params, tensor.require_grad()),
+            _ => (&mut self.state.buffers, tensor),
+        };
+        map.insert(name.to_owned(), (tensor.clone(), rank));
+        Ok(Slot::float(tensor, rank))
+    }
+
+    fn buffer(&self, name: &str) -> Fallible<(Vec<usize>, usize)> {
+        let known = self.state.buffers.get(name);
+        let (tensor, rank) =
+            known.ok_or("no such buffer; ask for it with step.buffer() before writing it")?;
+        Ok((tensor.dims()[4 - rank..].to_vec(), *rank))
+    }
+
+    #[expect(clippy::too_many_lines, reason = "one arm an operation")]
+    fn execute(&mut self, op: Op, args: &[u64], attrs: &[f64], name: &str) -> Fallible<Slot> {
+        match op {
+            Op::Input => {
+                let key = match attrs {
+                    [level] => format!("{name}.{level}"),
+                    _ => name.to_owned(),
+                };
+                self.used.insert(name.to_owned());
+                self.shown.tensors.get(&key).cloned().ok_or_else(|| missing(&key))
+            }
+            Op::Fact => {
+                let known = self.shown.facts.get(name).copied();
+                let number = known.ok_or("this host has no such fact about a step")?;
+                if name.ends_with("_features") {
+                    self.used.insert(name.to_owned());
+                    if number == 0.0 {
+                        return Err(missing(name));
+                    }
+                }
+                Ok(Slot { value: Value::Number(number), rank: 0 })
+            }
+            Op::Param | Op::Buffer => self.kept(op, name, attrs),
+            Op::SetRows => {
+                let ((index, index_rank), (rows, rank)) =
+                    (self.int(args, 0)?, self.float(args, 1)?);
+                let (dims, _) = self.buffer(name)?;
+                let n = index.dims()[3];
+                let given = &rows.dims()[4 - rank..];
+                if index_rank != 1 || given.first() != Some(&n) || given[1..] != dims[1..] {
+                    return Err(format!(
+                        "the buffer has shape {dims:?}: rows need an index [n] and values [n, …]"
+                    ));
+                }
+                let index = index.reshape([n]);
+                self.writes.push(Write::Rows {
+                    buffer: name.to_owned(),
+                    index,
+                    rows: rows.clone().detach(),
+                });
+                Ok(Slot::float(rows, rank))
+            }
+            Op::SetBuffer => {
+                let (value, rank) = self.float(args, 0)?;
+                let (dims, _) = self.buffer(name)?;
+                if value.dims()[4 - rank..] != dims[..] {
+                    return Err(format!("the buffer has shape {dims:?}"));
+                }
+                self.writes.push(Write::Whole {
+                    buffer: name.to_owned(),
+                    value: value.clone().detach(),
+                });
+                Ok(Slot::float(value, rank))
+            }
+            Op::Once => {
+                if let Some((tensor, rank)) = self.state.buffers.get(name) {
+                    return Ok(Slot::float(tensor.clone(), *rank));
+                }
+                let (value, rank) = self.float(args, 0)?;
+                let value = value.detach();
+                let write = Write::Once { buffer: name.to_owned(), value: value.clone(), rank };
+                self.writes.push(write);
+                Ok(Slot::float(value, rank))
+            }
+            Op::Log => {
+                let (tensor, rank) = self.float(args, 0)?;
+                if tensor.dims() != [1; 4] {
+                    return Err("only one number can be logged".to_owned());
+                }
+                self.logs.push((name.to_owned(), tensor.clone().detach().reshape([1])));
+                Ok(Slot::float(tensor, rank))
+            }
+            Op::RandomIndex => {
+                let (&end, dims) = attrs.split_first().ok_or("attributes are missing")?;
+                let rank = dims.len();
+                let dims = shape(dims)?;
+                let end = size(end)?;
+                if end == 0 {
+                    return Err("there is nothing to draw from: the end is 0".to_owned());
+                }
+                self.reserve(dims)?;
+                let tensor = match self.draw(dims)? {
+                    Ok(data) => {
+                        if let Some(bad) =
+                            data.iter::<i64>().find(|&i| i < 0 || i as usize >= end)
+                        {
+                            return Err(format!(
+                                "the given draw holds {bad}, but this draw is from 0..{end}"
+                            ));
+                        }
+                        Tensor::from_data(data, &self.device)
+                    }
+                    Err(mut stream) => {
+                        let n = dims.iter().product();
+                        let draw = |_| stream.random_range(0..end as u64) as i64;
+                        self.upload_index((0..n).map(draw).collect(), dims)
+                    }
+                };
+                Ok(Slot::int(tensor, rank))
+            }
+            Op::RandomUniform | Op::RandomNormal => {
+                let dims = shape(attrs)?;
+                self.reserve(dims)?;
+                let tensor = match self.draw(dims)? {
+                    Ok(data) => Tensor::from_data(data, (&self.device, DType::from(self.dtype))),
+                    Err(mut stream) => {
+                        let n = dims.iter().product();
+                        let draw = |_| match op {
+                            Op::RandomUniform => stream.random::<f64>(),
+                            _ => random::normal(&mut stream),
+                        };
+                        self.upload((0..n).map(draw).collect(), dims)
+                    }
+                };
+                Ok(Slot::float(tensor, attrs.len()))
+            }
+            Op::Constant | Op::ConstantIndex => {
+                let (&rank, rest) = attrs.split_first().ok_or("attributes are missing")?;
+                let rank = size(rank)?;
+                if rank > rest.len() {
+                    return Err("fewer dimensions than the rank says".to_owned());
+                }
+                let (dims, values) = rest.split_at(rank);
+                let dims = shape(dims)?;
+                self.reserve(dims)?;
+                if values.len() != dims.iter().product::<usize>() {
+                    return Err(format!("{} values for shape {dims:?}", values.len()));
+                }
+                Ok(if op == Op::Constant {
+                    Slot::float(self.upload(values.to_vec(), dims), rank)
+                } else {
+                    let values = values.iter().map(|&v| v as i64).collect();
+                    Slot::int(self.upload_index(values, dims), rank)
+                })
+            }
+            Op::Fail | Op::Blame => Err("handled before".to_owned()),
+
+            Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Max | Op::Min | Op::Greater => {
+                let ((a, ra), (b, rb)) = (self.float(args, 0)?, self.float(args, 1)?);
+                self.reserve(broadcast(a.dims(), b.dims())?)?;
+                let out = match op {
+                    Op::Add => a + b,
+                    Op::Sub => a - b,
+                    Op::Mul => a * b,
+                    Op::Div => a / b,
+                    Op::Max => a.max_pair(b),
+                    Op::Min => a.min_pair(b),
+                    _ => self.mask(a.detach().greater(b.detach())),
+                };
+                Ok(Slot::float(out, ra.max(rb)))
+            }
+            Op::Equal => {
+                let both = (self.float(args, 0), self.float(args, 1));
+                let (mask, rank) = if let (Ok((a, ra)), Ok((b, rb))) = both {
+                    let dims = broadcast(a.dims(), b.dims())?;
+                    self.reserve(dims)?;
+                    let (a, b) = (a.detach().expand(dims), b.detach().expand(dims));
+                    (a.equal(b), ra.max(rb))
+                } else {
+                    let ((a, ra), (b, rb)) = (self.int(args, 0)?, self.int(args, 1)?);
+                    let dims = broadcast(a.dims(), b.dims())?;
+                    self.reserve(dims)?;
+                    (a.expand(dims).equal(b.expand(dims)), ra.max(rb))
+                };
+                Ok(Slot::float(self.mask(mask), rank))
+            }
+            Op::Select => {
+                let ((a, ra), (b, rb)) = (self.float(args, 0)?, self.float(args, 1)?);
+                let (mask, rm) = self.float(args, 2)?;
+                let dims = broadcast(broadcast(a.dims(), b.dims())?, mask.dims())?;
+                self.reserve(dims)?;
+                let mask = mask.detach().expand(dims).not_equal_elem(0.0);
+                let out = b.expand(dims).mask_where(mask, a.expand(dims));
+                Ok(Slot::float(out, ra.max(rb).max(rm)))
+            }
+            Op::AddScalar
+            | Op::MulScalar
+            | Op::DivScalar
+            | Op::PowScalar
+            | Op::ClampMin
+            | Op::ClampMax => {
+                let (a, rank) = self.float(args, 0)?;
+                let &[x] = attrs else { return Err("one attribute is needed".to_owned()) };
+                self.reserve(a.dims())?;
+                let out = match op {
+                    Op::AddScalar => a.add_scalar(x),
+                    Op::MulScalar => a.mul_scalar(x),
+                    Op::DivScalar => a.div_scalar(x),
+                    Op::PowScalar => a.powf_scalar(x),
+                    Op::ClampMin => a.clamp_min(x),
+                    _ => a.clamp_max(x),
+                };
+                Ok(Slot::float(out, rank))
+            }
+            Op::Neg
+            | Op::Exp
+            | Op::Ln
+            | Op::Ln1p
+            | Op::Sqrt
+            | Op::Relu
+            | Op::Abs
+            | Op::Detach
+            | Op::Tanh
+            | Op::Sigmoid
+            | Op::Sin
+            | Op::Cos => {
+                let (a, rank) = self.float(args, 0)?;
+                self.reserve(a.dims())?;
+                let out = match op {
+                    Op::Neg => a.neg(),
+                    Op::Exp => a.exp(),
+                    Op::Ln => a.log(),
+                    Op::Ln1p => a.log1p(),
+                    Op::Sqrt => a.sqrt(),
+                    Op::Relu => activation::relu(a),
+                    Op::Abs => a.abs(),
+                    Op::Tanh => a.tanh(),
+                    Op::Sigmoid => activation::sigmoid(a),
+                    Op::Sin => a.sin(),
+                    Op::Cos => a.cos(),
+                    _ => a.detach(),
+                };
+                Ok(Slot::float(out, rank))
+            }
+            Op::Sum => {
+                let (a, _) = self.float(args, 0)?;
+                self.reserve([1; 4])?;
+                Ok(Slot::float(a.sum().reshape([1, 1, 1, 1]), 0))
+            }
+            Op::SumDim | Op::MeanDim | Op::MaxDim | Op::MinDim | Op::CumSum => {
+                let (a, rank) = self.float(args, 0)?;
+                let d = dimension(attrs.first(), rank)?;
+                let mut dims = a.dims();
+                if dims[d] == 0 {
+                    return Err("the dimension is empty".to_owned());
+                }
+                if op != Op::CumSum {
+                    dims[d] = 1;
+                }
+                self.reserve(dims)?;
+                let out = match op {
+                    Op::SumDim => a.sum_dim(d),
+                    Op::MeanDim => a.mean_dim(d),
+                    Op::MaxDim => a.max_dim(d),
+                    Op::MinDim => a.min_dim(d),
+                    _ => a.cumsum(d),
+                };
+                Ok(Slot::float(out, rank))
+            }
+            Op::Matmul => {
+                let ((a, ra), (b, rb)) = (self.float(args, 0)?, self.float(args, 1)?);
+                let ([a0, a1, n, k], [b0, b1, k2, m]) = (a.dims(), b.dims());
+                if ra < 2 || rb < 2 || k != k2 {
+                    return Err("the inner sizes differ: [n, k] by [k, m] gives [n, m]".to_owned());
+                }
+                let lead = broadcast([a0, a1, 1, 1], [b0, b1, 1, 1])?;
+                self.reserve([lead[0], lead[1], n, m])?;
+                Ok(Slot::float(a.matmul(b), ra.max(rb)))
+            }
+            Op::Transpose | Op::SwapDims => {
+                let (a, rank) = self.float(args, 0)?;
+                let (d, e) = match op {
+                    Op::Transpose if rank < 2 => return Err("needs two dimensions".to_owned()),
+                    Op::Transpose => (2, 3),
+                    _ => (dimension(attrs.first(), rank)?, dimension(attrs.get(1), rank)?),
+                };
+                self.reserve([0; 4])?; // a view
+                Ok(Slot::float(a.swap_dims(d, e), rank))
+            }
+            Op::Reshape => {
+                let (a, _) = self.float(args, 0)?;
+                let dims = same_size(a.dims(), attrs)?;
+                self.reserve([0; 4])?; // a view
+                Ok(Slot::float(a.reshape(dims), attrs.len()))
+            }
+            Op::ReshapeIndex => {
+                let (a, _) = self.int(args, 0)?;
+                let dims = same_size(a.dims(), attrs)?;
+                self.reserve([0; 4])?;
+                Ok(Slot::int(a.reshape(dims), attrs.len()))
+            }
+            Op::Slice => {
+                let (a, rank) = self.float(args, 0)?;
+                let (d, start, length) = range(attrs, rank, a.dims())?;
+                self.reserve([0; 4])?; // a view
+                Ok(Slot::float(a.narrow(d, start, length), rank))
+            }
+            Op::SliceIndex => {
+                let (a, rank) = self.int(args, 0)?;
+                let (d, start, length) = range(attrs, rank, a.dims())?;
+                self.reserve([0; 4])?;
+                Ok(Slot::int(a.narrow(d, start, length), rank))
+            }
+            Op::Cat => {
+                let ((a, ra), (b, rb)) = (self.float(args, 0)?, self.float(args, 1)?);
+                let (d, dims) = joined(a.dims(), ra, b.dims(), rb, attrs)?;
+                self.reserve(dims)?;
+                Ok(Slot::float(Tensor::cat(vec![a, b], d), ra))
+            }
+            Op::CatIndex => {
+                let ((a, ra), (b, rb)) = (self.int(args, 0)?, self.int(args, 1)?);
+                let (d, dims) = joined(a.dims(), ra, b.dims(), rb, attrs)?;
+                self.reserve(dims)?;
+                Ok(Slot::int(Tensor::cat(vec![a, b], d), ra))
+            }
+            Op::Rows => {
+                let ((a, rank), (index, index_rank)) = (self.float(args, 0)?, self.int(args, 1)?);
+                if rank == 0 || index_rank != 1 {
+                    return Err("rows are taken from [n, …] by an index [m]".to_owned());
+                }
+                let (d, m) = (4 - rank, index.dims()[3]);
+                let mut dims = a.dims();
+                self.in_bounds(&index, dims[d])?;
+                dims[d] = m;
+                self.reserve(dims)?;
+                Ok(Slot::float(a.select(d, index.reshape([m])), rank))
+            }
+            Op::Gather | Op::GatherIndex => {
+                let (index, index_rank) = self.int(args, 1)?;
+                let (dims, rank) = match op {
+                    Op::Gather => self.float(args, 0).map(|(a, r)| (a.dims(), r))?,
+                    _ => self.int(args, 0).map(|(a, r)| (a.dims(), r))?,
+                };
+                let d = dimension(attrs.first(), rank)?;
+                let out = index.dims();
+                if rank != index_rank || (0..4).any(|k| k != d && out[k] != dims[k]) {
+                    return Err("the index must have the operand's shape but for the dimension \
+                                gathered along"
+                        .to_owned());
+                }
+                self.in_bounds(&index, dims[d])?;
+                self.reserve(out)?;
+                Ok(match op {
+                    Op::Gather => Slot::float(self.float(args, 0)?.0.gather(d, index), rank),
+                    _ => Slot::int(self.int(args, 0)?.0.gather(d, index), rank),
+                })
+            }
+            Op::AdaptiveAvgPool => {
+                let (a, rank) = self.float(args, 0)?;
+                let &[h, w] = attrs else { return Err("two attributes are needed".to_owned()) };
+                let ([n, c, ah, aw], h, w) = (a.dims(), size(h)?, size(w)?);
+                if rank != 4 || h == 0 || w == 0 || ah == 0 || aw == 0 {
+                    return Err("pools maps [n, c, h, w] to a height and width above 0".to_owned());
+                }
+                self.reserve([n, c, h, w])?;
+                Ok(Slot::float(module::adaptive_avg_pool2d(a, [h, w]), rank))
+            }
+            Op::Argsort => {
+                let (a, rank) = self.float(args, 0)?;
+                let d = dimension(attrs.first(), rank)?;
+                self.reserve(a.dims())?;
+                Ok(Slot::int(a.detach().argsort(d), rank))
+            }
+            Op::OneHot => {
+                let ((index, rank), classes) = (self.int(args, 0)?, attrs.first());
+                let classes = size(*classes.ok_or("the number of classes is missing")?)?;
+                if rank != 1 {
+                    return Err("needs one dimension [n]".to_owned());
+                }
+                let n = index.dims()[3];
+                self.reserve([1, 1, n, classes])?;
+                self.in_bounds(&index, classes)?;
+                let all = Tensor::<1, Int>::arange(0..classes as i64, &self.device);
+                let dims = [1, 1, n, classes];
+                let all = all.reshape([1, 1, 1, classes]).expand(dims);
+                let mask = index.reshape([1, 1, n, 1]).expand(dims).equal(all);
+                Ok(Slot::float(self.mask(mask), 2))
+            }
+            Op::Eye => {
+                let n = size(*attrs.first().ok_or("the size is missing")?)?;
+                self.reserve([1, 1, n, n])?;
+                let eye = Tensor::<2>::eye(n, &self.device).reshape([1, 1, n, n]);
+                Ok(Slot::float(eye.cast(self.dtype), 2))
+            }
+            Op::Float => {
+                let (a, rank) = self.int(args, 0)?;
+                self.reserve(a.dims())?;
+                Ok(Slot::float(a.float().cast(self.dtype), rank))
+            }
+            Op::Range => {
+                let &[start, end] = attrs else {
+                    return Err("two attributes are needed".to_owned());
+                };
+                let (start, end) = (size(start)?, size(end)?);
+                let n = end.checked_sub(start).ok_or("the range ends before it starts")?;
+                self.reserve([1, 1, 1, n])?;
+                let range = Tensor::<1, Int>::arange(start as i64..end as i64, &self.device);
+                Ok(Slot::int(range.reshape([1, 1, 1, n]), 1))
+            }
+            Op::AddIndex => {
+                let ((a, ra), (b, rb)) = (self.int(args, 0)?, self.int(args, 1)?);
+                self.reserve(broadcast(a.dims(), b.dims())?)?;
+                Ok(Slot::int(a + b, ra.max(rb)))
+            }
+            Op::ModIndex => {
+                let (a, rank) = self.int(args, 0)?;
+                let n = size(*attrs.first().ok_or("the divisor is missing")?)?;
+                if n == 0 {
+                    return Err("the divisor is 0".to_owned());
+                }
+                self.reserve(a.dims())?;
+                Ok(Slot::int(a.remainder_scalar(n as i64), rank))
+            }
+        }
+    }
+
+    /// Whether all indices lie below `end`. Looks only on the CPU, where it costs next to nothing:
+    /// elsewhere it would wait for the device in every step, and a GPU bounds its own accesses.
+    fn in_bounds(&self, index: &Tensor<4, Int>, end: usize) -> Fallible<()> {
+        if self.device != Device::flex() {
+            return Ok(());
+        }
+        let data = index.clone().into_data();
+        match data.iter::<i64>().find(|&i| i < 0 || i as usize >= end) {
+            Some(bad) => Err(format!("the index holds {bad}, which is not in 0..{end}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Lands the step's buffer writes.
+    pub(crate) fn commit(&mut self) {
+        for write in std::mem::take(&mut self.writes) {
+            match write {
+                Write::Whole { buffer, value } => {
+                    if let Some(kept) = self.state.buffers.get_mut(&buffer) {
+                        kept.0 = value;
+                    }
+                }
+                Write::Once { buffer, value, rank } => {
+                    self.state.buffers.entry(buffer).or_insert((value, rank));
+                }
+                Write::Rows { buffer, index, rows } => {
+                    if let Some((tensor, rank)) = self.state.buffers.get_mut(&buffer) {
+                        *tensor = set_rows(tensor.clone(), 4 - *rank, index, rows);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `tensor` with rows of dimension `d` replaced; of rows named twice the later one counts.
+fn set_rows(tensor: Tensor<4>, d: usize, index: Tensor<1, Int>, rows: Tensor<4>) -> Tensor<4> {
+    let names: Vec<i64> = index.clone().into_data().iter::<i64>().collect();
+    let mut last = BTreeMap::new();
+    for (position, name) in names.iter().enumerate() {
+        last.insert(*name, position as i64);
+    }
+    let (index, rows) = if last.len() == names.len() {
+        (index, rows)
+    } else {
+        let device = index.device();
+        let (names, positions): (Vec<i64>, Vec<i64>) = last.into_iter().unzip();
+        let positions = Tensor::<1, Int>::from_data(positions.as_slice(), &device);
+        (Tensor::from_data(names.as_slice(), &device), rows.select(d, positions))
+    };
+    tensor.select_assign(d, index, rows, IndexingUpdateOp::Assign)
+}
+
+fn operand(args: &[u64], i: usize) -> Fallible<u64> {
+    args.get(i).copied().ok_or_else(|| format!("operand {} is missing", i + 1))
+}
+
+/// The shape of two tensors together.
+fn broadcast(a: [usize; 4], b: [usize; 4]) -> Fallible<[usize; 4]> {
+    let mut out = [0; 4];
+    for k in 0..4 {
+        out[k] = match (a[k], b[k]) {
+            (x, y) if x == y => x,
+            (1, y) => y,
+            (x, 1) => x,
+            _ => return Err("the shapes don't broadcast: sizes must be equal or 1".to_owned()),
+        };
+    }
+    Ok(out)
+}
+
+/// A size from an attribute, which is a float in the binary interface.
+fn size(x: f64) -> Fallible<usize> {
+    if x >= 0.0 && x.fract() == 0.0 && x < 9e15 {
+        Ok(x as usize)
+    } else {
+        Err(format!("{x} is not a size"))
+    }
+}
+
+fn shape(attrs: &[f64]) -> Fallible<[usize; 4]> {
+    if attrs.len() > 4 {
+        return Err(format!("{} dimensions; a tensor has at most four", attrs.len()));
+    }
+    Ok(pad(&attrs.iter().map(|&x| size(x)).collect::<Fallible<Vec<_>>>()?))
+}
+
+fn same_size(from: [usize; 4], attrs: &[f64]) -> Fallible<[usize; 4]> {
+    let dims = shape(attrs)?;
+    let wanted = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    if wanted != Some(from.iter().product()) {
+        return Err(format!("shape {attrs:?} has another number of elements"));
+    }
+    Ok(dims)
+}
+
+/// A dimension counted from the left of a tensor of this rank, in the padded four.
+fn dimension(attr: Option<&f64>, rank: usize) -> Fallible<usize> {
+    let d = size(*attr.ok_or("the dimension is missing")?)?;
+    if d >= rank {
+        return Err(format!("there is no dimension {d}"));
+    }
+    Ok(4 - rank + d)
+}
+
+fn range(attrs: &[f64], rank: usize, dims: [usize; 4]) -> Fallible<(usize, usize, usize)> {
+    let d = dimension(attrs.first(), rank)?;
+    let &[_, start, end] = attrs else { return Err("three attributes are needed".to_owned()) };
+    let (start, end) = (size(start)?, size(end)?);
+    if start >= end || end > dims[d] {
+        return Err(format!("{start}..{end} of a dimension of size {}", dims[d]));
+    }
+    Ok((d, start, end - start))
+}
+
+fn joined(
+    a: [usize; 4],
+    ra: usize,
+    b: [usize; 4],
+    rb: usize,
+    attrs: &[f64],
+) -> Fallible<(usize, [usize; 4])> {
+    let d = dimension(attrs.first(), ra)?;
+    if ra != rb || (0..4).any(|k| k != d && a[k] != b[k]) {
+        return Err("the shapes differ in more than the dimension joined along".to_owned());
+    }
+    let mut dims = a;
+    dims[d] += b[d];
+    Ok((d, dims))
+}
+
+/// What to do about an input that this step doesn't have.
+fn missing(name: &str) -> String {
+    let hint = match name.split('.').next().unwrap_or(name) {
+        "source" => "the loss compares with a source network: give one",
+        "source_features" => "the loss needs the source network's feature maps: give a source",
+        "target_features" => "the loss needs the target network's feature maps",
+        "labels" => "the loss needs the class of each sample",
+        "ids" => "the loss needs the number of each sample in the training set",
+        _ => "no host has such an input",
+    };
+    format!("this step has no {name}; {hint}")
+}
+
+fn in_units(bytes: u64) -> String {
+    match bytes {
+        0..=0xFFFFF => format!("{bytes} bytes"),
+        0x10_0000..=0x3FFF_FFFF => format!("{:.1} MiB", bytes as f64 / f64::from(1u32 << 20)),
+        u64::MAX => "more bytes than there are numbers for".to_owned(),
+        _ => format!("{:.1} GiB", bytes as f64 / f64::from(1u32 << 30)),
+    }
+}

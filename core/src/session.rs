@@ -1,0 +1,389 @@
+//! One loss in one run: its code, its parameters and buffers, its limits.
+
+use crate::error::LossError;
+use crate::interpreter::{Interpreter, Shown, Slot, pad};
+use crate::limits::Limits;
+use crate::random;
+use burn::module::{Module, Param, ParamId};
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The code of a loss, however it was loaded.
+pub trait LossCode: Send {
+    /// Runs the formula once. The interpreter comes back in any case; the result is the handle
+    /// that the code returned, or what ended it.
+    fn run(&mut self, step: Box<Interpreter>) -> (Box<Interpreter>, Result<u64, String>);
+}
+
+/// A feature map, or the pooled vector that ends the list.
+#[derive(Clone, Debug)]
+pub enum Feature {
+    /// `[n, c, h, w]`
+    Map(Tensor<4>),
+    /// `[n, c]`
+    Vector(Tensor<2>),
+}
+
+impl Feature {
+    fn slot(&self) -> Slot {
+        match self {
+            Feature::Map(map) => Slot::float(map.clone(), 4),
+            Feature::Vector(vector) => matrix(vector.clone()),
+        }
+    }
+}
+
+/// What one step shows to its losses. Tensors live on the run's autodiff device.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    /// The target's embeddings, `[n, d]`.
+    pub target: Tensor<2>,
+    /// The source's embeddings, `[n, d']`, without gradient.
+    pub source: Option<Tensor<2>>,
+    /// The target's feature maps, early ones first, the pooled vector last.
+    pub target_features: Vec<Feature>,
+    /// The source's feature maps, without gradient.
+    pub source_features: Vec<Feature>,
+    /// Class of each row; none if the data has no labels.
+    pub labels: Vec<i64>,
+    /// Number of each row's sample in the training set; none if unknown.
+    pub ids: Vec<i64>,
+    /// Classes in the training set.
+    pub classes: usize,
+    /// Samples in the training set.
+    pub samples: usize,
+    /// Views of each sample in the batch.
+    pub views: usize,
+    /// Epoch, from 0.
+    pub epoch: usize,
+    /// Share of the training that is done, 0 to 1.
+    pub progress: f64,
+    /// Replaces the step's first, second, … random draw; empty in a training.
+    pub draws: Vec<TensorData>,
+}
+
+impl Inputs {
+    /// A step with target embeddings `[n, d]` and nothing else.
+    pub fn new(target: Tensor<2>) -> Self {
+        Inputs {
+            target,
+            source: None,
+            target_features: Vec::new(),
+            source_features: Vec::new(),
+            labels: Vec::new(),
+            ids: Vec::new(),
+            classes: 0,
+            samples: 0,
+            views: 1,
+            epoch: 0,
+            progress: 0.0,
+            draws: Vec::new(),
+        }
+    }
+
+    fn shown(&self, device: &Device) -> Shown {
+        let mut tensors = BTreeMap::new();
+        tensors.insert("target".to_owned(), matrix(self.target.clone()));
+        if let Some(source) = &self.source {
+            tensors.insert("source".to_owned(), matrix(source.clone()));
+        }
+        for (name, list) in
+            [("target_features", &self.target_features), ("source_features", &self.source_features)]
+        {
+            for (level, feature) in list.iter().enumerate() {
+                tensors.insert(format!("{name}.{level}"), feature.slot());
+            }
+        }
+        for (name, list) in [("labels", &self.labels), ("ids", &self.ids)] {
+            if !list.is_empty() {
+                let tensor = Tensor::<1, Int>::from_data(list.as_slice(), device);
+                tensors.insert(name.to_owned(), Slot::int(tensor.reshape([1, 1, 1, list.len()]), 1));
+            }
+        }
+        let facts = BTreeMap::from([
+            ("classes", self.classes as f64),
+            ("samples", self.samples as f64),
+            ("views", self.views as f64),
+            ("epoch", self.epoch as f64),
+            ("progress", self.progress),
+            ("target_features", self.target_features.len() as f64),
+            ("source_features", self.source_features.len() as f64),
+        ]);
+        Shown { tensors, facts, draws: self.draws.clone() }
+    }
+}
+
+fn matrix(tensor: Tensor<2>) -> Slot {
+    let [n, d] = tensor.dims();
+    Slot::float(tensor.reshape([1, 1, n, d]), 2)
+}
+
+/// What a step gives.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The loss, `[1]`, with its autodiff graph.
+    pub value: Tensor<1>,
+    /// What the loss reported beside it, `[1]` each, without gradient.
+    pub terms: Vec<(String, Tensor<1>)>,
+}
+
+/// A loss's parameters, padded to four dimensions, for the optimiser. In the order of
+/// [`Session::parameter_names`].
+#[derive(Module, Debug)]
+pub struct LossParameters {
+    /// The tensors.
+    pub values: Vec<Param<Tensor<4>>>,
+}
+
+/// Where and how a loss computes.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// An autodiff device.
+    pub device: Device,
+    /// Element type of all floats.
+    pub dtype: FloatDType,
+    /// Seed of parameters' first values and of random draws.
+    pub seed: u64,
+    /// What a step may use.
+    pub limits: Limits,
+}
+
+/// One loss in one run.
+pub struct Session {
+    name: String,
+    code: Box<dyn LossCode>,
+    interpreter: Option<Box<Interpreter>>,
+    names: Vec<String>,
+    parameters: LossParameters,
+    step: u64,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// A loss ready for its first step.
+    pub fn new(name: &str, code: Box<dyn LossCode>, setup: Setup) -> Self {
+        let seed = random::key(setup.seed, name);
+        let interpreter = Interpreter::new(setup.device, setup.dtype, setup.limits, seed);
+        Session {
+            name: name.to_owned(),
+            code,
+            interpreter: Some(Box::new(interpreter)),
+            names: Vec::new(),
+            parameters: LossParameters { values: Vec::new() },
+            step: 0,
+        }
+    }
+
+    /// The loss's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn interpreter(&mut self) -> Result<&mut Interpreter, LossError> {
+        let lost = || LossError::Fault {
+            loss: self.name.clone(),
+            fault: "the step before was abandoned; start the loss anew".to_owned(),
+        };
+        self.interpreter.as_deref_mut().ok_or_else(lost)
+    }
+
+    /// Runs the loss once for its parameters and buffers, and keeps nothing else of it. From then
+    /// on, one that appears is an error.
+    pub fn probe(&mut self, inputs: &Inputs) -> Result<(), LossError> {
+        self.run(inputs)?;
+        self.discard();
+        self.freeze();
+        Ok(())
+    }
+
+    /// The scalar of one step. Its buffer writes wait for [`commit`](Self::commit).
+    pub fn step(&mut self, inputs: &Inputs) -> Result<Outcome, LossError> {
+        let value = self.run(inputs)?;
+        self.freeze();
+        let interpreter = self.interpreter()?;
+        Ok(Outcome { value, terms: interpreter.logs.clone() })
+    }
+
+    fn run(&mut self, inputs: &Inputs) -> Result<Tensor<1>, LossError> {
+        let (step, loss) = (self.step, self.name.clone());
+        let interpreter = self.interpreter()?;
+        let device = interpreter.device().clone();
+        interpreter.begin(step, inputs.shown(&device));
+        for (name, param) in self.names.iter().zip(&self.parameters.values) {
+            if let Some(interpreter) = &mut self.interpreter
+                && let Some(kept) = interpreter.state.params.get_mut(name)
+            {
+                kept.0 = param.val();
+            }
+        }
+        let Some(interpreter) = self.interpreter.take() else {
+            return Err(LossError::Fault { loss, fault: "no interpreter".to_owned() });
+        };
+        let (mut interpreter, result) = self.code.run(interpreter);
+        let outcome = match (interpreter.take_failure(), result) {
+            (Some(failure), _) => Err(LossError::Step { loss, failure }),
+            (None, Err(fault)) => Err(LossError::Fault { loss, fault }),
+            (None, Ok(handle)) => match interpreter.result(handle) {
+                Ok((value, shape)) if shape.iter().product::<usize>() == 1 => Ok(value),
+                Ok((_, shape)) => Err(LossError::NotScalar { loss, shape }),
+                Err(fault) => Err(LossError::Fault {
+                    loss,
+                    fault: format!("the tensor it returned is {fault}"),
+                }),
+            },
+        };
+        if outcome.is_err() {
+            interpreter.end();
+        }
+        self.interpreter = Some(interpreter);
+        outcome
+    }
+
+    /// Hands the parameters that the first step made to the optimiser.
+    fn freeze(&mut self) {
+        let Some(interpreter) = &mut self.interpreter else { return };
+        if interpreter.state.frozen {
+            return;
+        }
+        interpreter.state.frozen = true;
+        for (name, (tensor, _)) in &interpreter.state.params {
+            self.names.push(name.clone());
+            self.parameters.values.push(Param::initialized(ParamId::new(), tensor.clone()));
+        }
+    }
+
+    /// The parameters, for reading gradients or counting.
+    pub fn parameters(&self) -> &LossParameters {
+        &self.parameters
+    }
+
+    /// The parameters' names, in the order of [`LossParameters`].
+    pub fn parameter_names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Replaces the parameters by what the optimiser makes of them.
+    pub fn update(&mut self, f: impl FnOnce(LossParameters) -> LossParameters) {
+        let empty = LossParameters { values: Vec::new() };
+        self.parameters = f(std::mem::replace(&mut self.parameters, empty));
+    }
+
+    /// Lands the step's buffer writes and goes on to the next step.
+    pub fn commit(&mut self) {
+        if let Some(interpreter) = &mut self.interpreter {
+            interpreter.commit();
+            interpreter.end();
+        }
+        self.step += 1;
+    }
+
+    /// Forgets the step: nothing of it lands.
+    pub fn discard(&mut self) {
+        if let Some(interpreter) = &mut self.interpreter {
+            interpreter.end();
+        }
+    }
+
+    /// Inputs that the loss asked for in its last step.
+    pub fn inputs_used(&self) -> BTreeSet<String> {
+        self.interpreter.as_ref().map(|i| i.used.clone()).unwrap_or_default()
+    }
+
+    /// Operations and bytes of tensors of the last step.
+    pub fn cost(&self) -> (u64, u64) {
+        self.interpreter.as_ref().map(|i| (i.calls(), i.held())).unwrap_or_default()
+    }
+
+    /// Parameters and buffers by name: `param.<name>`, `buffer.<name>`, in their true shapes.
+    pub fn state(&self) -> BTreeMap<String, TensorData> {
+        let mut out = BTreeMap::new();
+        let Some(interpreter) = &self.interpreter else { return out };
+        for (name, param) in self.names.iter().zip(&self.parameters.values) {
+            let rank = interpreter.state.params.get(name).map_or(4, |kept| kept.1);
+            out.insert(format!("param.{name}"), unpadded(param.val(), rank));
+        }
+        for (name, (tensor, rank)) in &interpreter.state.buffers {
+            out.insert(format!("buffer.{name}"), unpadded(tensor.clone(), *rank));
+        }
+        out
+    }
+
+    /// Sets parameters and buffers by name, before the first step or later.
+    pub fn load_state(&mut self, state: BTreeMap<String, TensorData>) -> Result<(), LossError> {
+        let wrong = |problem: String| LossError::State { loss: self.name.clone(), problem };
+        let Some(interpreter) = &mut self.interpreter else {
+            return Err(wrong("the loss is not usable any more".to_owned()));
+        };
+        for (key, data) in state {
+            let dims = data.shape.to_vec();
+            let Some((kind, name)) = key.split_once('.') else {
+                return Err(wrong(format!("state key {key} is neither param.… nor buffer.…")));
+            };
+            if dims.len() > 4 {
+                return Err(wrong(format!("{key} has shape {dims:?}: more than four dimensions")));
+            }
+            let map = match kind {
+                "param" => &mut interpreter.state.params,
+                "buffer" => &mut interpreter.state.buffers,
+                _ => return Err(wrong(format!("state key {key} is neither param.… nor buffer.…"))),
+            };
+            match map.get(name) {
+                Some((kept, rank)) if kept.dims()[4 - rank..] != dims[..] => {
+                    let has = &kept.dims()[4 - rank..];
+                    return Err(wrong(format!("{key} has shape {dims:?}, the loss's {has:?}")));
+                }
+                None if interpreter.state.frozen && kind == "param" => {
+                    return Err(wrong(format!("the loss has no {key}")));
+                }
+                _ => {}
+            }
+            let mut data = data;
+            data.shape = pad(&dims).into();
+            let tensor =
+                Tensor::<4>::from_data(data, (interpreter.device(), DType::from(interpreter.dtype())));
+            if kind == "param" {
+                let tensor = tensor.require_grad();
+                if let Some(i) = self.names.iter().position(|n| n == name) {
+                    let id = self.parameters.values[i].id;
+                    self.parameters.values[i] = Param::initialized(id, tensor.clone());
+                }
+                map_insert(&mut interpreter.state.params, name, tensor, dims.len());
+            } else {
+                map_insert(&mut interpreter.state.buffers, name, tensor, dims.len());
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of the next step, which keys its random draws.
+    pub fn step_number(&self) -> u64 {
+        self.step
+    }
+
+    /// Continues at this step.
+    pub fn set_step_number(&mut self, step: u64) {
+        self.step = step;
+    }
+}
+
+fn map_insert(
+    map: &mut BTreeMap<String, (Tensor<4>, usize)>,
+    name: &str,
+    tensor: Tensor<4>,
+    rank: usize,
+) {
+    map.insert(name.to_owned(), (tensor, rank));
+}
+
+fn unpadded(tensor: Tensor<4>, rank: usize) -> TensorData {
+    let mut data = tensor.into_data();
+    let dims = data.shape.to_vec();
+    data.shape = dims[4 - rank..].to_vec().into();
+    data
+}
+

@@ -1,0 +1,261 @@
+//! What a loss may look at, and keep, in one training step.
+
+use crate::{
+    ffi::Host,
+    op::Op,
+    tensor::{Index, Tensor},
+};
+
+/// One batch, and the state that the host keeps for this loss.
+#[derive(Debug)]
+pub struct Step {
+    host: Host,
+}
+
+/// How a parameter or a buffer starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// All zeros.
+    Zeros,
+    /// All the same value.
+    Constant(f64),
+    /// Normal distribution with mean 0 and this standard deviation.
+    Normal(f64),
+    /// Uniform between minus and plus this bound.
+    Uniform(f64),
+}
+
+impl Init {
+    /// The two numbers that stand for it in the binary interface.
+    fn code(self) -> [f64; 2] {
+        match self {
+            Init::Zeros => [0.0, 0.0],
+            Init::Constant(value) => [1.0, value],
+            Init::Normal(deviation) => [2.0, deviation],
+            Init::Uniform(bound) => [3.0, bound],
+        }
+    }
+
+    fn attrs<const D: usize>(self, shape: [usize; D]) -> Vec<f64> {
+        self.code().into_iter().chain(shape.map(|d| d as f64)).collect()
+    }
+}
+
+impl Step {
+    pub(crate) fn new(host: Host) -> Self {
+        Step { host }
+    }
+
+    #[track_caller]
+    fn tensor(&self, op: Op, name: &str, args: &[u64], attrs: &[f64]) -> Tensor {
+        Tensor { host: self.host, id: self.host.call(op, args, attrs, name) }
+    }
+
+    #[track_caller]
+    fn index(&self, op: Op, name: &str, attrs: &[f64]) -> Index {
+        Index { host: self.host, id: self.host.call(op, &[], attrs, name) }
+    }
+
+    #[track_caller]
+    fn fact(&self, name: &str) -> f64 {
+        let id = self.host.call(Op::Fact, &[], &[], name);
+        self.host.read(id).first().copied().unwrap_or(1.0)
+    }
+
+    /// The target's embeddings, `[n, d]`, as the network gives them.
+    #[track_caller]
+    pub fn target(&self) -> Tensor {
+        self.tensor(Op::Input, "target", &[], &[])
+    }
+
+    /// The source's embeddings, `[n, d']`, without gradient.
+    #[track_caller]
+    pub fn source(&self) -> Tensor {
+        self.tensor(Op::Input, "source", &[], &[])
+    }
+
+    /// The target's feature maps `[n, c, h, w]`, early ones first; the last is its pooled vector `[n, c]`.
+    #[track_caller]
+    pub fn target_features(&self) -> Vec<Tensor> {
+        self.features("target_features")
+    }
+
+    /// The source's feature maps, as the target's, without gradient.
+    #[track_caller]
+    pub fn source_features(&self) -> Vec<Tensor> {
+        self.features("source_features")
+    }
+
+    #[track_caller]
+    fn features(&self, name: &str) -> Vec<Tensor> {
+        let count = self.fact(name) as usize;
+        let mut list = Vec::with_capacity(count);
+        for level in 0..count {
+            list.push(self.tensor(Op::Input, name, &[], &[level as f64]));
+        }
+        list
+    }
+
+    /// Class of each row, `[n]`, from 0.
+    #[track_caller]
+    pub fn labels(&self) -> Index {
+        self.index(Op::Input, "labels", &[])
+    }
+
+    /// Position of each row's sample in the training set, `[n]`; views of one sample share it.
+    #[track_caller]
+    pub fn ids(&self) -> Index {
+        self.index(Op::Input, "ids", &[])
+    }
+
+    /// Classes in the training set.
+    #[track_caller]
+    pub fn classes(&self) -> usize {
+        self.fact("classes") as usize
+    }
+
+    /// Samples in the training set.
+    #[track_caller]
+    pub fn samples(&self) -> usize {
+        self.fact("samples") as usize
+    }
+
+    /// Views of each sample in the batch: rows `i` and `i + n / views` show the same sample.
+    #[track_caller]
+    pub fn views(&self) -> usize {
+        self.fact("views") as usize
+    }
+
+    /// The epoch, from 0.
+    #[track_caller]
+    pub fn epoch(&self) -> usize {
+        self.fact("epoch") as usize
+    }
+
+    /// Share of the training that is done, from 0 to 1.
+    #[track_caller]
+    pub fn progress(&self) -> f64 {
+        self.fact("progress")
+    }
+
+    /// A tensor that the optimiser trains, kept by the host under `name`.
+    #[track_caller]
+    pub fn param<const D: usize>(&self, name: &str, shape: [usize; D], init: Init) -> Tensor {
+        self.tensor(Op::Param, name, &[], &init.attrs(shape))
+    }
+
+    /// A tensor that the host keeps from step to step, without gradient.
+    #[track_caller]
+    pub fn buffer<'n, const D: usize>(
+        &self,
+        name: &'n str,
+        shape: [usize; D],
+        init: Init,
+    ) -> Buffer<'n> {
+        Buffer { name, now: self.tensor(Op::Buffer, name, &[], &init.attrs(shape)) }
+    }
+
+    /// The value `x` had the first time this name was seen, without gradient.
+    #[track_caller]
+    pub fn once(&self, name: &str, x: Tensor) -> Tensor {
+        self.tensor(Op::Once, name, &[x.id], &[])
+    }
+
+    /// A learnable affine map `x Wᵀ + b`: `[n, d]` gives `[n, out]`. Parameters as in PyTorch:
+    /// `name.weight` `[out, d]` and `name.bias` `[out]`, both uniform in ±1/√d.
+    #[track_caller]
+    pub fn linear(&self, name: &str, x: Tensor, out: usize) -> Tensor {
+        let d = x.dim(1);
+        let init = Init::Uniform((d as f64).sqrt().recip());
+        let weight = self.param(&format!("{name}.weight"), [out, d], init);
+        let bias = self.param(&format!("{name}.bias"), [out], init);
+        x.matmul(weight.t()) + bias
+    }
+
+    /// Random integers below `end`, the same on every device for one seed.
+    #[track_caller]
+    pub fn random_index<const D: usize>(&self, shape: [usize; D], end: usize) -> Index {
+        let attrs: Vec<f64> = [end].into_iter().chain(shape).map(|d| d as f64).collect();
+        self.index(Op::RandomIndex, "", &attrs)
+    }
+
+    /// Random numbers in `[0, 1)`.
+    #[track_caller]
+    pub fn random_uniform<const D: usize>(&self, shape: [usize; D]) -> Tensor {
+        self.tensor(Op::RandomUniform, "", &[], &shape.map(|d| d as f64))
+    }
+
+    /// Random numbers from the standard normal distribution.
+    #[track_caller]
+    pub fn random_normal<const D: usize>(&self, shape: [usize; D]) -> Tensor {
+        self.tensor(Op::RandomNormal, "", &[], &shape.map(|d| d as f64))
+    }
+
+    /// Uploads values, row-major.
+    #[track_caller]
+    pub fn constant<const D: usize>(&self, shape: [usize; D], values: &[f64]) -> Tensor {
+        self.tensor(Op::Constant, "", &[], &upload(shape, values.iter().copied()))
+    }
+
+    /// Uploads integers, row-major.
+    #[track_caller]
+    pub fn constant_index<const D: usize>(&self, shape: [usize; D], values: &[i64]) -> Index {
+        self.index(Op::ConstantIndex, "", &upload(shape, values.iter().map(|&v| v as f64)))
+    }
+
+    /// The integers `range`, `[end - start]`.
+    #[track_caller]
+    pub fn range(&self, range: std::ops::Range<usize>) -> Index {
+        self.index(Op::Range, "", &[range.start as f64, range.end as f64])
+    }
+
+    /// Reports a scalar beside the loss, as `name`.
+    #[track_caller]
+    pub fn log(&self, name: &str, x: Tensor) {
+        self.tensor(Op::Log, name, &[x.id], &[]);
+    }
+
+    /// Fails the step: the loss isn't defined on this batch. Returns a tensor to return.
+    #[track_caller]
+    pub fn fail(&self, why: &str) -> Tensor {
+        self.host.fail(why);
+        self.tensor(Op::Fail, "", &[], &[])
+    }
+}
+
+fn upload<const D: usize>(shape: [usize; D], values: impl Iterator<Item = f64>) -> Vec<f64> {
+    [D].into_iter().chain(shape).map(|d| d as f64).chain(values).collect()
+}
+
+/// A tensor that the host keeps. Reads see its value at the start of the step; writes land when
+/// the step ends well.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffer<'n> {
+    name: &'n str,
+    now: Tensor,
+}
+
+impl Buffer<'_> {
+    /// The whole value.
+    pub fn get(self) -> Tensor {
+        self.now
+    }
+
+    /// Rows by number: `[m]` gives `[m, …]`.
+    #[track_caller]
+    pub fn rows(self, index: Index) -> Tensor {
+        self.now.rows(index)
+    }
+
+    /// Sets rows when the step ends. Where a row is named twice, the later one wins.
+    #[track_caller]
+    pub fn set_rows(self, index: Index, rows: Tensor) {
+        self.now.host.call(Op::SetRows, &[index.id, rows.id], &[], self.name);
+    }
+
+    /// Sets the whole value when the step ends.
+    #[track_caller]
+    pub fn set(self, value: Tensor) {
+        self.now.host.call(Op::SetBuffer, &[value.id], &[], self.name);
+    }
+}

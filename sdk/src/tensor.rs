@@ -1,0 +1,410 @@
+//! Handles to tensors that the host holds.
+//!
+//! They are `Copy`, because the host frees them all together when the step ends; a handle kept
+//! beyond its step is refused, never mistaken for another tensor.
+
+use crate::{ffi::Host, op::Op};
+use std::ops::{Add, Div, Mul, Neg, Range, Sub};
+
+/// Floats, of at most four dimensions. Operations on two tensors broadcast from the right.
+#[derive(Clone, Copy, Debug)]
+pub struct Tensor {
+    pub(crate) host: Host,
+    pub(crate) id: u64,
+}
+
+/// Integers: labels, sample ids, sort orders. At most four dimensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Index {
+    pub(crate) host: Host,
+    pub(crate) id: u64,
+}
+
+impl Tensor {
+    #[track_caller]
+    fn op(self, op: Op, more: &[u64], attrs: &[f64]) -> Tensor {
+        Tensor { host: self.host, id: with(self.host, op, self.id, more, attrs) }
+    }
+}
+
+impl Index {
+    #[track_caller]
+    fn op(self, op: Op, more: &[u64], attrs: &[f64]) -> Index {
+        Index { host: self.host, id: with(self.host, op, self.id, more, attrs) }
+    }
+}
+
+/// Calls with up to three operands, the first apart.
+#[track_caller]
+fn with(host: Host, op: Op, first: u64, more: &[u64], attrs: &[f64]) -> u64 {
+    match *more {
+        [] => host.call(op, &[first], attrs, ""),
+        [b] => host.call(op, &[first, b], attrs, ""),
+        [b, c] => host.call(op, &[first, b, c], attrs, ""),
+        _ => unreachable!("no operation takes more than three tensors"),
+    }
+}
+
+macro_rules! unary {
+    ($($(#[doc = $doc:literal])+ $name:ident $op:ident)*) => {
+        impl Tensor { $($(#[doc = $doc])+ #[track_caller] pub fn $name(self) -> Tensor { self.op(Op::$op, &[], &[]) })* }
+    };
+}
+unary! {
+    /// `eˣ`, element by element.
+    exp Exp
+    /// Natural logarithm.
+    ln Ln
+    /// `ln(1 + x)`, exact near 0.
+    ln_1p Ln1p
+    /// Square root. Its gradient at 0 is infinite: clamp first, or use the shared distances.
+    sqrt Sqrt
+    /// `[x]₊ = max(x, 0)`.
+    relu Relu
+    /// `|x|`
+    abs Abs
+    /// Hyperbolic tangent.
+    tanh Tanh
+    /// `1 / (1 + e⁻ˣ)`
+    sigmoid Sigmoid
+    /// Sine.
+    sin Sin
+    /// Cosine.
+    cos Cos
+    /// Sum of all elements: a scalar.
+    sum Sum
+    /// Exchanges the last two dimensions: `[…, n, m]` gives `[…, m, n]`.
+    t Transpose
+    /// The same values as a constant: no gradient flows through.
+    detach Detach
+}
+
+macro_rules! reduce {
+    ($($(#[doc = $doc:literal])+ $name:ident $op:ident)*) => {
+        impl Tensor { $($(#[doc = $doc])+ #[track_caller] pub fn $name(self, dim: usize) -> Tensor { self.op(Op::$op, &[], &[dim as f64]) })* }
+    };
+}
+reduce! {
+    /// Sum along `dim`, which stays with size 1.
+    sum_dim SumDim
+    /// Mean along `dim`, which stays with size 1.
+    mean_dim MeanDim
+    /// Largest along `dim`, which stays with size 1.
+    max_dim MaxDim
+    /// Smallest along `dim`, which stays with size 1.
+    min_dim MinDim
+    /// Running sum along `dim`.
+    cumsum CumSum
+}
+
+macro_rules! binary {
+    ($($trait:ident $name:ident $op:ident)*) => { $(impl $trait for Tensor {
+        type Output = Tensor;
+        #[track_caller]
+        fn $name(self, rhs: Tensor) -> Tensor { self.op(Op::$op, &[rhs.id], &[]) }
+    })* };
+}
+binary! { Add add Add  Sub sub Sub  Mul mul Mul  Div div Div }
+
+macro_rules! scalar {
+    ($($trait:ident $name:ident $scalar:ty : |$t:ident, $s:ident| $right:expr, $left:expr;)*) => { $(
+        impl $trait<$scalar> for Tensor {
+            type Output = Tensor;
+            #[track_caller]
+            fn $name(self, s: $scalar) -> Tensor { let ($t, $s) = (self, s as f64); $right }
+        }
+        impl $trait<Tensor> for $scalar {
+            type Output = Tensor;
+            #[track_caller]
+            fn $name(self, t: Tensor) -> Tensor { let ($t, $s) = (t, self as f64); $left }
+        }
+    )* };
+}
+macro_rules! scalars {
+    ($($scalar:ty)*) => { $(scalar! {
+        Add add $scalar: |t, s| t.op(Op::AddScalar, &[], &[s]), t.op(Op::AddScalar, &[], &[s]);
+        Sub sub $scalar: |t, s| t.op(Op::AddScalar, &[], &[-s]), (-t).op(Op::AddScalar, &[], &[s]);
+        Mul mul $scalar: |t, s| t.op(Op::MulScalar, &[], &[s]), t.op(Op::MulScalar, &[], &[s]);
+        Div div $scalar: |t, s| t.op(Op::DivScalar, &[], &[s]), t.powf(-1.0).op(Op::MulScalar, &[], &[s]);
+    })* };
+}
+scalars! { f64 usize }
+
+impl Neg for Tensor {
+    type Output = Tensor;
+    #[track_caller]
+    fn neg(self) -> Tensor {
+        self.op(Op::Neg, &[], &[])
+    }
+}
+
+impl Tensor {
+    /// Dimensions.
+    pub fn dims(self) -> Vec<usize> {
+        self.host.shape(self.id)
+    }
+
+    /// Size of dimension `d`, from the left, from 0.
+    #[track_caller]
+    pub fn dim(self, d: usize) -> usize {
+        dim(self.host, &self.dims(), d)
+    }
+
+    /// Mean of all elements: a scalar.
+    #[track_caller]
+    pub fn mean(self) -> Tensor {
+        self.sum() / self.dims().iter().product::<usize>()
+    }
+
+    /// `xᵖ`
+    #[track_caller]
+    pub fn powf(self, p: f64) -> Tensor {
+        self.op(Op::PowScalar, &[], &[p])
+    }
+
+    /// `x²`
+    #[track_caller]
+    pub fn square(self) -> Tensor {
+        self * self
+    }
+
+    /// `max(x, min)`, without gradient where `x < min`.
+    #[track_caller]
+    pub fn clamp_min(self, min: f64) -> Tensor {
+        self.op(Op::ClampMin, &[], &[min])
+    }
+
+    /// `min(x, max)`, without gradient where `x > max`.
+    #[track_caller]
+    pub fn clamp_max(self, max: f64) -> Tensor {
+        self.op(Op::ClampMax, &[], &[max])
+    }
+
+    /// The larger of the two, element by element.
+    #[track_caller]
+    pub fn max(self, rhs: Tensor) -> Tensor {
+        self.op(Op::Max, &[rhs.id], &[])
+    }
+
+    /// The smaller of the two, element by element.
+    #[track_caller]
+    pub fn min(self, rhs: Tensor) -> Tensor {
+        self.op(Op::Min, &[rhs.id], &[])
+    }
+
+    /// Mask: 1 where `self > rhs`, else 0. No gradient.
+    #[track_caller]
+    pub fn greater(self, rhs: Tensor) -> Tensor {
+        self.op(Op::Greater, &[rhs.id], &[])
+    }
+
+    /// Mask: 1 where both are equal, else 0. No gradient.
+    #[track_caller]
+    pub fn equal(self, rhs: Tensor) -> Tensor {
+        self.op(Op::Equal, &[rhs.id], &[])
+    }
+
+    /// `self` where the mask isn't 0, else `other`; the branch not taken gets no gradient.
+    #[track_caller]
+    pub fn select(self, mask: Tensor, other: Tensor) -> Tensor {
+        self.op(Op::Select, &[other.id, mask.id], &[])
+    }
+
+    /// Matrix product: `[…, n, k]` by `[…, k, m]` gives `[…, n, m]`.
+    #[track_caller]
+    pub fn matmul(self, rhs: Tensor) -> Tensor {
+        self.op(Op::Matmul, &[rhs.id], &[])
+    }
+
+    /// The same elements in another shape.
+    #[track_caller]
+    pub fn reshape<const D: usize>(self, dims: [usize; D]) -> Tensor {
+        self.op(Op::Reshape, &[], &dims.map(|d| d as f64))
+    }
+
+    /// Exchanges two dimensions.
+    #[track_caller]
+    pub fn swap_dims(self, a: usize, b: usize) -> Tensor {
+        self.op(Op::SwapDims, &[], &[a as f64, b as f64])
+    }
+
+    /// Elements `range` of dimension `dim`.
+    #[track_caller]
+    pub fn slice(self, dim: usize, range: Range<usize>) -> Tensor {
+        self.op(Op::Slice, &[], &[dim as f64, range.start as f64, range.end as f64])
+    }
+
+    /// `self`, then `rhs`, along dimension `dim`.
+    #[track_caller]
+    pub fn cat(self, dim: usize, rhs: Tensor) -> Tensor {
+        self.op(Op::Cat, &[rhs.id], &[dim as f64])
+    }
+
+    /// Rows by number: `[n, …]` and `[m]` give `[m, …]`.
+    #[track_caller]
+    pub fn rows(self, index: Index) -> Tensor {
+        self.op(Op::Rows, &[index.id], &[])
+    }
+
+    /// `out[i, j] = self[i, index[i, j]]` for `dim` 1, and so on.
+    #[track_caller]
+    pub fn gather(self, dim: usize, index: Index) -> Tensor {
+        self.op(Op::Gather, &[index.id], &[dim as f64])
+    }
+
+    /// Positions that sort `dim` upwards; equal elements keep their order.
+    #[track_caller]
+    pub fn argsort(self, dim: usize) -> Index {
+        Index { host: self.host, id: with(self.host, Op::Argsort, self.id, &[], &[dim as f64]) }
+    }
+
+    /// Average over windows: `[n, c, h, w]` gives `[n, c, height, width]`.
+    #[track_caller]
+    pub fn adaptive_avg_pool(self, height: usize, width: usize) -> Tensor {
+        self.op(Op::AdaptiveAvgPool, &[], &[height as f64, width as f64])
+    }
+
+    /// Divides by the L2 norm along `dim`, but not by less than 1e-12. A zero vector stays zero and
+    /// gets no gradient.
+    #[track_caller]
+    pub fn normalize(self, dim: usize) -> Tensor {
+        let squared = self.square().sum_dim(dim);
+        let zero = squared.equal(0.0 * squared); // its norm counts as 1, so that nothing explodes
+        self / (squared + zero).sqrt().clamp_min(1e-12) * (1.0 - zero)
+    }
+
+    /// A square matrix `[n, n]` with zeros on its diagonal, which gets no gradient.
+    #[track_caller]
+    pub fn off_diagonal(self) -> Tensor {
+        self * (1.0 - self.eye(self.dim(0)))
+    }
+
+    /// The identity matrix `[n, n]`, on this tensor's device.
+    #[track_caller]
+    pub fn eye(self, n: usize) -> Tensor {
+        Tensor { host: self.host, id: self.host.call(Op::Eye, &[], &[n as f64], "") }
+    }
+
+    /// Copies the values to the plugin, row-major; waits for the device.
+    pub fn to_vec(self) -> Vec<f64> {
+        self.host.read(self.id)
+    }
+}
+
+impl Index {
+    /// Dimensions.
+    pub fn dims(self) -> Vec<usize> {
+        self.host.shape(self.id)
+    }
+
+    /// Size of dimension `d`.
+    #[track_caller]
+    pub fn dim(self, d: usize) -> usize {
+        dim(self.host, &self.dims(), d)
+    }
+
+    /// Size of the first dimension.
+    #[track_caller]
+    pub fn len(self) -> usize {
+        self.dim(0)
+    }
+
+    /// Whether the first dimension has size 0.
+    #[track_caller]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// `[n]` integers below `classes`: `[n, classes]`, one 1 a row. Others are refused.
+    #[track_caller]
+    pub fn one_hot(self, classes: usize) -> Tensor {
+        self.tensor(Op::OneHot, &[], &[classes as f64])
+    }
+
+    /// Mask of pairs that share a value: `[n]` gives `[n, n]`, ones on the diagonal.
+    #[track_caller]
+    pub fn same(self) -> Tensor {
+        let n = self.len();
+        self.reshape([n, 1]).equal(self.reshape([1, n]))
+    }
+
+    /// Mask: 1 where both are equal, else 0.
+    #[track_caller]
+    pub fn equal(self, rhs: Index) -> Tensor {
+        self.tensor(Op::Equal, &[rhs.id], &[])
+    }
+
+    /// The same integers in another shape.
+    #[track_caller]
+    pub fn reshape<const D: usize>(self, dims: [usize; D]) -> Index {
+        self.op(Op::ReshapeIndex, &[], &dims.map(|d| d as f64))
+    }
+
+    /// `[n]` as `[n, 1]`.
+    #[track_caller]
+    pub fn column(self) -> Index {
+        self.reshape([self.len(), 1])
+    }
+
+    /// All integers in one dimension.
+    #[track_caller]
+    pub fn flat(self) -> Index {
+        self.reshape([self.dims().iter().product()])
+    }
+
+    /// `self`, then `rhs`, along dimension `dim`.
+    #[track_caller]
+    pub fn cat(self, dim: usize, rhs: Index) -> Index {
+        self.op(Op::CatIndex, &[rhs.id], &[dim as f64])
+    }
+
+    /// Elements `range` of dimension `dim`.
+    #[track_caller]
+    pub fn slice(self, dim: usize, range: Range<usize>) -> Index {
+        self.op(Op::SliceIndex, &[], &[dim as f64, range.start as f64, range.end as f64])
+    }
+
+    /// `out[i, j] = self[i, index[i, j]]` for `dim` 1, and so on.
+    #[track_caller]
+    pub fn gather(self, dim: usize, index: Index) -> Index {
+        self.op(Op::GatherIndex, &[index.id], &[dim as f64])
+    }
+
+    /// `self + rhs`, element by element.
+    #[track_caller]
+    pub fn plus(self, rhs: Index) -> Index {
+        self.op(Op::AddIndex, &[rhs.id], &[])
+    }
+
+    /// Remainders of the division by `n`, never negative.
+    #[track_caller]
+    pub fn modulo(self, n: usize) -> Index {
+        self.op(Op::ModIndex, &[], &[n as f64])
+    }
+
+    /// The integers as floats.
+    #[track_caller]
+    pub fn float(self) -> Tensor {
+        self.tensor(Op::Float, &[], &[])
+    }
+
+    /// Copies the values to the plugin, row-major; waits for the device.
+    pub fn to_vec(self) -> Vec<i64> {
+        self.host.read(self.id).into_iter().map(|x| x as i64).collect()
+    }
+
+    #[track_caller]
+    fn tensor(self, op: Op, more: &[u64], attrs: &[f64]) -> Tensor {
+        Tensor { host: self.host, id: with(self.host, op, self.id, more, attrs) }
+    }
+}
+
+/// The size asked for; where there is no such dimension, the step fails and the answer is 1.
+#[track_caller]
+fn dim(host: Host, dims: &[usize], d: usize) -> usize {
+    dims.get(d).copied().unwrap_or_else(|| {
+        host.fail(&format!("dim({d}) of a tensor of shape {dims:?}"));
+        host.call(Op::Fail, &[], &[], ""); // names the caller's line
+        1
+    })
+}
