@@ -1,1 +1,42 @@
+//! Pictures, labels and splits; samplers, augmentation and the parallel loader.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use retort_datasets::{BalancedSampler, Dataset, Loader, Options, Sampler, Split, find, open};
+//!
+//! let options = Options { glyph_classes: Some(16), glyph_images: Some(6), ..Options::default() };
+//! let train: Arc<dyn Dataset> = open("glyphs", Split::Train, &options)?.into();
+//! let sampler = BalancedSampler::new(train.labels(), 12, 3, 0)?; // 4 classes with 3 images each
+//! for epoch in 0..2 {
+//!     let (augment, batches) = ((find("glyphs")?.augmentation)(), sampler.epoch(epoch));
+//!     for batch in Loader::new(train.clone(), augment, batches, 2, 1, 0, epoch, 3) {
+//!         assert_eq!(batch?.shape, [24, 3, 32, 32]); // two views of each image
+//!     }
+//! }
+//! # Ok::<(), retort_datasets::DataError>(())
+//! ```
+//!
+//! Pictures stay 8-bit until they are on the network's device. Everything random is a pure function
+//! of seeds and counters, never of time, threads or order.
+//!
+//! A new data set is one file beside `omniglot.rs` and one line in [`DATASETS`].
 
+mod archive;
+mod dataset;
+mod error;
+mod glyphs;
+mod loader;
+mod omniglot;
+mod picture;
+mod random;
+mod sampler;
+mod transform;
+
+pub use dataset::{DATASETS, Dataset, Entry, Opened, Options, Split, find, open};
+pub use error::DataError;
+pub use loader::{Batch, Loader, evaluation_batches};
+pub use picture::Image;
+pub use rand_chacha::ChaCha8Rng;
+pub use random::augmentation_rng;
+pub use sampler::{BalancedSampler, RandomSampler, Sampler};
+pub use transform::{Compose, Identity, RandomAffine, RandomCropFlip, Resize, Transform};

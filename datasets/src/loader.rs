@@ -1,0 +1,285 @@
+//! Batches from parallel workers, in order.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::{DataError, Dataset, Image, Transform, augmentation_rng};
+
+/// What a network is fed: `views` augmented copies of `n` samples. Row `v * n + i` is view `v` of
+/// sample `i`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// `[views * n, channels, height, width]`.
+    pub images: Vec<u8>,
+    /// The shape of `images`.
+    pub shape: [usize; 4],
+    /// `[views * n]`: the class of each row.
+    pub labels: Vec<i64>,
+    /// `[views * n]`: each row's index in its split.
+    pub ids: Vec<i64>,
+    /// Number of views.
+    pub views: usize,
+}
+
+/// All samples in order, in batches of `n` (the last may be smaller), for evaluation.
+pub fn evaluation_batches(len: usize, n: usize) -> Vec<Vec<usize>> {
+    let samples: Vec<usize> = (0..len).collect();
+    samples.chunks(n.max(1)).map(<[usize]>::to_vec).collect()
+}
+
+/// An iterator over the batches of one epoch, loaded ahead by worker threads.
+///
+/// Batches come in the given order and with the same pixels whatever the number of workers. At most
+/// two per worker are loaded or loading at a time. After an error the iterator ends. The threads end
+/// with it: dropping it waits for them, for one image at most.
+pub struct Loader {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    job: Job,
+    state: Mutex<State>,
+    /// Told of every change of `state`.
+    changed: Condvar,
+}
+
+/// What to load. Never changes.
+struct Job {
+    dataset: Arc<dyn Dataset>,
+    transform: Arc<dyn Transform>,
+    /// Each row's sample, and how often the epoch had it before.
+    batches: Vec<Vec<(usize, u32)>>,
+    views: usize,
+    seed: u64,
+    epoch: u64,
+    channels: usize,
+    /// How many batches may be loaded or loading.
+    ahead: usize,
+}
+
+struct State {
+    /// The first batch that no worker has taken.
+    next: usize,
+    /// The batch that the iterator gives out next.
+    wanted: usize,
+    ready: BTreeMap<usize, Result<Batch, DataError>>,
+    /// Nobody wants more.
+    stopped: bool,
+}
+
+impl Loader {
+    /// Starts to load `batches`, lists of sample indices: with `views` augmented copies of each
+    /// image, as `channels` 1 (grey) or 3 (RGB), on `workers` threads (0: on the caller's, when it
+    /// asks for a batch).
+    #[expect(clippy::too_many_arguments, reason = "named fields would only move the list")]
+    pub fn new(
+        dataset: Arc<dyn Dataset>,
+        transform: Arc<dyn Transform>,
+        batches: Vec<Vec<usize>>,
+        views: usize,
+        workers: usize,
+        seed: u64,
+        epoch: u64,
+        channels: usize,
+    ) -> Self {
+        let mut seen: BTreeMap<usize, u32> = BTreeMap::new();
+        let mut occurrence = |sample| {
+            let count = seen.entry(sample).or_default();
+            *count += 1;
+            (sample, *count - 1)
+        };
+        let batches: Vec<Vec<_>> = batches
+            .into_iter()
+            .map(|batch| batch.into_iter().map(&mut occurrence).collect())
+            .collect();
+        let workers = workers.min(batches.len());
+        let ahead = 2 * workers;
+        let job = Job { dataset, transform, batches, views, seed, epoch, channels, ahead };
+        let state = State { next: 0, wanted: 0, ready: BTreeMap::new(), stopped: false };
+        let shared = Arc::new(Shared { job, state: Mutex::new(state), changed: Condvar::new() });
+        let spawn = |i| {
+            let shared = shared.clone();
+            let thread = std::thread::Builder::new().name(format!("loader-{i}"));
+            // Without threads left in the system, those that started share the work.
+            thread.spawn(move || shared.work()).ok()
+        };
+        let workers = (0..workers).filter_map(spawn).collect();
+        Self { shared, workers }
+    }
+}
+
+impl Iterator for Loader {
+    type Item = Result<Batch, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Shared { job, changed, .. } = &*self.shared;
+        let mut state = self.shared.lock();
+        if state.stopped || state.wanted == job.batches.len() {
+            return None;
+        }
+        let wanted = state.wanted;
+        let batch = if self.workers.is_empty() {
+            drop(state);
+            let batch = job.load(wanted, &|| false);
+            state = self.shared.lock();
+            batch?
+        } else {
+            loop {
+                if let Some(batch) = state.ready.remove(&wanted) {
+                    break batch;
+                }
+                state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        };
+        state.wanted += 1;
+        state.stopped = batch.is_err();
+        changed.notify_all();
+        Some(batch)
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.shared.lock().stopped = true;
+        self.shared.changed.notify_all();
+        for worker in self.workers.drain(..) {
+            // A worker catches panics and reports them as errors.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Nothing that can panic runs under the lock, so a poisoned one is intact.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker's life.
+    fn work(&self) {
+        loop {
+            let mut state = self.lock();
+            while !state.stopped && state.next >= state.wanted + self.job.ahead {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.stopped || state.next >= self.job.batches.len() {
+                return;
+            }
+            let index = state.next;
+            state.next += 1;
+            drop(state);
+
+            let Some(batch) = self.job.load(index, &|| self.lock().stopped) else { return };
+            self.lock().ready.insert(index, batch);
+            self.changed.notify_all();
+        }
+    }
+}
+
+impl Job {
+    /// Batch `index`; none once `stopped`.
+    fn load(&self, index: usize, stopped: &dyn Fn() -> bool) -> Option<Result<Batch, DataError>> {
+        let rows = &self.batches[index];
+        let total = self.views * rows.len();
+        if let Err(error) = self.check(rows) {
+            return Some(Err(error));
+        }
+        let mut batch =
+            Batch { images: vec![], shape: [0; 4], labels: vec![], ids: vec![], views: self.views };
+        for (i, &(id, occurrence)) in rows.iter().enumerate() {
+            if stopped() {
+                return None;
+            }
+            let images = match self.views(id, occurrence) {
+                Ok(images) => images,
+                Err(error) => return Some(Err(error)),
+            };
+            for (view, image) in images.iter().enumerate() {
+                let shape = [total, self.channels, image.height, image.width];
+                if batch.images.is_empty() {
+                    batch.shape = shape;
+                    batch.images = vec![0; shape.iter().product()];
+                }
+                let [_, _, height, width] = batch.shape;
+                if shape != batch.shape || image.pixels.is_empty() {
+                    let is = format!("it is {}x{} pixels", image.width, image.height);
+                    let problem = format!("{is}, but this batch began with {width}x{height}");
+                    return Some(Err(self.error(id, problem, "Resize the images to one size")));
+                }
+                let row = view * rows.len() + i;
+                let size = image.pixels.len();
+                planar(image, &mut batch.images[row * size..][..size]);
+            }
+        }
+        let ids = || rows.iter().map(|&(id, _)| id);
+        let labels = self.dataset.labels();
+        batch.ids = ids().map(|id| id as i64).collect::<Vec<_>>().repeat(self.views);
+        batch.labels = ids().map(|id| labels[id] as i64).collect::<Vec<_>>().repeat(self.views);
+        Some(Ok(batch))
+    }
+
+    fn check(&self, rows: &[(usize, u32)]) -> Result<(), DataError> {
+        let error =
+            |option, problem: String, advice| Err(DataError::option(option, problem, advice));
+        let len = self.dataset.len();
+        if self.views == 0 || rows.is_empty() {
+            let problem = format!("{} images in {} views make no batch", rows.len(), self.views);
+            return error("views", problem, "Ask for at least one of each");
+        }
+        if !matches!(self.channels, 1 | 3) {
+            let problem = format!("a picture cannot have {} channels", self.channels);
+            return error("channels", problem, "Ask for 1 (grey) or 3 (colour)");
+        }
+        match rows.iter().find(|(id, _)| *id >= len) {
+            Some((id, _)) => {
+                let problem = format!("there is no sample {id}, the split has {len}");
+                error("batches", problem, "Make the batches from the same split")
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// All views of one sample. A panic in a data set or a transform is an error of this sample.
+    fn views(&self, id: usize, occurrence: u32) -> Result<Vec<Image>, DataError> {
+        let views = || {
+            let image = self.dataset.image(id)?;
+            let view = |view| {
+                let rng = &mut augmentation_rng(self.seed, self.epoch, id, view, occurrence);
+                self.transform.apply(&image, rng).with_channels(self.channels)
+            };
+            Ok((0..self.views).map(view).collect())
+        };
+        catch_unwind(AssertUnwindSafe(views)).unwrap_or_else(|panic| {
+            let problem = format!("loading it panicked: {}", message(&*panic));
+            Err(self.error(id, problem, "This is a bug of the data set or of the augmentation"))
+        })
+    }
+
+    fn error(&self, id: usize, problem: String, advice: &str) -> DataError {
+        let sample = self.dataset.describe(id);
+        DataError::Sample { id, sample, problem, advice: advice.to_owned() }
+    }
+}
+
+/// `[height, width, channels]` to `[channels, height, width]`.
+fn planar(image: &Image, output: &mut [u8]) {
+    let channels = image.channels;
+    if channels == 1 {
+        output.copy_from_slice(&image.pixels);
+        return;
+    }
+    for (c, plane) in output.chunks_exact_mut(image.width * image.height).enumerate() {
+        for (value, pixel) in plane.iter_mut().zip(image.pixels.chunks_exact(channels)) {
+            *value = pixel[c];
+        }
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

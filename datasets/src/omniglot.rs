@@ -1,0 +1,158 @@
+//! Omniglot: characters of the world's alphabets, each drawn by 20 people.
+//!
+//! Lake, Salakhutdinov, Tenenbaum: Human-level concept learning through probabilistic program
+//! induction, Science 2015; files: <https://github.com/brendenlake/omniglot>, folder `python`.
+//!
+//! Protocol: train on the five alphabets of the first small background set, test on those of the
+//! second that the first lacks. Black strokes on white, 105x105 pixels.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::archive::Archive;
+use crate::dataset::{Entry, Opened};
+use crate::{DataError, Dataset, Image, Options, RandomAffine, Split};
+
+pub(crate) const ENTRY: Entry = Entry {
+    name: "omniglot",
+    doc: "Handwritten characters: train on five alphabets, test on three unseen ones (105x105, grey)",
+    needs_root: true,
+    channels: 1,
+    open,
+    augmentation: || {
+        let fill = Some(u8::MAX);
+        Arc::new(RandomAffine { rotate: 10.0, scale: 0.15, translate: 0.1, shear: 10.0, fill })
+    },
+};
+
+const SETS: [&str; 2] = ["images_background_small1", "images_background_small2"];
+
+const EXPECTED: &str = "Give the folder (--data-root) that holds images_background_small1.zip and \
+images_background_small2.zip as published on github.com/brendenlake/omniglot in python/, or the \
+folders of those names unpacked from them";
+
+struct Omniglot {
+    classes: Vec<String>,
+    labels: Vec<usize>,
+    files: Vec<String>,
+    /// `[len, size, size]`, decoded: few and small enough.
+    pixels: Vec<u8>,
+    size: usize,
+}
+
+fn open(split: Split, options: &Options) -> Opened {
+    let Some(root) = &options.root else {
+        return Err(DataError::NoRoot { dataset: ENTRY.name, expected: EXPECTED });
+    };
+    if options.glyph_classes.is_some() || options.glyph_images.is_some() {
+        return Err(DataError::option(
+            "glyph-classes, glyph-images",
+            "omniglot has as many classes and images as were published",
+            "Leave these options out",
+        ));
+    }
+    let [mut small1, mut small2] = [open_set(root, SETS[0])?, open_set(root, SETS[1])?];
+    let seen: BTreeSet<String> = drawings(&small1)?.into_iter().map(|d| d.alphabet).collect();
+    let set = if split == Split::Train { &mut small1 } else { &mut small2 };
+    let mut drawings = drawings(set)?;
+    if split == Split::Test {
+        drawings.retain(|drawing| !seen.contains(&drawing.alphabet));
+    }
+    if drawings.is_empty() {
+        let problem = "it has no alphabet that the first set lacks";
+        return Err(DataError::file(set.name(), problem, EXPECTED));
+    }
+    Ok(Box::new(Omniglot::load(set, &drawings, options.size)?))
+}
+
+fn open_set(root: &Path, name: &str) -> Result<Archive, DataError> {
+    Archive::open(root, name, EXPECTED)
+}
+
+struct Drawing {
+    alphabet: String,
+    /// `Alphabet/characterNN`.
+    character: String,
+    /// `Alphabet/characterNN/NNNN_NN.png`.
+    entry: String,
+}
+
+/// All drawings of a set, in byte order. Every alphabet and every character must have some.
+fn drawings(set: &Archive) -> Result<Vec<Drawing>, DataError> {
+    let mut folders = BTreeSet::new();
+    let mut drawings = Vec::new();
+    for entry in set.entries() {
+        match entry.split('/').collect::<Vec<_>>()[..] {
+            [_, ""] | [_, _, ""] => {
+                folders.insert(entry);
+            }
+            [alphabet, character, file] if file.to_ascii_lowercase().ends_with(".png") => {
+                drawings.push(Drawing {
+                    alphabet: alphabet.to_owned(),
+                    character: format!("{alphabet}/{character}"),
+                    entry: entry.to_owned(),
+                });
+            }
+            _ => {}
+        }
+    }
+    for Drawing { alphabet, character, .. } in &drawings {
+        folders.remove(&*format!("{alphabet}/"));
+        folders.remove(&*format!("{character}/"));
+    }
+    let problem = "it holds no drawings (Alphabet/characterNN/*.png)";
+    if let Some(empty) = folders.first() {
+        return Err(DataError::file(
+            set.describe(empty),
+            problem,
+            format!("Unpack it again. {EXPECTED}"),
+        ));
+    }
+    if drawings.is_empty() {
+        return Err(DataError::file(set.name(), problem, EXPECTED));
+    }
+    Ok(drawings)
+}
+
+impl Omniglot {
+    fn load(set: &mut Archive, drawings: &[Drawing], size: usize) -> Result<Self, DataError> {
+        let (mut classes, mut labels, mut files) = (Vec::<String>::new(), vec![], vec![]);
+        let mut pixels = Vec::with_capacity(drawings.len() * size * size);
+        for Drawing { character, entry, .. } in drawings {
+            if classes.last() != Some(character) {
+                classes.push(character.clone());
+            }
+            labels.push(classes.len() - 1);
+            let file = set.describe(entry);
+            let image = Image::decode(&set.read(entry)?, &file)?.with_channels(1);
+            pixels.extend(image.resized(size, size).pixels);
+            files.push(file);
+        }
+        Ok(Self { classes, labels, files, pixels, size })
+    }
+}
+
+impl Dataset for Omniglot {
+    fn name(&self) -> &str {
+        ENTRY.name
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn labels(&self) -> &[usize] {
+        &self.labels
+    }
+
+    fn describe(&self, i: usize) -> String {
+        self.files.get(i).cloned().unwrap_or_default()
+    }
+
+    fn image(&self, i: usize) -> Result<Image, DataError> {
+        let area = self.size * self.size;
+        let pixels = self.pixels[i * area..][..area].to_vec();
+        Ok(Image { width: self.size, height: self.size, channels: 1, pixels })
+    }
+}
