@@ -62,6 +62,12 @@ pub(crate) fn pad(dims: &[usize]) -> [usize; 4] {
     out
 }
 
+/// The same values in another shape.
+pub fn reshaped(data: TensorData, dims: &[usize]) -> TensorData {
+    let (bytes, _, dtype) = data.into_parts();
+    TensorData::from_bytes(bytes, dims.to_vec(), dtype)
+}
+
 /// A change to a buffer that lands when the step ends well.
 #[derive(Debug)]
 pub(crate) enum Write {
@@ -363,20 +369,13 @@ impl Interpreter {
         let Some(given) = self.shown.draws.get(number) else {
             return Ok(Err(random::stream(self.seed, &[self.step, number as u64])));
         };
-        let mut shape = [1; 4];
-        let rank = given.shape.num_dims();
-        if rank <= 4 {
-            shape = pad(&given.shape.to_vec());
-        }
-        if rank > 4 || shape != dims {
+        let shape = given.shape().to_vec();
+        if shape.len() > 4 || pad(&shape) != dims {
             return Err(format!(
-                "random.{number} has shape {:?}, but this draw has shape {dims:?}",
-                given.shape.to_vec()
+                "random.{number} has shape {shape:?}, but this draw has shape {dims:?}"
             ));
         }
-        let mut given = given.clone();
-        given.shape = dims.into();
-        Ok(Ok(given))
+        Ok(Ok(reshaped(given.clone(), &dims)))
     }
 
     fn upload(&self, values: Vec<f64>, dims: [usize; 4]) -> Tensor<4> {

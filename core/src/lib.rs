@@ -2,12 +2,14 @@
 //! losses, training, metrics and checkpoints.
 
 mod error;
+mod example;
 mod interpreter;
 mod limits;
 pub mod random;
 mod session;
 
 pub use error::{Failure, LossError};
-pub use interpreter::Interpreter;
+pub use example::example_batch;
+pub use interpreter::{Interpreter, reshaped};
 pub use limits::Limits;
 pub use session::{Feature, Inputs, LossCode, LossParameters, Outcome, Session, Setup};

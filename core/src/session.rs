@@ -1,7 +1,7 @@
 //! One loss in one run: its code, its parameters and buffers, its limits.
 
 use crate::error::LossError;
-use crate::interpreter::{Interpreter, Shown, Slot, pad};
+use crate::interpreter::{Interpreter, Shown, Slot, pad, reshaped};
 use crate::limits::Limits;
 use crate::random;
 use burn::module::{Module, Param, ParamId};
@@ -320,7 +320,7 @@ impl Session {
             return Err(wrong("the loss is not usable any more".to_owned()));
         };
         for (key, data) in state {
-            let dims = data.shape.to_vec();
+            let dims = data.shape().to_vec();
             let Some((kind, name)) = key.split_once('.') else {
                 return Err(wrong(format!("state key {key} is neither param.… nor buffer.…")));
             };
@@ -342,8 +342,7 @@ impl Session {
                 }
                 _ => {}
             }
-            let mut data = data;
-            data.shape = pad(&dims).into();
+            let data = reshaped(data, &pad(&dims));
             let tensor =
                 Tensor::<4>::from_data(data, (interpreter.device(), DType::from(interpreter.dtype())));
             if kind == "param" {
@@ -381,9 +380,7 @@ fn map_insert(
 }
 
 fn unpadded(tensor: Tensor<4>, rank: usize) -> TensorData {
-    let mut data = tensor.into_data();
-    let dims = data.shape.to_vec();
-    data.shape = dims[4 - rank..].to_vec().into();
-    data
+    let dims = tensor.dims();
+    reshaped(tensor.into_data(), &dims[4 - rank..])
 }
 
