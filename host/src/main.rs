@@ -1,1 +1,5 @@
-fn main(){}
+//! The program `retort`.
+
+fn main() -> std::process::ExitCode {
+    retort_host::main()
+}

@@ -1,0 +1,1 @@
+//! Benchmarks, run by hand with `cargo bench --profile dev`.

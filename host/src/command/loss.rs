@@ -1,0 +1,313 @@
+//! `retort loss`: the losses there are, what they need, and their values on given tensors.
+
+use crate::command::Common;
+use crate::failure::{Failure, Result};
+use crate::output;
+use crate::plugin::registry::{Found, Registry};
+use crate::settings::{assignments, limits};
+use crate::tensors;
+use burn::tensor::{FloatDType, TensorData};
+use clap::{Args, Subcommand, ValueEnum};
+use retort_core::{Feature, Inputs, Session, Setup, reshaped};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Actions of `retort loss`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the losses: those built in, or those of a pack.
+    #[command(after_help = "Example:\n  retort loss list")]
+    List {
+        /// A pack (.wasm, .so) instead of the one built in.
+        pack: Option<PathBuf>,
+    },
+    /// Show a loss: its definition, hyperparameters, paper, and the inputs it needs.
+    #[command(after_help = "Examples:\n  retort loss info rkd\n  retort loss info my_pack.wasm#my_loss")]
+    Info {
+        /// A name, or `FILE#NAME`.
+        name: String,
+        /// Show the loss's source file too.
+        #[arg(long)]
+        source: bool,
+    },
+    /// Compute a loss on given tensors.
+    #[command(
+        after_help = "The input file holds `target` [n, d], and as the loss needs them `source` [n, d'], \
+                      `labels` [n],\n`ids` [n], `target_features.0` …, `source_features.0` …, \
+                      `param.<name>`, `buffer.<name>`, and\n`random.0` … in place of the step's random \
+                      draws.\n\nExample:\n  retort loss eval relaxed_contrastive --input batch.safetensors --set sigma=0.5 --json"
+    )]
+    Eval(Eval),
+}
+
+/// Arguments of `retort loss eval`.
+#[derive(Debug, Args)]
+pub struct Eval {
+    /// A name, or `FILE#NAME`.
+    name: String,
+    /// The tensors.
+    #[arg(long, value_name = "FILE.safetensors")]
+    input: PathBuf,
+    /// A hyperparameter.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Write the gradients of everything differentiable and the buffers after the step.
+    #[arg(long, value_name = "OUT.safetensors")]
+    grad: Option<PathBuf>,
+    /// Classes of the training set [default: highest label + 1].
+    #[arg(long)]
+    classes: Option<usize>,
+    /// Samples of the training set [default: highest id + 1].
+    #[arg(long)]
+    samples: Option<usize>,
+    /// Views of each sample in the batch.
+    #[arg(long, default_value_t = 1)]
+    views: usize,
+    /// Epoch, from 0.
+    #[arg(long, default_value_t = 0)]
+    epoch: usize,
+    /// Share of the training that is done, 0 to 1.
+    #[arg(long, default_value_t = 0.0)]
+    progress: f64,
+    /// Element type to compute in.
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    dtype: Dtype,
+    /// Seed of first values and random draws that the file doesn't give.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// A limit of the step, such as `seconds=60`.
+    #[arg(long = "limit", value_name = "KEY=VALUE")]
+    limit: Vec<String>,
+}
+
+/// Element types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Dtype {
+    /// 32 bits.
+    F32,
+    /// 64 bits; on the CPU only.
+    F64,
+}
+
+/// Runs the command.
+pub fn run(command: &Command, common: &Common) -> Result<()> {
+    match command {
+        Command::List { pack } => list(pack.as_deref(), common),
+        Command::Info { name, source } => info(name, *source, common),
+        Command::Eval(eval) => evaluate(eval, common),
+    }
+}
+
+fn list(path: Option<&Path>, common: &Common) -> Result<()> {
+    let mut registry = Registry::new(limits(&[])?)?;
+    let pack = match path {
+        Some(path) => registry.pack(path)?,
+        None => registry.builtin().clone(),
+    };
+    if common.json {
+        let losses = pack.description.losses.iter();
+        let losses: Vec<Value> = losses
+            .map(|l| json!({"name": l.name, "summary": summary(&l.doc), "paper": l.paper}))
+            .collect();
+        output::json(&json!({"origin": pack.origin.to_string(), "digest": pack.digest,
+            "interface": pack.description.interface, "losses": losses}));
+        return Ok(());
+    }
+    let mut table = output::table(["LOSS", "WHAT IT DOES"]);
+    for loss in &pack.description.losses {
+        table.add_row([loss.name.clone(), summary(&loss.doc)]);
+    }
+    output::line(table);
+    Ok(())
+}
+
+/// The first sentence of a doc.
+fn summary(doc: &str) -> String {
+    doc.split("\n\n").next().unwrap_or_default().replace('\n', " ")
+}
+
+fn info(name: &str, source: bool, common: &Common) -> Result<()> {
+    let limits = limits(&[])?;
+    let mut registry = Registry::new(limits.clone())?;
+    let found = registry.find(name)?;
+    let needs = needs(&found, &limits)?;
+    let (loss, pack) = (&found.definition, &found.pack);
+    if common.json {
+        let mut out = json!({
+            "name": loss.name, "doc": loss.doc, "paper": loss.paper, "hyperparameters": loss.hyper,
+            "inputs": needs.inputs, "parameters": needs.parameters, "buffers": needs.buffers,
+            "origin": pack.origin.to_string(), "digest": pack.digest,
+            "interface": pack.description.interface, "sdk": pack.description.sdk,
+        });
+        if source {
+            out["source"] = json!(loss.source);
+        }
+        output::json(&out);
+        return Ok(());
+    }
+    output::line(format_args!("{}\n\n{}\n\nPaper: {}\n", loss.name, loss.doc, loss.paper));
+    let mut table = output::table(["HYPERPARAMETER", "DEFAULT", "RANGE", "MEANING"]);
+    for field in &loss.hyper {
+        let range = match field.choices.as_slice() {
+            [] if field.default.is_boolean() => "true, false".to_owned(),
+            [] => field.range.to_string(),
+            words => words.join(", "),
+        };
+        table.add_row([field.name.clone(), field.default.to_string(), range, field.doc.clone()]);
+    }
+    output::line(table);
+    let list = |names: &[String]| match names {
+        [] => "none".to_owned(),
+        names => names.join(", "),
+    };
+    output::line(format_args!(
+        "\nInputs:     {}\nParameters: {}\nBuffers:    {}\nOrigin:     {} ({})\nInterface:  {} ({})",
+        list(&needs.inputs),
+        list(&needs.parameters),
+        list(&needs.buffers),
+        pack.origin,
+        pack.digest,
+        pack.description.interface,
+        pack.description.sdk,
+    ));
+    if source {
+        output::line(format_args!("\n{}", loss.source));
+    }
+    Ok(())
+}
+
+/// What a loss asks for when it runs once with its default hyperparameters.
+struct Needs {
+    inputs: Vec<String>,
+    parameters: Vec<String>,
+    buffers: Vec<String>,
+}
+
+fn needs(found: &Found, limits: &retort_core::Limits) -> Result<Needs> {
+    let hyper = found.resolve(&Map::new())?;
+    let setup = cpu_setup(FloatDType::F32, 0, limits.clone());
+    let device = setup.device.clone();
+    let mut session = Session::new(&found.definition.name, found.create(&hyper, limits)?, setup);
+    session.step(&retort_core::example_batch(&device))?;
+    let state = session.state();
+    let kind = |prefix: &str| {
+        let names = state.iter().filter_map(|(key, data)| {
+            let name = key.strip_prefix(prefix)?;
+            Some(format!("{name} {:?}", data.shape().to_vec()))
+        });
+        names.collect::<Vec<_>>()
+    };
+    Ok(Needs {
+        inputs: session.inputs_used().into_iter().collect(),
+        parameters: session.parameter_names().to_vec(),
+        buffers: kind("buffer.").into_iter().map(|b| b.split(' ').next().unwrap_or("").to_owned()).collect(),
+    })
+}
+
+fn cpu_setup(dtype: FloatDType, seed: u64, limits: retort_core::Limits) -> Setup {
+    Setup { device: burn::tensor::Device::flex().autodiff(), dtype, seed, limits }
+}
+
+fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
+    let limits = limits(&eval.limit)?;
+    let mut registry = Registry::new(limits.clone())?;
+    let found = registry.find(&eval.name)?;
+    let hyper = found.resolve(&assignments(&eval.set)?)?;
+    let (device, info) = common.device()?;
+    let dtype = match eval.dtype {
+        Dtype::F32 => FloatDType::F32,
+        Dtype::F64 if info.is_cpu() => FloatDType::F64,
+        Dtype::F64 => return Err(Failure::usage("--dtype f64 works on the CPU only: add --device cpu")),
+    };
+    let mut file = tensors::read(&eval.input)?;
+    let setup = Setup { device, dtype, seed: eval.seed, limits: limits.clone() };
+    let mut session =
+        Session::new(&found.definition.name, found.create(&hyper, &limits)?, setup.clone());
+    session.load_state(file.take_state())?;
+
+    let leaves = file.leaves(&setup, &eval.input)?;
+    let (labels, ids) = (file.indices("labels")?, file.indices("ids")?);
+    let highest = |list: &[i64]| list.iter().max().map_or(0, |&m| usize::try_from(m + 1).unwrap_or(0));
+    let inputs = Inputs {
+        source: file.source(&setup)?,
+        target_features: leaves.features.clone(),
+        source_features: file.features("source_features", &setup)?,
+        classes: eval.classes.unwrap_or_else(|| highest(&labels)),
+        samples: eval.samples.unwrap_or_else(|| highest(&ids)),
+        views: eval.views,
+        epoch: eval.epoch,
+        progress: eval.progress,
+        draws: file.draws()?,
+        labels,
+        ids,
+        ..Inputs::new(leaves.target.clone())
+    };
+    file.check_rows(leaves.target.dims()[0], &eval.input)?;
+    let outcome = session.step(&inputs)?;
+    let scalar = |t: &burn::tensor::Tensor<1>| t.clone().into_data().iter::<f64>().next();
+    let value = scalar(&outcome.value).unwrap_or(f64::NAN);
+    let terms: Vec<(String, f64)> =
+        outcome.terms.iter().map(|(n, t)| (n.clone(), scalar(t).unwrap_or(f64::NAN))).collect();
+
+    if let Some(path) = &eval.grad {
+        let mut out = gradients(&outcome.value, &leaves, &session);
+        session.commit();
+        let buffers = session.state().into_iter().filter(|(name, _)| name.starts_with("buffer."));
+        out.extend(buffers);
+        tensors::write(path, out)?;
+    }
+    if common.json {
+        let terms: Map<String, Value> =
+            terms.into_iter().map(|(n, v)| (n, output::number(v))).collect();
+        output::json(&json!({
+            "loss": found.definition.name, "value": output::number(value), "terms": terms,
+            "hyperparameters": hyper, "origin": found.pack.origin.to_string(),
+            "digest": found.pack.digest, "interface": found.pack.description.interface,
+            "dtype": format!("{:?}", eval.dtype).to_lowercase(), "device": info.name,
+        }));
+    } else {
+        output::line(format_args!("{} = {value}", found.definition.name));
+        for (name, value) in terms {
+            output::line(format_args!("  {name} = {value}"));
+        }
+    }
+    Ok(())
+}
+
+/// Gradients under the inputs' names; zeros where the loss doesn't depend on an input.
+fn gradients(
+    value: &burn::tensor::Tensor<1>,
+    leaves: &tensors::Leaves,
+    session: &Session,
+) -> BTreeMap<String, TensorData> {
+    let mut out = BTreeMap::new();
+    let grads = value.is_tracked().then(|| value.backward());
+    macro_rules! put {
+        ($name:expr, $leaf:expr) => {{
+            let found = grads.as_ref().and_then(|g| $leaf.grad(g));
+            let data = match found {
+                Some(gradient) => gradient.into_data(),
+                None => $leaf.clone().detach().zeros_like().into_data(),
+            };
+            out.insert($name, data);
+        }};
+    }
+    put!("target".to_owned(), leaves.target);
+    for (level, feature) in leaves.features.iter().enumerate() {
+        let name = format!("target_features.{level}");
+        match feature {
+            Feature::Map(map) => put!(name, map),
+            Feature::Vector(vector) => put!(name, vector),
+        }
+    }
+    let state = session.state();
+    for (name, param) in session.parameter_names().iter().zip(&session.parameters().values) {
+        let key = format!("param.{name}");
+        put!(key.clone(), param.val());
+        if let (Some(data), Some(shaped)) = (out.remove(&key), state.get(&key)) {
+            out.insert(key, reshaped(data, &shaped.shape().to_vec()));
+        }
+    }
+    out
+}

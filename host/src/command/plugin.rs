@@ -1,0 +1,155 @@
+//! `retort plugin`: packs of losses, built and described.
+
+use crate::command::Common;
+use crate::failure::{Failure, Result};
+use crate::output;
+use crate::plugin::{Origin, Pack, build, registry::Registry};
+use crate::settings::limits;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// Actions of `retort plugin`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build a pack crate as a native library and as a WASM component.
+    #[command(after_help = "Examples:\n  retort plugin build plugins\n  retort plugin build my_pack --wasm --out packs")]
+    Build(Build),
+    /// List packs: the one built in, and those in files or folders.
+    #[command(after_help = "Example:\n  retort plugin list packs")]
+    List {
+        /// Plugin files, or folders that hold them.
+        paths: Vec<PathBuf>,
+    },
+    /// Show a pack: where it comes from, its digest, interface and losses.
+    #[command(after_help = "Example:\n  retort plugin info packs/my_pack.wasm")]
+    Info {
+        /// A plugin file.
+        path: PathBuf,
+    },
+}
+
+/// Arguments of `retort plugin build`.
+#[derive(Args, Debug)]
+pub struct Build {
+    /// Folder of the pack crate.
+    path: PathBuf,
+    /// Build the native library [default: both].
+    #[arg(long)]
+    native: bool,
+    /// Build the component [default: both].
+    #[arg(long)]
+    wasm: bool,
+    /// Cargo's profile.
+    #[arg(long, default_value = "release")]
+    profile: String,
+    /// Where the plugins go [default: `retort` in cargo's target folder].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Install Rust's wasm target if it is missing.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Runs the command.
+pub fn run(command: &Command, common: &Common) -> Result<()> {
+    let mut registry = Registry::new(limits(&[])?)?;
+    match command {
+        Command::Build(args) => {
+            let both = args.native == args.wasm;
+            let built = build::build(&args.path, &build::Options {
+                native: both || args.native,
+                wasm: both || args.wasm,
+                profile: args.profile.clone(),
+                install: args.yes,
+                out: args.out.clone(),
+            })?;
+            let files: Vec<PathBuf> = [built.native, built.wasm].into_iter().flatten().collect();
+            let packs = files.iter().map(|f| registry.pack(f)).collect::<std::result::Result<_, _>>();
+            show(&packs?, common);
+            Ok(())
+        }
+        Command::List { paths } => {
+            let mut packs = vec![registry.builtin().clone()];
+            for file in files(paths)? {
+                packs.push(registry.pack(&file)?);
+            }
+            show(&packs, common);
+            Ok(())
+        }
+        Command::Info { path } => {
+            describe(&registry.pack(path)?, common);
+            Ok(())
+        }
+    }
+}
+
+/// Plugin files among these paths, and in the folders among them.
+fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut out = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            out.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path).map_err(|e| Failure::file("list", path, e))?;
+        let mut found: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
+        found.retain(|p| {
+            p.extension().is_some_and(|e| ["wasm", "so", "dylib", "dll"].iter().any(|k| e == *k))
+        });
+        found.sort();
+        out.append(&mut found);
+    }
+    Ok(out)
+}
+
+fn names(pack: &Pack) -> Vec<&str> {
+    pack.description.losses.iter().map(|l| l.name.as_str()).collect()
+}
+
+fn path(pack: &Pack) -> Option<&Path> {
+    match &pack.origin {
+        Origin::BuiltIn => None,
+        Origin::Native(path) | Origin::Component(path) => Some(path),
+    }
+}
+
+fn to_json(pack: &Pack) -> Value {
+    json!({"origin": pack.origin.to_string(), "path": path(pack), "digest": pack.digest,
+        "interface": pack.description.interface, "sdk": pack.description.sdk, "losses": names(pack)})
+}
+
+fn show(packs: &[Pack], common: &Common) {
+    if common.json {
+        let packs: Vec<Value> = packs.iter().map(to_json).collect();
+        output::json(&json!({"packs": packs}));
+        return;
+    }
+    let mut table = output::table(["PACK", "ORIGIN", "INTERFACE", "LOSSES"]);
+    for pack in packs {
+        table.add_row([
+            path(pack).map_or_else(|| "retort".to_owned(), |p| p.display().to_string()),
+            pack.origin.to_string(),
+            pack.description.interface.to_string(),
+            names(pack).join(", "),
+        ]);
+    }
+    output::line(table);
+}
+
+fn describe(pack: &Pack, common: &Common) {
+    if common.json {
+        output::json(&to_json(pack));
+        return;
+    }
+    let place = path(pack).map_or_else(|| "this program".to_owned(), |p| p.display().to_string());
+    output::line(format_args!(
+        "{place}\nOrigin:    {}\nDigest:    {}\nInterface: {} ({})\n",
+        pack.origin, pack.digest, pack.description.interface, pack.description.sdk
+    ));
+    let mut table = output::table(["LOSS", "PAPER"]);
+    for loss in &pack.description.losses {
+        table.add_row([loss.name.clone(), loss.paper.clone()]);
+    }
+    output::line(table);
+}

@@ -1,0 +1,159 @@
+//! Packs of losses: linked in, native libraries, WASM components. All end as [`Pack`].
+
+pub mod build;
+mod cache;
+pub mod component;
+pub mod native;
+pub mod registry;
+
+use retort_core::{Limits, LossCode};
+use retort_sdk::{abi, schema};
+use sha2::{Digest as _, Sha256};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Interface numbers that this host can run, oldest and newest.
+pub const INTERFACES: std::ops::RangeInclusive<u32> = 1..=abi::INTERFACE;
+
+/// Why a pack or a loss can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    /// The file can't be read.
+    #[error("can't read the plugin {path}: {source}; give the path of a .wasm or a .so file",
+        path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file isn't a plugin.
+    #[error("{path} isn't a retort plugin: {why}", path = path.display())]
+    NotAPlugin {
+        /// The file.
+        path: PathBuf,
+        /// What was found instead, and what to do.
+        why: String,
+    },
+    /// The plugin's interface is too old or too new.
+    #[error("{path} was built for plugin interface {found}, but this retort ({version}) runs interface {known}: {advice}",
+        path = path.display(), version = env!("CARGO_PKG_VERSION"), known = in_words())]
+    Interface {
+        /// The file.
+        path: PathBuf,
+        /// The number it carries.
+        found: u32,
+        /// What to do.
+        advice: String,
+    },
+    /// The plugin's own code failed outside a step.
+    #[error("{path} failed: {why}", path = path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What it said, or how it ended.
+        why: String,
+    },
+    /// The loss, or its hyperparameters, are unknown.
+    #[error("{0}")]
+    Loss(String),
+}
+
+/// The interfaces that this host runs, for messages.
+fn in_words() -> String {
+    match (*INTERFACES.start(), *INTERFACES.end()) {
+        (a, b) if a == b => a.to_string(),
+        (a, b) => format!("{a} to {b}"),
+    }
+}
+
+/// Refuses a pack whose interface this host doesn't run, before anything of it does.
+fn check_interface(path: &std::path::Path, found: u32) -> Result<(), PluginError> {
+    if INTERFACES.contains(&found) {
+        return Ok(());
+    }
+    let advice = if found > *INTERFACES.end() {
+        "update retort, or build the plugin with an older retort-sdk".to_owned()
+    } else {
+        format!("build the plugin again with retort-sdk {}", env!("CARGO_PKG_VERSION"))
+    };
+    Err(PluginError::Interface { path: path.to_owned(), found, advice })
+}
+
+/// Where a pack comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Linked into this program.
+    BuiltIn,
+    /// A native library.
+    Native(PathBuf),
+    /// A WASM component.
+    Component(PathBuf),
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Origin::BuiltIn => f.write_str("built in"),
+            Origin::Native(_) => f.write_str("native"),
+            Origin::Component(_) => f.write_str("wasm"),
+        }
+    }
+}
+
+/// Code that can make losses.
+pub trait PackCode: Send + Sync {
+    /// A loss whose hyperparameters are resolved: a JSON object with one value a field.
+    fn create(
+        &self,
+        name: &str,
+        hyper: &str,
+        limits: &Limits,
+    ) -> Result<Box<dyn LossCode>, PluginError>;
+}
+
+/// A loaded pack.
+#[derive(Clone)]
+pub struct Pack {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// SHA-256 of the file; of the losses' definitions for the pack that is linked in.
+    pub digest: String,
+    /// What it says about itself.
+    pub description: schema::Pack,
+    code: Arc<dyn PackCode>,
+}
+
+impl std::fmt::Debug for Pack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pack").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+impl Pack {
+    fn new(
+        origin: Origin,
+        digest: String,
+        description: &str,
+        code: Arc<dyn PackCode>,
+    ) -> Result<Self, PluginError> {
+        let path = match &origin {
+            Origin::BuiltIn => PathBuf::from("the pack linked in"),
+            Origin::Native(path) | Origin::Component(path) => path.clone(),
+        };
+        let description = serde_json::from_str(description).map_err(|e| PluginError::NotAPlugin {
+            path,
+            why: format!("its description isn't what the interface asks for: {e}"),
+        })?;
+        Ok(Pack { origin, digest, description, code })
+    }
+}
+
+/// `sha256:` and the hexadecimal digest of bytes.
+pub fn digest(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

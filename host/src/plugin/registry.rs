@@ -1,0 +1,124 @@
+//! Losses by name: `rkd` (built in), `path/to/pack.wasm#rkd`, `path/to/libpack.so#rkd`.
+
+use super::{Origin, Pack, PluginError, component, native};
+use retort_core::{Limits, LossCode};
+use retort_sdk::schema::{Definition, nearest};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The packs of this process: the one that is linked in, and those loaded so far.
+#[derive(Debug)]
+pub struct Registry {
+    builtin: Pack,
+    loaded: BTreeMap<PathBuf, Pack>,
+    limits: Limits,
+}
+
+/// A loss that was found, before it has hyperparameters.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its pack.
+    pub pack: Pack,
+    /// Its definition.
+    pub definition: Definition,
+}
+
+impl Registry {
+    /// A registry with the pack that is linked in.
+    pub fn new(limits: Limits) -> Result<Self, PluginError> {
+        Ok(Registry { builtin: native::builtin()?, loaded: BTreeMap::new(), limits })
+    }
+
+    /// The pack that is linked in.
+    pub fn builtin(&self) -> &Pack {
+        &self.builtin
+    }
+
+    /// The pack in a file.
+    pub fn pack(&mut self, path: &Path) -> Result<Pack, PluginError> {
+        if let Some(pack) = self.loaded.get(path) {
+            return Ok(pack.clone());
+        }
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        let pack = match extension {
+            "wasm" => component::load(path, &self.limits)?,
+            "so" | "dylib" | "dll" => native::load(path)?,
+            _ => {
+                return Err(PluginError::NotAPlugin {
+                    path: path.to_owned(),
+                    why: "plugins are files that end in .wasm, .so, .dylib or .dll".to_owned(),
+                });
+            }
+        };
+        self.loaded.insert(path.to_owned(), pack.clone());
+        Ok(pack)
+    }
+
+    /// A loss by name, and the file it comes from if the name says one.
+    pub fn find(&mut self, name: &str) -> Result<Found, PluginError> {
+        let (pack, loss) = match name.rsplit_once('#') {
+            Some((path, loss)) => (self.pack(Path::new(path))?, loss),
+            None if looks_like_a_file(name) => {
+                let pack = self.pack(Path::new(name))?;
+                match pack.description.losses.as_slice() {
+                    [only] => {
+                        let definition = only.clone();
+                        return Ok(Found { pack, definition });
+                    }
+                    losses => {
+                        let names: Vec<_> = losses.iter().map(|l| l.name.as_str()).collect();
+                        return Err(PluginError::Loss(format!(
+                            "{name} holds {} losses; say which, as {name}#{}: {}",
+                            losses.len(),
+                            names.first().unwrap_or(&"NAME"),
+                            names.join(", ")
+                        )));
+                    }
+                }
+            }
+            None => (self.builtin.clone(), name),
+        };
+        match pack.description.losses.iter().find(|l| l.name == loss) {
+            Some(definition) => Ok(Found { definition: definition.clone(), pack }),
+            None => Err(unknown(&pack, loss)),
+        }
+    }
+}
+
+fn looks_like_a_file(name: &str) -> bool {
+    let ends = [".wasm", ".so", ".dylib", ".dll"];
+    ends.iter().any(|end| name.ends_with(end))
+}
+
+fn unknown(pack: &Pack, loss: &str) -> PluginError {
+    let names: Vec<&str> = pack.description.losses.iter().map(|l| l.name.as_str()).collect();
+    let place = match &pack.origin {
+        Origin::BuiltIn => "retort has no built-in loss".to_owned(),
+        Origin::Native(path) | Origin::Component(path) => {
+            format!("{} has no loss", path.display())
+        }
+    };
+    let near = nearest(loss, &names).map(|n| format!("; did you mean {n}?")).unwrap_or_default();
+    PluginError::Loss(format!("{place} {loss}{near} It has: {}", names.join(", ")).replace(
+        &format!(" {loss} It has"),
+        &format!(" {loss}. It has"),
+    ))
+}
+
+impl Found {
+    /// The definition's hyperparameters with these in place of their defaults.
+    pub fn resolve(&self, given: &Map<String, Value>) -> Result<Map<String, Value>, PluginError> {
+        self.definition.resolve(given).map_err(PluginError::Loss)
+    }
+
+    /// The loss's code with resolved hyperparameters.
+    pub fn create(
+        &self,
+        hyper: &Map<String, Value>,
+        limits: &Limits,
+    ) -> Result<Box<dyn LossCode>, PluginError> {
+        let hyper = Value::Object(hyper.clone()).to_string();
+        self.pack.code.create(&self.definition.name, &hyper, limits)
+    }
+}

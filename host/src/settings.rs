@@ -1,0 +1,50 @@
+//! `key=value` on the command line.
+
+use crate::failure::{Failure, Result};
+use retort_core::Limits;
+use serde_json::{Map, Value};
+
+/// One `key=value`; the value is JSON where it can be read so, else a word.
+pub fn assignment(text: &str) -> Result<(String, Value)> {
+    let Some((key, value)) = text.split_once('=') else {
+        return Err(Failure::usage(format!("{text} isn't KEY=VALUE, such as sigma=0.5")));
+    };
+    let (key, value) = (key.trim(), value.trim());
+    if key.is_empty() || value.is_empty() {
+        return Err(Failure::usage(format!("{text} isn't KEY=VALUE, such as sigma=0.5")));
+    }
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+    Ok((key.to_owned(), value))
+}
+
+/// Several of them; a key given twice is an error.
+pub fn assignments(list: &[String]) -> Result<Map<String, Value>> {
+    let mut map = Map::new();
+    for text in list {
+        let (key, value) = assignment(text)?;
+        if map.insert(key.clone(), value).is_some() {
+            return Err(Failure::usage(format!("{key} is set twice")));
+        }
+    }
+    Ok(map)
+}
+
+/// The default limits with these in their place.
+pub fn limits(list: &[String]) -> Result<Limits> {
+    let given = assignments(list)?;
+    let mut all = serde_json::to_value(Limits::default()).unwrap_or_default();
+    let Some(object) = all.as_object_mut() else { return Ok(Limits::default()) };
+    for (key, value) in given {
+        let names: Vec<&str> = object.keys().map(String::as_str).collect();
+        if !object.contains_key(&key) {
+            let near = retort_sdk::schema::nearest(&key, &names);
+            let near = near.map(|n| format!("; did you mean {n}?")).unwrap_or_default();
+            return Err(Failure::usage(format!(
+                "there is no limit {key}{near} Limits are: {}",
+                names.join(", ")
+            )));
+        }
+        object.insert(key, value);
+    }
+    serde_json::from_value(all).map_err(|e| Failure::usage(format!("--limit: {e}")))
+}

@@ -1,0 +1,216 @@
+//! Tensors in safetensors files: what `retort loss eval` reads and writes.
+
+use crate::failure::{Failure, Result};
+use burn::tensor::{DType, Tensor, TensorData};
+use retort_core::{Feature, Setup};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The tensors of a file, by name.
+#[derive(Debug)]
+pub struct File {
+    path: PathBuf,
+    tensors: BTreeMap<String, TensorData>,
+}
+
+/// The inputs that gradients are taken of.
+#[derive(Debug)]
+pub struct Leaves {
+    /// `[n, d]`
+    pub target: Tensor<2>,
+    /// The target's feature maps.
+    pub features: Vec<Feature>,
+}
+
+/// Names that an input file may hold; those that end in a dot are followed by a name or a number.
+const KNOWN: [&str; 9] = [
+    "target",
+    "source",
+    "labels",
+    "ids",
+    "target_features.",
+    "source_features.",
+    "param.",
+    "buffer.",
+    "random.",
+];
+
+/// Reads a file of inputs.
+pub fn read(path: &Path) -> Result<File> {
+    let bytes = std::fs::read(path).map_err(|e| Failure::file("read", path, e))?;
+    let parsed = SafeTensors::deserialize(&bytes).map_err(|e| {
+        Failure::file("read", path, format!("it isn't a whole safetensors file ({e})"))
+    })?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in parsed.iter() {
+        let known = |k: &&str| name == *k || (k.ends_with('.') && name.starts_with(*k));
+        if !KNOWN.iter().any(|k| known(&k)) {
+            return Err(Failure::new(format!(
+                "{} holds a tensor {name}, which is no input of a loss; inputs are: {}",
+                path.display(),
+                KNOWN.map(|k| if k.ends_with('.') { format!("{k}…") } else { k.to_owned() }).join(", ")
+            )));
+        }
+        tensors.insert(name.to_owned(), decode(name, &view, path)?);
+    }
+    Ok(File { path: path.to_owned(), tensors })
+}
+
+/// Values as 64-bit numbers: floats as `f64`, which holds each of the smaller types exactly.
+fn decode(name: &str, view: &TensorView, path: &Path) -> Result<TensorData> {
+    let shape = view.shape().to_vec();
+    let bytes = view.data();
+    macro_rules! values {
+        ($ty:ty, $as:ty) => {
+            TensorData::new(
+                bytes
+                    .as_chunks::<{ size_of::<$ty>() }>()
+                    .0
+                    .iter()
+                    .map(|b| <$ty>::from_le_bytes(*b) as $as)
+                    .collect::<Vec<$as>>(),
+                shape,
+            )
+        };
+    }
+    Ok(match view.dtype() {
+        Dtype::F64 => values!(f64, f64),
+        Dtype::F32 => values!(f32, f64),
+        Dtype::I64 => values!(i64, i64),
+        Dtype::I32 => values!(i32, i64),
+        Dtype::U8 => values!(u8, i64),
+        other => {
+            return Err(Failure::new(format!(
+                "{}: tensor {name} has type {other:?}; use F32 or F64, and I64 or I32 for indices",
+                path.display()
+            )));
+        }
+    })
+}
+
+impl File {
+    fn wrong(&self, name: &str, why: &str) -> Failure {
+        Failure::new(format!("{}: tensor {name} {why}", self.path.display()))
+    }
+
+    /// Parameters and buffers, under the names of `Session::load_state`.
+    pub fn take_state(&mut self) -> BTreeMap<String, TensorData> {
+        let is_state = |name: &str| name.starts_with("param.") || name.starts_with("buffer.");
+        let names: Vec<String> = self.tensors.keys().filter(|n| is_state(n)).cloned().collect();
+        names.into_iter().filter_map(|n| self.tensors.remove(&n).map(|t| (n, t))).collect()
+    }
+
+    fn floats<const D: usize>(&self, name: &str, setup: &Setup) -> Result<Option<Tensor<D>>> {
+        let Some(data) = self.tensors.get(name) else { return Ok(None) };
+        if data.rank() != D {
+            let shape = data.shape().to_vec();
+            return Err(self.wrong(name, &format!("has shape {shape:?}; it needs {D} dimensions")));
+        }
+        if !data.dtype().is_float() {
+            return Err(self.wrong(name, "holds integers; it must hold floats"));
+        }
+        let options = (&setup.device, DType::from(setup.dtype));
+        Ok(Some(Tensor::from_data(data.clone(), options)))
+    }
+
+    /// The target's embeddings and feature maps, as leaves of the graph.
+    pub fn leaves(&self, setup: &Setup, path: &Path) -> Result<Leaves> {
+        let target = self.floats::<2>("target", setup)?.ok_or_else(|| {
+            Failure::new(format!(
+                "{} has no tensor target: the target's embeddings, [n, d] floats",
+                path.display()
+            ))
+        })?;
+        let features = self.features("target_features", setup)?.into_iter().map(|f| match f {
+            Feature::Map(map) => Feature::Map(map.require_grad()),
+            Feature::Vector(vector) => Feature::Vector(vector.require_grad()),
+        });
+        Ok(Leaves { target: target.require_grad(), features: features.collect() })
+    }
+
+    /// The source's embeddings.
+    pub fn source(&self, setup: &Setup) -> Result<Option<Tensor<2>>> {
+        self.floats("source", setup)
+    }
+
+    /// `name.0`, `name.1` … as far as they go; maps `[n, c, h, w]` or vectors `[n, c]`.
+    pub fn features(&self, name: &str, setup: &Setup) -> Result<Vec<Feature>> {
+        let mut list = Vec::new();
+        while let Some(data) = self.tensors.get(&format!("{name}.{}", list.len())) {
+            let key = format!("{name}.{}", list.len());
+            let feature = match data.rank() {
+                2 => self.floats(&key, setup)?.map(Feature::Vector),
+                _ => self.floats(&key, setup)?.map(Feature::Map),
+            };
+            list.extend(feature);
+        }
+        let count = self.tensors.keys().filter(|k| k.starts_with(&format!("{name}."))).count();
+        if count != list.len() {
+            return Err(self.wrong(
+                &format!("{name}.{}", list.len()),
+                "is missing: feature maps are numbered from 0 without a gap",
+            ));
+        }
+        Ok(list)
+    }
+
+    /// Labels or ids; none if the file has none.
+    pub fn indices(&self, name: &str) -> Result<Vec<i64>> {
+        let Some(data) = self.tensors.get(name) else { return Ok(Vec::new()) };
+        if data.rank() != 1 || data.dtype().is_float() {
+            return Err(self.wrong(name, "must hold integers [n]"));
+        }
+        let values: Vec<i64> = data.iter::<i64>().collect();
+        match values.iter().find(|&&v| v < 0) {
+            Some(bad) => Err(self.wrong(name, &format!("holds {bad}; it must not be negative"))),
+            None => Ok(values),
+        }
+    }
+
+    /// What replaces the step's random draws.
+    pub fn draws(&self) -> Result<Vec<TensorData>> {
+        let mut list = Vec::new();
+        while let Some(data) = self.tensors.get(&format!("random.{}", list.len())) {
+            list.push(data.clone());
+        }
+        let count = self.tensors.keys().filter(|k| k.starts_with("random.")).count();
+        if count != list.len() {
+            let name = format!("random.{}", list.len());
+            return Err(self.wrong(&name, "is missing: draws are numbered from 0 without a gap"));
+        }
+        Ok(list)
+    }
+
+    /// Refuses inputs whose first dimension isn't the batch's.
+    pub fn check_rows(&self, n: usize, path: &Path) -> Result<()> {
+        for (name, data) in &self.tensors {
+            let rows = data.shape().to_vec().first().copied().unwrap_or(1);
+            if rows != n && !name.starts_with("random.") {
+                return Err(Failure::new(format!(
+                    "{}: tensor {name} has {rows} rows, but target has {n}; each row is one sample",
+                    path.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes tensors in their own types, whole or not at all.
+pub fn write(path: &Path, tensors: BTreeMap<String, TensorData>) -> Result<()> {
+    let mut views = Vec::new();
+    for (name, data) in &tensors {
+        let dtype = match data.dtype() {
+            DType::F64 => Dtype::F64,
+            DType::F32 => Dtype::F32,
+            DType::I64 => Dtype::I64,
+            DType::I32 => Dtype::I32,
+            other => return Err(Failure::new(format!("can't write {name}: type {other:?}"))),
+        };
+        let view = TensorView::new(dtype, data.shape().to_vec(), data.as_bytes());
+        views.push((name, view.map_err(|e| Failure::file("write", path, e))?));
+    }
+    let bytes = safetensors::serialize(views, None).map_err(|e| Failure::file("write", path, e))?;
+    retort_core::fs::atomic_write(path, &bytes).map_err(Failure::new)
+}
