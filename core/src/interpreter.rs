@@ -329,9 +329,17 @@ impl Interpreter {
         }
     }
 
-    /// Makes sure that a new tensor of this shape stays within the limits.
+    /// Makes sure that new floats of this shape stay within the limits.
     fn reserve(&mut self, dims: [usize; 4]) -> Fallible<()> {
-        let size = if self.dtype == FloatDType::F64 { 8 } else { 4 };
+        self.reserve_sized(dims, if self.dtype == FloatDType::F64 { 8 } else { 4 })
+    }
+
+    /// Makes sure that new integers of this shape stay within the limits.
+    fn reserve_index(&mut self, dims: [usize; 4]) -> Fallible<()> {
+        self.reserve_sized(dims, 8)
+    }
+
+    fn reserve_sized(&mut self, dims: [usize; 4], size: u64) -> Fallible<()> {
         let elements = dims.iter().try_fold(1u64, |n, &d| n.checked_mul(d as u64));
         let bytes = elements.and_then(|n| n.checked_mul(size)).unwrap_or(u64::MAX);
         if bytes > self.limits.tensor_bytes {
@@ -522,7 +530,7 @@ impl Interpreter {
                 if end == 0 {
                     return Err("there is nothing to draw from: the end is 0".to_owned());
                 }
-                self.reserve(dims)?;
+                self.reserve_index(dims)?;
                 let tensor = match self.draw(dims)? {
                     Ok(data) => {
                         if let Some(bad) =
@@ -566,7 +574,7 @@ impl Interpreter {
                 }
                 let (dims, values) = rest.split_at(rank);
                 let dims = shape(dims)?;
-                self.reserve(dims)?;
+                self.reserve_index(dims)?;
                 if values.len() != dims.iter().product::<usize>() {
                     return Err(format!("{} values for shape {dims:?}", values.len()));
                 }
@@ -744,7 +752,7 @@ impl Interpreter {
             Op::CatIndex => {
                 let ((a, ra), (b, rb)) = (self.int(args, 0)?, self.int(args, 1)?);
                 let (d, dims) = joined(a.dims(), ra, b.dims(), rb, attrs)?;
-                self.reserve(dims)?;
+                self.reserve_index(dims)?;
                 Ok(Slot::int(Tensor::cat(vec![a, b], d), ra))
             }
             Op::Rows => {
@@ -773,7 +781,7 @@ impl Interpreter {
                         .to_owned());
                 }
                 self.in_bounds(&index, dims[d])?;
-                self.reserve(out)?;
+                self.reserve_index(out)?;
                 Ok(match op {
                     Op::Gather => Slot::float(self.float(args, 0)?.0.gather(d, index), rank),
                     _ => Slot::int(self.int(args, 0)?.0.gather(d, index), rank),
@@ -792,7 +800,7 @@ impl Interpreter {
             Op::Argsort => {
                 let (a, rank) = self.float(args, 0)?;
                 let d = dimension(attrs.first(), rank)?;
-                self.reserve(a.dims())?;
+                self.reserve_index(a.dims())?;
                 Ok(Slot::int(a.detach().argsort(d), rank))
             }
             Op::OneHot => {
@@ -826,14 +834,17 @@ impl Interpreter {
                     return Err("two attributes are needed".to_owned());
                 };
                 let (start, end) = (size(start)?, size(end)?);
-                let n = end.checked_sub(start).ok_or("the range ends before it starts")?;
-                self.reserve([1, 1, 1, n])?;
+                let n = end.saturating_sub(start);
+                if n == 0 {
+                    return Err(format!("{start}..{end} is empty"));
+                }
+                self.reserve_index([1, 1, 1, n])?;
                 let range = Tensor::<1, Int>::arange(start as i64..end as i64, &self.device);
                 Ok(Slot::int(range.reshape([1, 1, 1, n]), 1))
             }
             Op::AddIndex => {
                 let ((a, ra), (b, rb)) = (self.int(args, 0)?, self.int(args, 1)?);
-                self.reserve(broadcast(a.dims(), b.dims())?)?;
+                self.reserve_index(broadcast(a.dims(), b.dims())?)?;
                 Ok(Slot::int(a + b, ra.max(rb)))
             }
             Op::ModIndex => {
@@ -842,7 +853,7 @@ impl Interpreter {
                 if n == 0 {
                     return Err("the divisor is 0".to_owned());
                 }
-                self.reserve(a.dims())?;
+                self.reserve_index(a.dims())?;
                 Ok(Slot::int(a.remainder_scalar(n as i64), rank))
             }
         }

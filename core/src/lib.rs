@@ -1,8 +1,15 @@
 //! Everything of retort that computes with Burn: backbones, the interpreter that runs plugin
 //! losses, training, metrics and checkpoints.
 
+pub mod backbone;
+pub mod checkpoint;
+pub mod metric;
+mod recipe;
+pub mod trainer;
+pub mod device;
 mod error;
 mod example;
+pub mod fs;
 mod interpreter;
 mod limits;
 pub mod random;
@@ -12,4 +19,5 @@ pub use error::{Failure, LossError};
 pub use example::example_batch;
 pub use interpreter::{Interpreter, reshaped};
 pub use limits::Limits;
+pub use recipe::Recipe;
 pub use session::{Feature, Inputs, LossCode, LossParameters, Outcome, Session, Setup};

@@ -7,7 +7,7 @@ use std::io::Write as _;
 /// A table with a header, columns as wide as their content.
 pub fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header);
+    table.load_style(presets::NOTHING).set_header(header);
     table
 }
 

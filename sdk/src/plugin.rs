@@ -1,5 +1,5 @@
 //! The trait a loss implements, how a pack lists its losses, and the pack's side of the boundary.
-#![expect(unsafe_code, reason = "the plugin boundary")]
+#![allow(unsafe_code, reason = "the plugin boundary; in a component, generated code only")]
 
 use crate::{
     abi,

@@ -65,8 +65,11 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
                 out: args.out.clone(),
             })?;
             let files: Vec<PathBuf> = [built.native, built.wasm].into_iter().flatten().collect();
-            let packs = files.iter().map(|f| registry.pack(f)).collect::<std::result::Result<_, _>>();
-            show(&packs?, common);
+            let mut packs = Vec::new();
+            for file in files {
+                packs.push(registry.pack(&file)?);
+            }
+            show(&packs, common);
             Ok(())
         }
         Command::List { paths } => {

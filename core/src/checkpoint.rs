@@ -1,0 +1,189 @@
+//! Checkpoints: one safetensors file with the network under PyTorch's names, the state of its
+//! losses under `loss.<number>.`, and in its metadata what is needed to build the network again.
+
+use crate::backbone::{Backbone, NetworkConfig, NetworkError};
+use crate::fs::{WriteError, atomic_write};
+use burn::store::{
+    BurnToPyTorchAdapter, ModuleSnapshot as _, ModuleStore as _, PyTorchToBurnAdapter, SafetensorsStore,
+};
+use burn::tensor::{DType, Device, TensorData};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+/// The format's number, in the metadata as `retort.format`.
+const FORMAT: &str = "1";
+
+/// Why a checkpoint can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The file can't be read.
+    #[error("can't read the checkpoint {path}: {why}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// The tensors aren't the network's.
+    #[error("{path} doesn't fit its network: {why}", path = path.display())]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// Missing, unexpected and wrong-shaped tensors: the first ten and counts.
+        why: String,
+    },
+    /// The network can't be built.
+    #[error("{path}: {source}", path = path.display())]
+    Network {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: NetworkError,
+    },
+    /// The file can't be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The weights can't be taken from the network.
+    #[error("can't collect the network's weights: {0}")]
+    Collect(String),
+}
+
+/// What is in a checkpoint.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// The network, on the device it was loaded to.
+    pub backbone: Backbone,
+    /// How it was built.
+    pub network: NetworkConfig,
+    /// Width and height of the pictures it was trained on.
+    pub image_size: usize,
+    /// State of each of its losses, by number: `param.…`, `buffer.…`.
+    pub losses: Vec<BTreeMap<String, TensorData>>,
+    /// What the trainer noted beside them: epoch, seed, and so on.
+    pub notes: BTreeMap<String, String>,
+}
+
+/// Writes a checkpoint, whole or not at all.
+pub fn save(
+    path: &Path,
+    backbone: &Backbone,
+    network: &NetworkConfig,
+    image_size: usize,
+    losses: &[BTreeMap<String, TensorData>],
+    notes: &BTreeMap<String, String>,
+) -> Result<(), CheckpointError> {
+    let collect = |e: &dyn std::fmt::Display| CheckpointError::Collect(e.to_string());
+    let mut store = SafetensorsStore::from_bytes(None)
+        .with_to_adapter(BurnToPyTorchAdapter)
+        .skip_enum_variants(true);
+    backbone.save_into(&mut store).map_err(|e| collect(&e))?;
+    let weights = store.get_bytes().map_err(|e| collect(&e))?;
+    let weights = SafeTensors::deserialize(&weights).map_err(|e| collect(&e))?;
+
+    let mut tensors: Vec<(String, TensorView)> =
+        weights.iter().map(|(name, view)| (name.to_owned(), view)).collect();
+    for (number, state) in losses.iter().enumerate() {
+        for (name, data) in state {
+            let dtype = match data.dtype() {
+                DType::F64 => Dtype::F64,
+                DType::I64 => Dtype::I64,
+                DType::I32 => Dtype::I32,
+                _ => Dtype::F32,
+            };
+            let view = TensorView::new(dtype, data.shape().to_vec(), data.as_bytes());
+            tensors.push((format!("loss.{number}.{name}"), view.map_err(|e| collect(&e))?));
+        }
+    }
+    let mut metadata: HashMap<String, String> =
+        notes.iter().map(|(k, v)| (format!("retort.note.{k}"), v.clone())).collect();
+    let network = serde_json::to_string(network).map_err(|e| collect(&e))?;
+    metadata.insert("retort.format".to_owned(), FORMAT.to_owned());
+    metadata.insert("retort.network".to_owned(), network);
+    metadata.insert("retort.image_size".to_owned(), image_size.to_string());
+    let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| collect(&e))?;
+    Ok(atomic_write(path, &bytes)?)
+}
+
+/// Reads a checkpoint onto a device.
+pub fn load(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError> {
+    let read = |why: String| CheckpointError::Read { path: path.to_owned(), why };
+    let bytes = std::fs::read(path).map_err(|e| read(e.to_string()))?;
+    let damaged = |e: safetensors::SafeTensorError| {
+        read(format!("it isn't a whole safetensors file ({e}); use another copy of it"))
+    };
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+    let metadata = header.metadata().clone().unwrap_or_default();
+    let entry = |key: &str| {
+        let missing = || read(format!("its metadata has no {key}: it wasn't written by retort"));
+        metadata.get(key).cloned().ok_or_else(missing)
+    };
+    let format = entry("retort.format")?;
+    if format != FORMAT {
+        return Err(read(format!("it has format {format}, and this retort reads format {FORMAT}")));
+    }
+    let network: NetworkConfig = serde_json::from_str(&entry("retort.network")?)
+        .map_err(|e| read(format!("its retort.network is damaged: {e}")))?;
+    let image_size = entry("retort.image_size")?;
+    let image_size =
+        image_size.parse().map_err(|_| read(format!("its image size {image_size} is damaged")))?;
+
+    let mut losses: Vec<BTreeMap<String, TensorData>> = Vec::new();
+    let mut weights = Vec::new();
+    for (name, view) in tensors.iter() {
+        let Some((number, rest)) = name.strip_prefix("loss.").and_then(|r| r.split_once('.')) else {
+            weights.push((name.to_owned(), view));
+            continue;
+        };
+        let number: usize = number.parse().map_err(|_| read(format!("{name} has no number")))?;
+        if number > 1000 {
+            return Err(read(format!("{name} has number {number}, beyond any run's losses")));
+        }
+        losses.resize_with(losses.len().max(number + 1), BTreeMap::new);
+        let dtype = match view.dtype() {
+            Dtype::F32 => DType::F32,
+            Dtype::F64 => DType::F64,
+            Dtype::I64 => DType::I64,
+            Dtype::I32 => DType::I32,
+            other => return Err(read(format!("{name} has type {other:?}"))),
+        };
+        let data = TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), dtype);
+        losses[number].insert(rest.to_owned(), data);
+    }
+    let mut backbone = Backbone::new(&network, 0, device)
+        .map_err(|source| CheckpointError::Network { path: path.to_owned(), source })?;
+    let weights = safetensors::serialize(weights, None).map_err(damaged)?;
+    apply(&mut backbone, weights)
+        .map_err(|why| CheckpointError::Mismatch { path: path.to_owned(), why })?;
+    let notes = metadata.iter().filter_map(|(k, v)| {
+        Some((k.strip_prefix("retort.note.")?.to_owned(), v.clone()))
+    });
+    Ok(Checkpoint { backbone, notes: notes.collect(), network, image_size, losses })
+}
+
+/// Loads weights; all of the network's, and no others.
+fn apply(backbone: &mut Backbone, weights: Vec<u8>) -> Result<(), String> {
+    let mut store = SafetensorsStore::from_bytes(Some(weights))
+        .with_from_adapter(PyTorchToBurnAdapter)
+        .skip_enum_variants(true)
+        .validate(false)
+        .allow_partial(true);
+    let result = store.apply_to(backbone).map_err(|e| e.to_string())?;
+    let list = |what: &str, names: Vec<String>| match names.len() {
+        0 => None,
+        n => {
+            let first = names.into_iter().take(10).collect::<Vec<_>>().join(", ");
+            Some(format!("{n} {what} ({first}{})", if n > 10 { ", …" } else { "" }))
+        }
+    };
+    let problems = [
+        list("missing", result.missing.into_iter().map(|(name, _)| name).collect()),
+        list("unexpected", result.unused),
+        list("wrong", result.errors.into_iter().map(|e| e.to_string()).collect()),
+    ];
+    match problems.into_iter().flatten().collect::<Vec<_>>() {
+        none if none.is_empty() => Ok(()),
+        some => Err(some.join("; ")),
+    }
+}

@@ -1,0 +1,87 @@
+//! How a network is trained: sizes, rates and schedule.
+
+use serde::{Deserialize, Serialize};
+
+/// Settings of a training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recipe {
+    /// Passes over the training set.
+    pub epochs: usize,
+    /// Samples in a batch, before views.
+    pub batch: usize,
+    /// Samples of each class in a batch (IPC); 0 draws samples without regard to class.
+    pub images_per_class: usize,
+    /// Augmented copies of each sample in a batch.
+    pub views: usize,
+    /// Learning rate of the network.
+    pub lr: f64,
+    /// Factor of the learning rate for the losses' own parameters, such as proxies.
+    pub loss_lr_factor: f64,
+    /// `AdamW`'s decoupled weight decay.
+    pub weight_decay: f64,
+    /// Epochs in which the learning rate grows to its full value.
+    pub warmup_epochs: usize,
+    /// Gradients are clamped to plus and minus this; 0 leaves them.
+    pub clip_value: f64,
+    /// Steps between two looks at the loss, which wait for the device.
+    pub log_every: usize,
+    /// Epochs between two evaluations; 0 evaluates at the end only.
+    pub evaluate_every: usize,
+    /// Threads that load pictures.
+    pub workers: usize,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Recipe {
+            epochs: 20,
+            batch: 80,
+            images_per_class: 4,
+            views: 1,
+            lr: 2e-3,
+            loss_lr_factor: 100.0,
+            weight_decay: 1e-4,
+            warmup_epochs: 0,
+            clip_value: 0.0,
+            log_every: 10,
+            evaluate_every: 0,
+            workers: 1,
+        }
+    }
+}
+
+impl Recipe {
+    /// Refuses settings that make no sense; the message names the key.
+    pub fn check(&self) -> Result<(), String> {
+        let at_least_one = [
+            ("epochs", self.epochs),
+            ("batch", self.batch),
+            ("views", self.views),
+            ("log_every", self.log_every),
+        ];
+        if let Some((key, _)) = at_least_one.iter().find(|(_, v)| *v == 0) {
+            return Err(format!("{key} = 0: it must be at least 1"));
+        }
+        let not_negative = [
+            ("lr", self.lr),
+            ("loss_lr_factor", self.loss_lr_factor),
+            ("weight_decay", self.weight_decay),
+            ("clip_value", self.clip_value),
+        ];
+        match not_negative.iter().find(|(_, v)| !v.is_finite() || *v < 0.0) {
+            Some((key, v)) => Err(format!("{key} = {v}: it must be a number of at least 0")),
+            None => Ok(()),
+        }
+    }
+
+    /// Learning rate in an epoch: linear warm-up, then a half cosine down to 0 after the last.
+    pub fn lr_in(&self, epoch: usize) -> f64 {
+        if epoch < self.warmup_epochs {
+            return self.lr * (epoch + 1) as f64 / (self.warmup_epochs + 1) as f64;
+        }
+        let length = self.epochs.saturating_sub(self.warmup_epochs).max(1);
+        let share = (epoch - self.warmup_epochs) as f64 / length as f64;
+        self.lr * 0.5 * (1.0 + (std::f64::consts::PI * share).cos())
+    }
+}
