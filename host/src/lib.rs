@@ -1,9 +1,12 @@
 //! The host: plugins, commands and reports of the program `retort`.
 
 pub mod command;
+pub mod experiment;
 pub mod failure;
 pub mod output;
 pub mod plugin;
+pub mod progress;
+pub mod run;
 pub mod settings;
 pub mod tensors;
 

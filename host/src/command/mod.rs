@@ -1,12 +1,16 @@
 //! The command line: one file a command.
 
+pub mod demo;
 pub mod devices;
+pub mod evaluate;
 pub mod loss;
 pub mod plugin;
+pub mod train;
 
 use crate::failure::{Failure, Result};
 use clap::{Args, Parser, Subcommand};
 use retort_core::device::{self, DeviceChoice, DeviceInfo};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The bench where embedding-transfer losses are written, shared, checked and compared.
 #[derive(Debug, Parser)]
@@ -38,6 +42,13 @@ impl Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Train a source and three small targets on pictures, and compare them: the main job.
+    Demo(demo::Demo),
+    /// Train a network.
+    #[command(subcommand)]
+    Train(train::Command),
+    /// Evaluate a checkpoint: Recall@K on classes it has never seen.
+    Evaluate(evaluate::Evaluate),
     /// List the devices there are, and the one that `auto` takes.
     Devices,
     /// List and describe losses, and compute them on given tensors.
@@ -52,8 +63,25 @@ enum Command {
 pub fn run(cli: &Cli) -> Result<()> {
     let common = &cli.common;
     match &cli.command {
+        Command::Demo(args) => demo::run(args, common),
+        Command::Train(command) => train::run(command, common),
+        Command::Evaluate(args) => evaluate::run(args, common),
         Command::Devices => devices::run(common),
         Command::Loss(command) => loss::run(command, common),
         Command::Plugin(command) => plugin::run(command, common),
     }
+}
+
+/// Set by the first Ctrl-C, so that a training stops after saving; the second ends the program.
+fn stop_flag() -> Result<&'static AtomicBool> {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let handler = || {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");
+    };
+    ctrlc::set_handler(handler)
+        .map_err(|e| Failure::new(format!("can't watch for Ctrl-C: {e}")))?;
+    Ok(&STOP)
 }

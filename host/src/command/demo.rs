@@ -1,0 +1,194 @@
+//! `retort demo`: the main job in one command. Trains a source network, then a much smaller target
+//! three times from the same start: without transfer, with a loss from a WASM component, and with a
+//! loss from a native library.
+
+use crate::command::{Common, stop_flag};
+use crate::experiment::{Experiment, LossConfig};
+use crate::failure::{Failure, Result};
+use crate::output;
+use crate::plugin::build;
+use crate::plugin::registry::Registry;
+use crate::run::{self, Finished, Place};
+use clap::Args;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// Flags of the command.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  retort demo\n  retort demo --dataset omniglot --data-root data/omniglot --seed 1")]
+pub struct Demo {
+    /// Data set.
+    #[arg(long, default_value = "glyphs")]
+    dataset: String,
+    /// Folder with the data set's files.
+    #[arg(long, value_name = "DIR")]
+    data_root: Option<PathBuf>,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Folder for the four runs, new or empty [default: a new one in `runs`].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// A key of the experiments, such as train.epochs=2.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// One row of the table.
+struct Row {
+    role: &'static str,
+    embedding: usize,
+    done: Finished,
+}
+
+/// Runs the command.
+pub fn run(args: &Demo, common: &Common) -> Result<()> {
+    let base = base(args)?;
+    base.data.open(retort_datasets::Split::Train)?; // wrong data is told at once
+    let (device, info) = common.device()?;
+    let stop = stop_flag()?;
+    let name = format!("demo-{}-{}", args.dataset, args.seed);
+    let folder = run::folder(args.out.as_deref(), Path::new("runs"), &name)?;
+    let result = demo(args, common, &base, &folder, &mut |registry| Place {
+        registry,
+        device: device.clone(),
+        info: info.clone(),
+        stop,
+        quiet: false,
+    });
+    if result.is_err() {
+        let _ = std::fs::remove_dir(&folder); // only if nothing is in it
+    }
+    result
+}
+
+/// The experiment that the four trainings vary.
+fn base(args: &Demo) -> Result<Experiment> {
+    let mut base = Experiment { seed: args.seed, ..Experiment::default() };
+    base.data.name.clone_from(&args.dataset);
+    base.data.root.clone_from(&args.data_root);
+    base.data.entry()?;
+    Ok(base)
+}
+
+fn demo<'a>(
+    args: &Demo,
+    common: &Common,
+    base: &Experiment,
+    folder: &Path,
+    place: &mut dyn for<'b> FnMut(&'b mut Registry) -> Place<'b>,
+) -> Result<()> {
+    let mut registry = Registry::new(base.limits.clone())?;
+    eprintln!("building the pack of losses as a WASM component and as a native library");
+    let built = build::build(&packs()?, &build::Options {
+        native: true,
+        wasm: true,
+        profile: "dev".to_owned(),
+        install: true,
+        out: Some(folder.join("plugins")),
+    })?;
+    let loss = |file: &Option<PathBuf>, name: &str| match file {
+        Some(file) => format!("{}#{name}", file.display()),
+        None => name.to_owned(),
+    };
+    let (wasm, native) = (loss(&built.wasm, "relaxed_contrastive"), loss(&built.native, "rkd"));
+
+    let mut rows = Vec::new();
+    let source_folder = folder.join("source");
+    let trainings: [(&str, &str, &'static str, &'static str); 4] = [
+        ("source", "proxy_anchor", "source", "-"),
+        ("target", "proxy_anchor", "target", "none"),
+        ("target-relaxed_contrastive", &wasm, "target", "relaxed_contrastive"),
+        ("target-rkd", &native, "target", "rkd"),
+    ];
+    for (name, loss, role, transfer) in trainings {
+        let mut experiment = base.clone();
+        experiment.loss = vec![LossConfig::new(loss)];
+        recipe(&mut experiment, role, transfer);
+        if transfer != "-" && transfer != "none" {
+            experiment.source = Some(source_folder.clone());
+        }
+        let experiment = Experiment::read(None, experiment, &args.set)?;
+        let embedding = experiment.network.embedding;
+        let dir = run::folder(Some(&folder.join(name)), folder, name)?;
+        let label = match transfer {
+            "-" => "source".to_owned(),
+            "none" => "target without transfer".to_owned(),
+            loss => format!("target with {loss}"),
+        };
+        let done = run::train(experiment, &dir, &label, &mut place(&mut registry))?;
+        if done.summary.interrupted {
+            return Err(Failure {
+                message: format!("stopped; what was trained so far is in {}", folder.display()),
+                code: 130,
+            });
+        }
+        rows.push(Row { role, embedding, done });
+    }
+    report(args, common, folder, &rows);
+    Ok(())
+}
+
+/// Where the source of the built-in losses is: in the clone that this program was built from.
+fn packs() -> Result<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
+    if dir.join("Cargo.toml").is_file() {
+        return Ok(dir);
+    }
+    Err(Failure::new(
+        "the demo builds retort's losses as plugins, and needs retort's source for that: run it in a \
+         clone of the repository, with `cargo run -- demo`",
+    ))
+}
+
+/// Sizes and settings of the four trainings, the same for both data sets.
+fn recipe(experiment: &mut Experiment, role: &str, transfer: &str) {
+    let (network, train) = (&mut experiment.network, &mut experiment.train);
+    (train.batch, train.images_per_class) = (96, 4);
+    if role == "source" {
+        (network.width, network.embedding) = (32, 512);
+        (train.epochs, train.lr) = (20, 2e-3);
+    } else {
+        (network.width, network.embedding) = (8, 64);
+        (train.epochs, train.lr) = (20, 4e-3);
+        network.l2_norm = transfer == "none";
+    }
+}
+
+fn report(args: &Demo, common: &Common, folder: &Path, rows: &[Row]) {
+    if common.json {
+        let networks: Vec<Value> = rows
+            .iter()
+            .map(|row| {
+                let (loss, origin) = row.done.losses.first().cloned().unwrap_or_default();
+                json!({"role": row.role, "loss": loss, "origin": origin,
+                    "recall": run::recall_json(&row.done.summary), "parameters": row.done.parameters,
+                    "embedding_bytes": 4 * row.embedding, "seconds": row.done.summary.seconds,
+                    "run": row.done.folder})
+            })
+            .collect();
+        let out = json!({"dataset": args.dataset, "seed": args.seed, "networks": networks});
+        output::json(&out);
+        return;
+    }
+    let header = ["NETWORK", "LOSS", "PLUGIN", "R@1", "R@2", "R@4", "R@8", "PARAMETERS", "BYTES", "TIME"];
+    let mut table = output::table(header);
+    for row in rows {
+        let (loss, origin) = row.done.losses.first().cloned().unwrap_or_default();
+        let recall = row.done.summary.recall.clone().unwrap_or_default();
+        let mut cells = vec![row.role.to_owned(), loss, origin];
+        cells.extend(recall.values().map(|r| format!("{:.1}", 100.0 * r)));
+        cells.push(row.done.parameters.to_string());
+        cells.push((4 * row.embedding).to_string());
+        cells.push(format!("{:.0} s", row.done.summary.seconds));
+        table.add_row(cells);
+    }
+    output::line(format_args!(
+        "Recall@K in % on the unseen classes of {}; BYTES is one embedding's size.\n\n{table}\n\n\
+         The second row learnt from the labels alone; those below it from the source's embeddings.\n\
+         Runs: {}\nTry: retort evaluate {}",
+        args.dataset,
+        folder.display(),
+        folder.join("target-relaxed_contrastive").display()
+    ));
+}

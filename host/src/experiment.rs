@@ -1,0 +1,173 @@
+//! An experiment file: data, network, losses and recipe of one training, as TOML.
+
+use crate::failure::{Failure, Result};
+use crate::settings::assignment;
+use retort_core::Limits;
+use retort_core::Recipe;
+use retort_core::backbone::NetworkConfig;
+use retort_datasets as datasets;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Everything that determines a training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Experiment {
+    /// Seed of the network's first values, batches, augmentation, and the losses' draws.
+    pub seed: u64,
+    /// Checkpoint or run folder of the network that teaches; none trains without transfer.
+    pub source: Option<PathBuf>,
+    /// K of Recall@K.
+    pub recall_at: Vec<usize>,
+    /// Pictures.
+    pub data: Data,
+    /// The network to train.
+    pub network: NetworkConfig,
+    /// How to train it.
+    pub train: Recipe,
+    /// The losses, summed with their weights.
+    pub loss: Vec<LossConfig>,
+    /// What a step of a loss may use.
+    pub limits: Limits,
+}
+
+/// A data set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Data {
+    /// Its name.
+    pub name: String,
+    /// Folder with its files.
+    pub root: Option<PathBuf>,
+    /// Width and height of the pictures in pixels.
+    pub size: usize,
+    /// Seed of generated data.
+    pub seed: u64,
+    /// Classes of generated data.
+    pub classes: Option<usize>,
+    /// Pictures of each class of generated data.
+    pub images: Option<usize>,
+}
+
+/// A loss with its weight and hyperparameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LossConfig {
+    /// A name, or `FILE#NAME`.
+    pub name: String,
+    /// Its factor in the sum.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// Hyperparameters that differ from their defaults.
+    #[serde(flatten)]
+    pub hyper: serde_json::Map<String, serde_json::Value>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl LossConfig {
+    /// A loss with its default hyperparameters.
+    pub fn new(name: &str) -> Self {
+        LossConfig { name: name.to_owned(), weight: 1.0, hyper: serde_json::Map::new() }
+    }
+}
+
+impl Default for Experiment {
+    fn default() -> Self {
+        Experiment {
+            seed: 0,
+            source: None,
+            recall_at: vec![1, 2, 4, 8],
+            data: Data::default(),
+            network: NetworkConfig::default(),
+            train: Recipe::default(),
+            loss: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        let name = "glyphs".to_owned();
+        Data { name, root: None, size: 32, seed: 0, classes: None, images: None }
+    }
+}
+
+impl Data {
+    /// Opens a split.
+    pub fn open(&self, split: datasets::Split) -> Result<std::sync::Arc<dyn datasets::Dataset>> {
+        let options = datasets::Options {
+            root: self.root.clone(),
+            seed: self.seed,
+            size: self.size,
+            glyph_classes: self.classes,
+            glyph_images: self.images,
+        };
+        Ok(datasets::open(&self.name, split, &options)?.into())
+    }
+
+    /// What is known of the data set without opening it.
+    pub fn entry(&self) -> Result<&'static datasets::Entry> {
+        Ok(datasets::find(&self.name)?)
+    }
+}
+
+impl From<datasets::DataError> for Failure {
+    fn from(e: datasets::DataError) -> Self {
+        let usage = matches!(e, datasets::DataError::UnknownDataset { .. });
+        if usage { Failure::usage(e) } else { Failure::new(e) }
+    }
+}
+
+impl Experiment {
+    /// Reads an experiment file, or the default one, with `--set` assignments on top.
+    ///
+    /// `train.epochs=3` and `loss.0.sigma=0.5` name keys of the file; a key that the file's top
+    /// level doesn't have is a hyperparameter of the last loss.
+    pub fn read(file: Option<&Path>, base: Experiment, set: &[String]) -> Result<Self> {
+        let mut experiment = match file {
+            None => base,
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|e| Failure::file("read the experiment", path, e))?;
+                toml::from_str(&text)
+                    .map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?
+            }
+        };
+        for text in set {
+            experiment = experiment.with(text)?;
+        }
+        Ok(experiment)
+    }
+
+    fn with(self, text: &str) -> Result<Self> {
+        let (key, value) = assignment(text)?;
+        let mut tree = serde_json::to_value(&self).map_err(Failure::new)?;
+        let known = tree.as_object().is_some_and(|o| {
+            o.contains_key(key.split('.').next().unwrap_or_default())
+        });
+        let path = match (known, self.loss.len()) {
+            (true, _) => key.clone(),
+            (false, 0) => {
+                return Err(Failure::usage(format!(
+                    "--set {key}: there is no such key, and no loss whose hyperparameter it could be"
+                )));
+            }
+            (false, n) => format!("loss.{}.{key}", n - 1),
+        };
+        let mut place = &mut tree;
+        for part in path.split('.') {
+            place = match part.parse::<usize>() {
+                Ok(i) if place.is_array() => place.get_mut(i).ok_or_else(|| {
+                    Failure::usage(format!("--set {key}: there is no number {i} in that list"))
+                })?,
+                _ if place.is_object() => &mut place[part],
+                _ => return Err(Failure::usage(format!("--set {key}: {part} is no key there"))),
+            };
+        }
+        *place = value;
+        serde_json::from_value(tree).map_err(|e| Failure::usage(format!("--set {key}: {e}")))
+    }
+}
