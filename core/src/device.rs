@@ -117,21 +117,27 @@ impl DeviceInfo {
             Kind::Other => DeviceKind::DefaultDevice,
             Kind::Software => DeviceKind::Cpu,
         };
+        if self.api == "vulkan" {
+            return Device::vulkan(kind).autodiff(); // no other API needs to be asked
+        }
         Device::wgpu(kind).autodiff()
     }
 }
 
-/// The CPU, then the GPUs: each once, through the graphics API that Burn settles on.
-pub fn list() -> Vec<DeviceInfo> {
+fn cpu() -> DeviceInfo {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let cpu = DeviceInfo {
+    DeviceInfo {
         id: "cpu".to_owned(),
         name: format!("{threads} threads of this machine"),
         kind: Kind::Cpu,
         api: "flex".to_owned(),
         driver: String::new(),
         number: 0,
-    };
+    }
+}
+
+/// The CPU, then the GPUs: each once.
+pub fn list() -> Vec<DeviceInfo> {
     let mut seen: Vec<Kind> = Vec::new();
     let gpus = adapters().into_iter().enumerate().map(|(i, adapter)| {
         let kind = match adapter.device_type {
@@ -153,14 +159,16 @@ pub fn list() -> Vec<DeviceInfo> {
             number,
         }
     });
-    [cpu].into_iter().chain(gpus).collect()
+    [cpu()].into_iter().chain(gpus).collect()
 }
 
-/// The adapters of the first graphics API that has a GPU, else of the first that has any: what
-/// Burn's wgpu runtime settles on, so that its numbers are these.
+/// The adapters of the first graphics API that has a GPU, else of the first that has any.
+///
+/// OpenGL isn't asked: its compute shaders can't do what the losses need, and its libraries print
+/// to the terminal where there is no display.
 fn adapters() -> Vec<wgpu::AdapterInfo> {
     let mut software = Vec::new();
-    for api in [Backend::Vulkan, Backend::Metal, Backend::Dx12, Backend::Gl] {
+    for api in [Backend::Vulkan, Backend::Metal, Backend::Dx12] {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
             backends: api.into(),
             ..wgpu::InstanceDescriptor::new_without_display_handle()
@@ -187,7 +195,9 @@ fn ready<T: Default>(future: impl Future<Output = T>) -> T {
 
 /// The device to compute on, with autodiff, and what it is.
 pub fn resolve(choice: DeviceChoice) -> Result<(Device, DeviceInfo), DeviceError> {
-    let info = choose(choice, list())?;
+    // Who asks for the CPU gets it without a look at the GPUs' drivers.
+    let devices = if choice == DeviceChoice::Cpu { vec![cpu()] } else { list() };
+    let info = choose(choice, devices)?;
     Ok((info.open(), info))
 }
 

@@ -270,7 +270,8 @@ impl Tensor {
     pub fn normalize(self, dim: usize) -> Tensor {
         let squared = self.square().sum_dim(dim);
         let zero = squared.equal(0.0 * squared); // its norm counts as 1, so that nothing explodes
-        self / (squared + zero).sqrt().clamp_min(1e-12) * (1.0 - zero)
+        let norm = (squared + zero).sqrt().clamp_min(1e-12);
+        self * ((1.0 - zero) / norm)
     }
 
     /// A square matrix `[n, n]` with zeros on its diagonal, which gets no gradient.
