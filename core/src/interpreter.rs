@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A tensor of a step.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are tensors")]
 pub(crate) enum Value {
     Float(Tensor<4>),
     Int(Tensor<4, Int>),
@@ -247,14 +248,9 @@ impl Interpreter {
             Err(_) => "?".to_owned(),
         });
         let shapes: Vec<String> = shapes.collect();
-        let mut out = op.to_string();
-        if !name.is_empty() {
-            out.push_str(&format!(" `{name}`"));
-        }
-        if !shapes.is_empty() {
-            out.push_str(&format!(" of {}", shapes.join(" and ")));
-        }
-        out
+        let name = if name.is_empty() { String::new() } else { format!(" `{name}`") };
+        let of = if shapes.is_empty() { "" } else { " of " };
+        format!("{op}{name}{of}{}", shapes.join(" and "))
     }
 
     /// The plugin's `shape`. Ones once the step has failed, so that a formula can run to its end.
@@ -637,7 +633,8 @@ impl Interpreter {
                 let out = match op {
                     Op::AddScalar => a.add_scalar(x),
                     Op::MulScalar => a.mul_scalar(x),
-                    Op::DivScalar => a.div_scalar(x),
+                    // Burn's gradient of `div_scalar` rounds 1/x to 32 bits, also in f64.
+                    Op::DivScalar => a.mul_scalar(x.recip()),
                     Op::PowScalar => a.powf_scalar(x),
                     Op::ClampMin => a.clamp_min(x),
                     _ => a.clamp_max(x),

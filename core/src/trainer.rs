@@ -37,7 +37,7 @@ pub enum TrainError {
         /// Step in the epoch, from 1.
         step: usize,
         /// Why.
-        source: LossError,
+        source: Box<LossError>,
         /// Where the last good checkpoint is.
         kept: Kept,
     },
@@ -57,13 +57,19 @@ pub enum TrainError {
     },
     /// The checkpoint could not be written.
     #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
+    Checkpoint(Box<CheckpointError>),
     /// The embeddings can't be evaluated.
     #[error(transparent)]
     Recall(#[from] RecallError),
     /// The run folder could not be written.
     #[error(transparent)]
     Write(#[from] crate::fs::WriteError),
+}
+
+impl From<CheckpointError> for TrainError {
+    fn from(e: CheckpointError) -> Self {
+        TrainError::Checkpoint(Box::new(e))
+    }
 }
 
 /// The last good checkpoint, for messages.
@@ -264,6 +270,7 @@ impl Trainer {
                 Err(source) => {
                     self.terms.iter_mut().for_each(|t| t.session.discard());
                     let kept = self.kept(epoch);
+                    let source = Box::new(source);
                     return Err(TrainError::Loss { epoch: epoch + 1, step: step + 1, source, kept });
                 }
             };
@@ -414,8 +421,8 @@ impl Optimizers {
             .with_epsilon(1e-8)
             .with_weight_decay(recipe.weight_decay as f32)
             .with_grad_clipping(clip);
-        let network = config.init().into();
-        Optimizers { network, losses: (0..losses).map(|_| config.init().into()).collect() }
+        let losses = (0..losses).map(|_| config.init()).collect();
+        Optimizers { network: config.init(), losses }
     }
 }
 

@@ -104,7 +104,7 @@ fn demo<'a>(
     for (name, loss, role, transfer) in trainings {
         let mut experiment = base.clone();
         experiment.loss = vec![LossConfig::new(loss)];
-        recipe(&mut experiment, role, transfer);
+        recipe(&mut experiment, role);
         if transfer != "-" && transfer != "none" {
             experiment.source = Some(source_folder.clone());
         }
@@ -141,17 +141,16 @@ fn packs() -> Result<PathBuf> {
     ))
 }
 
-/// Sizes and settings of the four trainings, the same for both data sets.
-fn recipe(experiment: &mut Experiment, role: &str, transfer: &str) {
+/// Sizes and settings of the four trainings, the same for both data sets; all targets alike.
+fn recipe(experiment: &mut Experiment, role: &str) {
     let (network, train) = (&mut experiment.network, &mut experiment.train);
     (train.batch, train.images_per_class) = (96, 4);
     if role == "source" {
-        (network.width, network.embedding) = (32, 512);
-        (train.epochs, train.lr) = (20, 2e-3);
+        (network.width, network.embedding) = (24, 512);
+        (train.epochs, train.lr, train.loss_lr_factor) = (12, 2e-3, 10.0);
     } else {
         (network.width, network.embedding) = (8, 64);
-        (train.epochs, train.lr) = (20, 4e-3);
-        network.l2_norm = transfer == "none";
+        (train.epochs, train.lr, train.loss_lr_factor) = (10, 1e-2, 5.0);
     }
 }
 
