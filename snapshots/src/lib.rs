@@ -245,3 +245,14 @@ pub fn losses() -> Vec<String> {
     registry.builtin().description.losses.iter().map(|l| l.name.clone()).collect()
 }
 
+
+/// The program, built by the same `cargo test`.
+///
+/// # Panics
+/// If it isn't where cargo puts it.
+pub fn retort() -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_else(|e| panic!("{e}"));
+    let name = format!("retort{}", std::env::consts::EXE_SUFFIX);
+    let found = test.ancestors().map(|dir| dir.join(&name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("{name} isn't beside {}: run `cargo build` first", test.display()))
+}
