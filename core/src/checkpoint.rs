@@ -8,11 +8,21 @@ use burn::store::{
 };
 use burn::tensor::{DType, Device, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-/// The format's number, in the metadata as `retort.format`.
-const FORMAT: &str = "1";
+/// The format's number.
+const FORMAT: u32 = 1;
+
+/// What the file's metadata holds, as JSON under `retort`.
+#[derive(Serialize, Deserialize)]
+struct About {
+    format: u32,
+    network: NetworkConfig,
+    image_size: usize,
+    notes: BTreeMap<String, String>,
+}
 
 /// Why a checkpoint can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -95,12 +105,15 @@ pub fn save(
             tensors.push((format!("loss.{number}.{name}"), view.map_err(|e| collect(&e))?));
         }
     }
-    let mut metadata: HashMap<String, String> =
-        notes.iter().map(|(k, v)| (format!("retort.note.{k}"), v.clone())).collect();
-    let network = serde_json::to_string(network).map_err(|e| collect(&e))?;
-    metadata.insert("retort.format".to_owned(), FORMAT.to_owned());
-    metadata.insert("retort.network".to_owned(), network);
-    metadata.insert("retort.image_size".to_owned(), image_size.to_string());
+    // One entry, because the order of several would differ from run to run.
+    let about = About {
+        format: FORMAT,
+        network: network.clone(),
+        image_size,
+        notes: notes.clone(),
+    };
+    let about = serde_json::to_string(&about).map_err(|e| collect(&e))?;
+    let metadata = HashMap::from([("retort".to_owned(), about)]);
     let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| collect(&e))?;
     Ok(atomic_write(path, &bytes)?)
 }
@@ -115,19 +128,16 @@ pub fn load(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError>
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(damaged)?;
     let metadata = header.metadata().clone().unwrap_or_default();
-    let entry = |key: &str| {
-        let missing = || read(format!("its metadata has no {key}: it wasn't written by retort"));
-        metadata.get(key).cloned().ok_or_else(missing)
-    };
-    let format = entry("retort.format")?;
-    if format != FORMAT {
-        return Err(read(format!("it has format {format}, and this retort reads format {FORMAT}")));
+    let about = metadata.get("retort").ok_or_else(|| {
+        read("its metadata has no entry `retort`: it wasn't written by retort".to_owned())
+    })?;
+    let about: About = serde_json::from_str(about)
+        .map_err(|e| read(format!("its metadata is damaged, or of a newer retort: {e}")))?;
+    if about.format != FORMAT {
+        let found = about.format;
+        return Err(read(format!("it has format {found}, and this retort reads format {FORMAT}")));
     }
-    let network: NetworkConfig = serde_json::from_str(&entry("retort.network")?)
-        .map_err(|e| read(format!("its retort.network is damaged: {e}")))?;
-    let image_size = entry("retort.image_size")?;
-    let image_size =
-        image_size.parse().map_err(|_| read(format!("its image size {image_size} is damaged")))?;
+    let About { network, image_size, notes, .. } = about;
 
     let mut losses: Vec<BTreeMap<String, TensorData>> = Vec::new();
     let mut weights = Vec::new();
@@ -156,10 +166,7 @@ pub fn load(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError>
     let weights = safetensors::serialize(weights, None).map_err(damaged)?;
     apply(&mut backbone, weights)
         .map_err(|why| CheckpointError::Mismatch { path: path.to_owned(), why })?;
-    let notes = metadata.iter().filter_map(|(k, v)| {
-        Some((k.strip_prefix("retort.note.")?.to_owned(), v.clone()))
-    });
-    Ok(Checkpoint { backbone, notes: notes.collect(), network, image_size, losses })
+    Ok(Checkpoint { backbone, notes, network, image_size, losses })
 }
 
 /// Loads weights; all of the network's, and no others.

@@ -369,8 +369,11 @@ impl Trainer {
 
     /// Writes a checkpoint, if the network is still sound.
     fn save(&self, epoch: usize, step: usize, done: usize) -> Result<(), TrainError> {
+        // `valid` takes in the batch norms' latest running statistics; the module itself is one
+        // update behind them.
+        let target = self.target.valid();
         let mut sum = ParameterSum { sum: None };
-        self.target.visit(&mut sum);
+        target.visit(&mut sum);
         let sum = sum.sum.map_or(0.0, |s| s.into_scalar::<f64>());
         if !sum.is_finite() {
             return Err(self.diverged(epoch, (step, "a weight of the network".to_owned(), sum)));
@@ -383,7 +386,7 @@ impl Trainer {
         ]);
         checkpoint::save(
             &self.checkpoint,
-            &self.target,
+            &target,
             &self.network,
             self.image_size,
             &states,
@@ -555,9 +558,19 @@ pub fn evaluate(
     Ok(ks.iter().copied().zip(recall).collect())
 }
 
-/// Scalars of a network that are trained.
+/// Scalars of a network that are trained: weights and biases, not running statistics.
 pub fn parameter_count(net: &Backbone) -> usize {
-    net.num_params()
+    struct Count(usize);
+    impl ModuleVisitor for Count {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if param.val().is_require_grad() {
+                self.0 += param.val().dims().iter().product::<usize>();
+            }
+        }
+    }
+    let mut count = Count(0);
+    net.visit(&mut count);
+    count.0
 }
 
 /// The path of a run's checkpoint, or the checkpoint itself.

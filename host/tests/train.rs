@@ -1,0 +1,192 @@
+//! Trainings as a user types them, on tiny settings.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const TINY: &[&str] = &[
+    "--device=cpu",
+    "--set=data.classes=16",
+    "--set=data.images=8",
+    "--width=4",
+    "--embedding=8",
+    "--epochs=2",
+    "--batch=16",
+    "--images-per-class=4",
+    "--json",
+];
+
+fn retort(args: &[&str], dir: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_retort"));
+    command.args(args).current_dir(dir).output().unwrap()
+}
+
+fn train(more: &[&str], dir: &Path) -> Output {
+    retort(&[&["train", more[0]], TINY, &more[1..]].concat(), dir)
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The last line of a failed command's messages.
+fn error(output: &Output, code: i32) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert!(!text.contains("panicked at") || text.contains("the plugin panicked"), "{text}");
+    let line = text.lines().rfind(|l| l.starts_with("error: ")).unwrap_or(&text);
+    line.to_owned()
+}
+
+fn source(dir: &Path) -> Value {
+    json(&train(&["source", "--loss=proxy_anchor", "--out=source"], dir))
+}
+
+#[test]
+fn a_run_leaves_all_that_is_needed_to_know_and_repeat_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let result = source(dir.path());
+    let run = dir.path().join("source");
+    let read = |name: &str| std::fs::read_to_string(run.join(name)).unwrap();
+
+    let info: Value = serde_json::from_str(&read("run.json")).unwrap();
+    assert_eq!(info["plugins"][0]["loss"], "proxy_anchor");
+    assert!(info["plugins"][0]["digest"].as_str().unwrap().starts_with("sha256:"));
+    assert_eq!(info["interface"], 1);
+    let lines: Vec<Value> =
+        read("metrics.jsonl").lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines.last().unwrap()["recall"], result["recall"]);
+    assert!(lines[0]["terms"]["proxy_anchor"].is_number());
+
+    // The resolved configuration gives the same run again, bit for bit.
+    let again = ["train", "source", "source/config.toml", "--device=cpu", "--json", "--out=again"];
+    json(&retort(&again, dir.path()));
+    let bytes = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
+    assert!(bytes("source/checkpoint.safetensors") == bytes("again/checkpoint.safetensors"));
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    source(dir.path());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_retort"));
+    command.args(["train", "source", "source/config.toml", "--device=cpu", "--out=one"]);
+    command.args(["--set=train.workers=3"]).env("RAYON_NUM_THREADS", "1");
+    let output = command.current_dir(dir.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let bytes = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
+    assert!(bytes("source/checkpoint.safetensors") == bytes("one/checkpoint.safetensors"));
+}
+
+#[test]
+fn evaluate_gives_the_numbers_of_the_training_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let trained = source(dir.path());
+    let evaluated = json(&retort(&["evaluate", "source", "--device=cpu", "--json"], dir.path()));
+    assert_eq!(evaluated["recall"], trained["recall"]);
+}
+
+#[test]
+fn a_target_learns_from_a_source() {
+    let dir = tempfile::tempdir().unwrap();
+    source(dir.path());
+    for loss in ["relaxed_contrastive", "rkd"] {
+        let result = json(&train(
+            &["target", "--source=source", &format!("--loss={loss}"), &format!("--out={loss}")],
+            dir.path(),
+        ));
+        assert!(result["recall"]["1"].is_number());
+    }
+    let both =
+        ["target", "--source=source", "--loss=relaxed_contrastive", "--loss=proxy_anchor", "--out=sum"];
+    json(&train(&both, dir.path()));
+    let metrics = std::fs::read_to_string(dir.path().join("sum/metrics.jsonl")).unwrap();
+    let first: Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
+    let terms = &first["terms"];
+    assert!(terms["relaxed_contrastive"].is_number() && terms["proxy_anchor"].is_number());
+}
+
+#[test]
+fn losses_that_need_a_source_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let message = error(&train(&["target", "--loss=rkd", "--out=x"], dir.path()), 2);
+    assert!(message.contains("this step has no source"), "{message}");
+    assert!(message.contains("give one"), "{message}");
+}
+
+#[test]
+fn wrong_input_gets_one_sentence_and_a_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    std::fs::write(path.join("broken.toml"), "seed = \n").unwrap();
+    std::fs::write(path.join("unknown.toml"), "[train]\nepoch = 3\n").unwrap();
+    std::fs::write(path.join("broken.safetensors"), "nothing").unwrap();
+    let pa = "--loss=proxy_anchor";
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["source"], 2, "needs a loss: --loss NAME"),
+        (&["source", "--loss=proxy_ancor"], 2, "did you mean proxy_anchor?"),
+        (&["source", pa, "--set=alhpa=3"], 2, "did you mean alpha?"),
+        (&["source", pa, "--set=alpha=-3"], 2, "alpha = -3 is out of range: above 0"),
+        (&["source", pa, "--set=alpha=much"], 2, "alpha must be a number"),
+        (&["source", pa, "--dataset=glyfs"], 2, "did you mean \"glyphs\"?"),
+        (&["source", pa, "--set=train.batch=1000"], 1, "batch"),
+        (&["source", pa, "--set=train.images_per_class=9", "--set=train.batch=18"], 1, "images"),
+        (&["source", pa, "--set=data.classes=2"], 1, "class"),
+        (&["source", pa, "--set=network.name=resnet"], 2, "there is no network resnet"),
+        (&["source", pa, "--set=train.epochs=0"], 2, "it must be at least 1"),
+        (&["source", pa, "--set=train.wings=2"], 2, "wings"),
+        (&["source", "broken.toml", pa], 2, "broken.toml"),
+        (&["source", "unknown.toml", pa], 2, "unknown field `epoch`"),
+        (&["source", "missing.toml", pa], 1, "missing.toml"),
+        (&["target", "--loss=rkd", "--source=missing"], 1, "missing"),
+        (&["target", "--loss=rkd", "--source=broken.safetensors"], 1, "isn't a whole safetensors"),
+    ];
+    for (args, code, part) in cases {
+        let message = error(&train(args, path), *code);
+        assert!(message.contains(part), "{args:?}: {message}");
+    }
+    let omniglot = ["train", "source", pa, "--dataset=omniglot"];
+    let message = error(&retort(&omniglot, path), 1);
+    assert!(message.contains("no folder was given"), "{message}");
+    let message = error(&retort(&[&omniglot[..], &["--data-root=nowhere"]].concat(), path), 1);
+    assert!(message.contains("nowhere"), "{message}");
+    let message = error(&retort(&["evaluate", "broken.safetensors", "--dataset=glyphs"], path), 1);
+    assert!(message.contains("isn't a whole safetensors file"), "{message}");
+    let message = error(&retort(&["devices", "--device=tpu"], path), 2);
+    assert!(message.contains("devices are auto, cpu, gpu"), "{message}");
+    let left: Vec<PathBuf> = std::fs::read_dir(path.join("runs"))
+        .map(|entries| entries.map(|e| e.unwrap().path()).collect())
+        .unwrap_or_default();
+    for run in left {
+        assert!(!run.join("checkpoint.safetensors").exists(), "{}", run.display());
+    }
+}
+
+#[test]
+fn a_run_never_overwrites_another() {
+    let dir = tempfile::tempdir().unwrap();
+    source(dir.path());
+    let message = error(&train(&["source", "--loss=proxy_anchor", "--out=source"], dir.path()), 2);
+    assert!(message.contains("isn't empty"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_after_saving() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_retort"));
+    command.args(["train", "source", "--loss=proxy_anchor", "--out=run"]).args(TINY);
+    command.args(["--set=train.epochs=100000", "--set=train.log_every=1"]);
+    command.current_dir(dir.path());
+    let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let checkpoint = dir.path().join("run/checkpoint.safetensors");
+    while !checkpoint.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "ended before its first checkpoint");
+        std::thread::yield_now();
+    }
+    let stopped = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(stopped.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    json(&retort(&["evaluate", "run", "--device=cpu", "--json"], dir.path()));
+}
