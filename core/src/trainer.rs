@@ -26,6 +26,9 @@ pub enum TrainError {
     /// The recipe, a network or a data set is misconfigured.
     #[error("{0}")]
     Setup(String),
+    /// A loss can't run on this training's batches.
+    #[error("at set-up: {0}")]
+    Probe(Box<LossError>),
     /// A picture could not be had, or the data doesn't fit the recipe.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -334,9 +337,7 @@ impl Trainer {
             let target = teach(&self.target, images);
             let inputs = self.inputs(&batch, target, source, 0, 0.0);
             for term in &mut self.terms {
-                term.session
-                    .probe(&inputs)
-                    .map_err(|e| TrainError::Setup(format!("at set-up: {e}")))?;
+                term.session.probe(&inputs).map_err(|e| TrainError::Probe(Box::new(e)))?;
             }
         }
         Ok(())

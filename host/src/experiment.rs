@@ -132,8 +132,11 @@ impl Experiment {
             Some(path) => {
                 let text = std::fs::read_to_string(path)
                     .map_err(|e| Failure::file("read the experiment", path, e))?;
-                toml::from_str(&text)
-                    .map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?
+                toml::from_str(&text).map_err(|e| {
+                    let line = e.span().map_or(1, |at| 1 + text[..at.start].matches('\n').count());
+                    let why = e.message().replace('\n', " ");
+                    Failure::usage(format!("{}, line {line}: {why}", path.display()))
+                })?
             }
         };
         for text in set {

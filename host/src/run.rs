@@ -12,7 +12,7 @@ use retort_core::trainer::{
     EpochReport, Observer, StepReport, Summary, Term, TrainError, Trainer, checkpoint_in,
     parameter_count,
 };
-use retort_core::{Session, Setup};
+use retort_core::{LossError, Session, Setup};
 use retort_datasets::Split;
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -51,6 +51,10 @@ impl From<TrainError> for Failure {
     fn from(e: TrainError) -> Self {
         match e {
             TrainError::Setup(why) => Failure::usage(why),
+            // The loss asks for what this training doesn't have.
+            TrainError::Probe(ref why) if matches!(**why, LossError::Step { .. }) => {
+                Failure::usage(e)
+            }
             TrainError::Data(e) => e.into(),
             other => Failure::new(other),
         }

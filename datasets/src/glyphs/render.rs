@@ -26,9 +26,9 @@ pub(super) fn draw(seed: u64, class: u64, instance: u64, size: usize) -> Image {
     let ground = Ground::new(rng);
     let ink = ground.ink(rng);
     let shade = Ramp::new(rng, 0.15);
-    let scratches: Vec<Stroke> = (0..rng.random_range(0..4)).map(|_| scratch(rng)).collect();
-    let scratch_colour = mix(ground.mean(), ink, between(rng, 0.3, 0.7));
-    let noise = between(rng, 4.0, 20.0);
+    let scratches: Vec<Stroke> = (0..rng.random_range(0..3)).map(|_| scratch(rng)).collect();
+    let scratch_colour = mix(ground.mean(), ink, between(rng, 0.2, 0.5));
+    let noise = between(rng, 3.0, 14.0);
 
     let mut pixels = vec![0; size * size * 3];
     rng.fill_bytes(&mut pixels);
@@ -125,15 +125,15 @@ fn ring(centre: Point, radius: f32) -> Vec<Point> {
 
 /// The strokes as this hand draws them: wobbly, turned, slanted, resized and moved.
 fn pose(mut strokes: Vec<Stroke>, rng: &mut ChaCha8Rng) -> Vec<Stroke> {
-    // (1 - t²)/(1 + t²) and 2t/(1 + t²) are cosine and sine of 2 arctan t: up to 23 degrees.
-    let t = either(rng, 0.2);
+    // (1 - t²)/(1 + t²) and 2t/(1 + t²) are cosine and sine of 2 arctan t: up to 14 degrees.
+    let t = either(rng, 0.12);
     let (cos, sin) = ((1.0 - t * t) / (1.0 + t * t), 2.0 * t / (1.0 + t * t));
-    let slant = either(rng, 0.25);
-    let scale = between(rng, 0.6, 0.95);
+    let slant = either(rng, 0.15);
+    let scale = between(rng, 0.7, 1.0);
     let [wide, high] = [0, 1].map(|_| scale * between(rng, 0.85, 1.15));
-    let shift = [0, 1].map(|_| either(rng, 0.22));
+    let shift = [0, 1].map(|_| either(rng, 0.12));
     let wobble = [0, 1].map(|_| Texture::new(rng));
-    let amount = between(rng, 0.05, 0.2);
+    let amount = between(rng, 0.04, 0.14);
     for stroke in &mut strokes {
         stroke.width *= between(rng, 0.8, 1.25);
         let slip = [0, 1].map(|_| either(rng, 0.06));

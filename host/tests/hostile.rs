@@ -1,0 +1,61 @@
+//! Runs whose plugins fail in the middle: the message says where, and what was saved stays.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn retort(args: &[&str], dir: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_retort"));
+    command.args(args).current_dir(dir).output().unwrap()
+}
+
+/// Trains for three epochs with a loss of the hostile pack; the message and the checkpoint's bytes.
+fn train(loss: &str, form: &str) -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let pack = concat!(env!("CARGO_MANIFEST_DIR"), "/../snapshots/hostile");
+    let flag = format!("--{form}");
+    let built =
+        retort(&["plugin", "build", pack, &flag, "--profile=dev", "--yes", "--json"], dir.path());
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let built: serde_json::Value = serde_json::from_slice(&built.stdout).unwrap();
+    let file = built["packs"][0]["path"].as_str().unwrap();
+    let name = format!("--loss={file}#{loss}");
+    let output = retort(
+        &[
+            "train", "target", &name, "--device=cpu", "--set=data.classes=16", "--set=data.images=8",
+            "--width=4", "--embedding=8", "--epochs=3", "--batch=16", "--out=run",
+            "--set=limits.seconds=0.5",
+        ],
+        dir.path(),
+    );
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let message = text.lines().rfind(|l| l.starts_with("error: ")).unwrap().to_owned();
+    assert!(!message.contains("a bug in retort"), "{message}");
+    (dir, message)
+}
+
+#[test]
+fn a_plugin_that_fails_in_the_second_epoch_leaves_the_first_ones_checkpoint() {
+    for form in ["native", "wasm"] {
+        for (loss, part) in [
+            ("panics", "the plugin panicked"),
+            ("nan", "the loss nan is NaN"),
+            ("late", "appears after set-up"),
+        ] {
+            let (dir, message) = train(loss, form);
+            assert!(message.contains("epoch 2, step "), "{loss}, {form}: {message}");
+            assert!(message.contains(part), "{loss}, {form}: {message}");
+            assert!(message.contains("holds the network after epoch 1"), "{loss}, {form}: {message}");
+            let evaluated = retort(&["evaluate", "run", "--device=cpu"], dir.path());
+            assert!(evaluated.status.success(), "{}", String::from_utf8_lossy(&evaluated.stderr));
+        }
+    }
+}
+
+#[test]
+fn a_component_that_loops_or_eats_memory_ends_its_run_only() {
+    for (loss, part) in [("endless", "limit `seconds`"), ("hungry", "limit `memory_bytes`")] {
+        let (_dir, message) = train(loss, "wasm");
+        assert!(message.contains(part), "{message}");
+    }
+}
