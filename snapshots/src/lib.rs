@@ -1,6 +1,10 @@
 //! Every loss pinned: snapshots on fixed embeddings, parity with the golden data, hostile plugins.
 //! This library is what those tests share.
 
+mod tolerance;
+
+pub use tolerance::Tolerance;
+
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use retort_core::{Inputs, Limits, LossError, Session, Setup};
 use retort_host::plugin::build::{self, Built};
