@@ -173,10 +173,10 @@ impl Case {
         };
         Case {
             target: Some(values(d, salt + 1)),
-            source: Some(values(d + 3, salt + 1000)),
+            source: Some(values(d + 4, salt + 1000)),
             labels: (0..n as i64).map(|i| i / 2).collect(),
             ids: (0..n as i64).collect(),
-            classes: n.div_ceil(2) + 1,
+            classes: n.div_ceil(2),
             samples: n,
             views: 1,
             ..Case::default()

@@ -1,0 +1,84 @@
+//! The wgpu path: the same losses, and a training step of a tiny network, on a GPU, or on a software
+//! Vulkan device as in `.ci/run`. Relative tolerance 1e-3 (differences seen are near 1e-6).
+//!
+//! All sizes are multiples of four and at least eight: SwiftShader says itself that it can't run the
+//! kernel that Burn takes for smaller products (`UNREACHABLE: TypePointer`), and returns zeros.
+
+use burn::module::Module as _;
+use burn::optim::{AdamWConfig, GradientsParams};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
+use retort_core::backbone::{Backbone, NetworkConfig};
+use retort_core::device::{DeviceChoice, resolve};
+use retort_core::{Inputs, Limits};
+use retort_snapshots::{Case, cpu, losses, session};
+use serde_json::Map;
+
+/// The device to test: `RETORT_TEST_DEVICE`, or the first that wgpu finds.
+fn gpu() -> Device {
+    let name = std::env::var("RETORT_TEST_DEVICE").unwrap_or_else(|_| "gpu:0".to_owned());
+    let choice: DeviceChoice = name.parse().unwrap();
+    assert!(choice != DeviceChoice::Cpu, "this test compares a GPU with the CPU");
+    let (device, info) = resolve(choice).unwrap();
+    println!("{}: {} ({})", info.id, info.name, info.kind);
+    device
+}
+
+fn agree(what: &str, gpu: &[f64], cpu: &[f64]) {
+    assert_eq!(gpu.len(), cpu.len(), "{what}");
+    let norm = |x: &[f64]| x.iter().map(|v| v * v).sum::<f64>().sqrt();
+    let difference: Vec<f64> = gpu.iter().zip(cpu).map(|(a, b)| a - b).collect();
+    let error = norm(&difference) / norm(cpu).max(1e-6);
+    println!("{what}: relative difference {error:.1e}");
+    assert!(error < 1e-3, "{what}: {gpu:?} on the GPU, {cpu:?} on the CPU");
+}
+
+/// One step of a tiny network with a loss: its value, the gradients, and an optimiser step.
+fn step(loss: &str, device: &Device) -> Vec<(String, Vec<f64>)> {
+    let config = NetworkConfig { width: 8, embedding: 8, ..NetworkConfig::default() };
+    let net = Backbone::new(&config, 3, device).unwrap();
+    let pixels: Vec<f32> = (0..16 * 3 * 16 * 16).map(|i| (i * 37 % 256) as f32).collect();
+    let images = Tensor::from_data(TensorData::new(pixels, [16, 3, 16, 16]), device);
+    let output = net.forward(images);
+    let case = Case::example(16, 8, 9);
+    let (example, _) = case.inputs(device, FloatDType::F32);
+    let embedding = output.embedding.clone();
+    let inputs = Inputs { target: embedding.clone(), ..example };
+    let mut loss =
+        session(loss, &Map::new(), device, FloatDType::F32, &Limits::default()).unwrap();
+    let value = loss.step(&inputs).unwrap().value;
+    let mut grads = value.backward();
+    let floats = |data: TensorData| data.iter::<f64>().collect::<Vec<f64>>();
+    let mut out = vec![
+        ("value".to_owned(), floats(value.into_data())),
+        ("embedding".to_owned(), floats(embedding.into_data())),
+    ];
+    let of_loss = GradientsParams::from_module(&mut grads, loss.parameters());
+    let of_net = GradientsParams::from_module(&mut grads, &net);
+    let mut optimizer = AdamWConfig::new().init();
+    let after = optimizer.step(1e-3, net, of_net);
+    loss.update(|p| AdamWConfig::new().init().step(1e-3, p, of_loss));
+    loss.commit();
+    let example = Tensor::<4>::ones([16, 3, 16, 16], &device.clone().inner()) * 100.0;
+    let embedding = after.valid().forward(example).embedding;
+    out.push(("embedding after the step".to_owned(), floats(embedding.into_data())));
+    out
+}
+
+#[test]
+#[ignore = "needs a Vulkan device; .ci/run gives it a software one"]
+fn losses_and_a_training_step_agree_with_the_cpu() {
+    let gpu = gpu();
+    for loss in losses() {
+        let case = Case::example(16, 8, 11);
+        let on = |device: &Device| case.run(&loss, device, FloatDType::F32).unwrap();
+        let (a, b) = (on(&gpu), on(&cpu()));
+        agree(&format!("{loss}, value"), &[a.value], &[b.value]);
+        for (name, gradient) in &b.gradients {
+            agree(&format!("{loss}, gradient of {name}"), &a.gradients[name], gradient);
+        }
+    }
+    let (a, b) = (step("relaxed_contrastive", &gpu), step("relaxed_contrastive", &cpu()));
+    for ((name, a), (_, b)) in a.iter().zip(&b) {
+        agree(&format!("training step, {name}"), a, b);
+    }
+}
