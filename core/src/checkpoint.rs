@@ -4,7 +4,8 @@
 use crate::backbone::{Backbone, NetworkConfig, NetworkError};
 use crate::fs::{WriteError, atomic_write};
 use burn::store::{
-    BurnToPyTorchAdapter, ModuleSnapshot as _, ModuleStore as _, PyTorchToBurnAdapter, SafetensorsStore,
+    BurnToPyTorchAdapter, ModuleSnapshot as _, ModuleStore as _, PyTorchToBurnAdapter,
+    SafetensorsStore,
 };
 use burn::tensor::{DType, Device, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -106,12 +107,8 @@ pub fn save(
         }
     }
     // One entry, because the order of several would differ from run to run.
-    let about = About {
-        format: FORMAT,
-        network: network.clone(),
-        image_size,
-        notes: notes.clone(),
-    };
+    let about =
+        About { format: FORMAT, network: network.clone(), image_size, notes: notes.clone() };
     let about = serde_json::to_string(&about).map_err(|e| collect(&e))?;
     let metadata = HashMap::from([("retort".to_owned(), about)]);
     let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| collect(&e))?;
@@ -142,7 +139,8 @@ pub fn load(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError>
     let mut losses: Vec<BTreeMap<String, TensorData>> = Vec::new();
     let mut weights = Vec::new();
     for (name, view) in tensors.iter() {
-        let Some((number, rest)) = name.strip_prefix("loss.").and_then(|r| r.split_once('.')) else {
+        let Some((number, rest)) = name.strip_prefix("loss.").and_then(|r| r.split_once('.'))
+        else {
             weights.push((name.to_owned(), view));
             continue;
         };
@@ -166,7 +164,7 @@ pub fn load(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError>
     let weights = safetensors::serialize(weights, None).map_err(damaged)?;
     apply(&mut backbone, weights)
         .map_err(|why| CheckpointError::Mismatch { path: path.to_owned(), why })?;
-    Ok(Checkpoint { backbone, notes, network, image_size, losses })
+    Ok(Checkpoint { backbone, network, image_size, losses, notes })
 }
 
 /// Loads weights; all of the network's, and no others.

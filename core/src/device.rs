@@ -21,7 +21,9 @@ pub enum DeviceChoice {
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// The name isn't one.
-    #[error("there is no device {0}; devices are auto, cpu, gpu, and gpu:N with a number of `retort devices`")]
+    #[error(
+        "there is no device {0}; devices are auto, cpu, gpu, and gpu:N with a number of `retort devices`"
+    )]
     Unknown(String),
     /// There is no GPU with this number.
     #[error("there is no gpu:{number}; {found}")]

@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A tensor of a step.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are tensors")]
 pub(crate) enum Value {
     Float(Tensor<4>),
     Int(Tensor<4, Int>),
@@ -71,6 +70,7 @@ pub fn reshaped(data: TensorData, dims: &[usize]) -> TensorData {
 
 /// A change to a buffer that lands when the step ends well.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a step has a handful of them")]
 pub(crate) enum Write {
     Rows { buffer: String, index: Tensor<1, Int>, rows: Tensor<4> },
     Whole { buffer: String, value: Tensor<4> },
@@ -114,7 +114,10 @@ pub struct Interpreter {
     pub(crate) state: State,
     pub(crate) writes: Vec<Write>,
     pub(crate) logs: Vec<(String, Tensor<1>)>,
+    /// Inputs that the step asked for.
     pub(crate) used: BTreeSet<String>,
+    /// Parameters and buffers that the step asked for, as `param.<name>` and `buffer.<name>`.
+    pub(crate) state_used: BTreeSet<String>,
 }
 
 /// Steps of all losses of the process are numbered through, so that a handle fits one step only.
@@ -141,6 +144,7 @@ impl Interpreter {
             writes: Vec::new(),
             logs: Vec::new(),
             used: BTreeSet::new(),
+            state_used: BTreeSet::new(),
         }
     }
 
@@ -153,6 +157,7 @@ impl Interpreter {
         self.failure = None;
         self.shown = shown;
         self.used.clear();
+        self.state_used.clear();
     }
 
     /// Frees the step's tensors.
@@ -412,6 +417,7 @@ impl Interpreter {
     }
 
     fn kept(&mut self, op: Op, name: &str, attrs: &[f64]) -> Fallible<Slot> {
+        self.state_used.insert(format!("{op}.{name}"));
         let map = if op == Op::Param { &self.state.params } else { &self.state.buffers };
         if let Some((tensor, rank)) = map.get(name) {
             let slot = Slot::float(tensor.clone(), *rank);
@@ -494,13 +500,12 @@ impl Interpreter {
                 if value.dims()[4 - rank..] != dims[..] {
                     return Err(format!("the buffer has shape {dims:?}"));
                 }
-                self.writes.push(Write::Whole {
-                    buffer: name.to_owned(),
-                    value: value.clone().detach(),
-                });
+                self.writes
+                    .push(Write::Whole { buffer: name.to_owned(), value: value.clone().detach() });
                 Ok(Slot::float(value, rank))
             }
             Op::Once => {
+                self.state_used.insert(format!("buffer.{name}"));
                 if let Some((tensor, rank)) = self.state.buffers.get(name) {
                     return Ok(Slot::float(tensor.clone(), *rank));
                 }
@@ -529,8 +534,7 @@ impl Interpreter {
                 self.reserve_index(dims)?;
                 let tensor = match self.draw(dims)? {
                     Ok(data) => {
-                        if let Some(bad) =
-                            data.iter::<i64>().find(|&i| i < 0 || i as usize >= end)
+                        if let Some(bad) = data.iter::<i64>().find(|&i| i < 0 || i as usize >= end)
                         {
                             return Err(format!(
                                 "the given draw holds {bad}, but this draw is from 0..{end}"

@@ -3,17 +3,17 @@
 
 pub mod backbone;
 pub mod checkpoint;
-pub mod metric;
-mod recipe;
-pub mod trainer;
 pub mod device;
 mod error;
 mod example;
 pub mod fs;
 mod interpreter;
 mod limits;
+pub mod metric;
 pub mod random;
+mod recipe;
 mod session;
+pub mod trainer;
 
 pub use error::{Failure, LossError};
 pub use example::example_batch;

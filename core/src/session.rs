@@ -97,7 +97,8 @@ impl Inputs {
         for (name, list) in [("labels", &self.labels), ("ids", &self.ids)] {
             if !list.is_empty() {
                 let tensor = Tensor::<1, Int>::from_data(list.as_slice(), device);
-                tensors.insert(name.to_owned(), Slot::int(tensor.reshape([1, 1, 1, list.len()]), 1));
+                tensors
+                    .insert(name.to_owned(), Slot::int(tensor.reshape([1, 1, 1, list.len()]), 1));
             }
         }
         let facts = BTreeMap::from([
@@ -294,6 +295,11 @@ impl Session {
         self.interpreter.as_ref().map(|i| i.used.clone()).unwrap_or_default()
     }
 
+    /// Parameters and buffers that the loss asked for in its last step, as in [`state`](Self::state).
+    pub fn state_used(&self) -> BTreeSet<String> {
+        self.interpreter.as_ref().map(|i| i.state_used.clone()).unwrap_or_default()
+    }
+
     /// Operations and bytes of tensors of the last step.
     pub fn cost(&self) -> (u64, u64) {
         self.interpreter.as_ref().map(|i| (i.calls(), i.held())).unwrap_or_default()
@@ -343,8 +349,10 @@ impl Session {
                 _ => {}
             }
             let data = reshaped(data, &pad(&dims));
-            let tensor =
-                Tensor::<4>::from_data(data, (interpreter.device(), DType::from(interpreter.dtype())));
+            let tensor = Tensor::<4>::from_data(
+                data,
+                (interpreter.device(), DType::from(interpreter.dtype())),
+            );
             if kind == "param" {
                 let tensor = tensor.require_grad();
                 if let Some(i) = self.names.iter().position(|n| n == name) {
@@ -383,4 +391,3 @@ fn unpadded(tensor: Tensor<4>, rank: usize) -> TensorData {
     let dims = tensor.dims();
     reshaped(tensor.into_data(), &dims[4 - rank..])
 }
-

@@ -45,7 +45,9 @@ pub enum TrainError {
         kept: Kept,
     },
     /// A value is NaN or infinite.
-    #[error("epoch {epoch}, step {step}: {what} is {value}; the training has diverged: try a smaller learning rate{kept}")]
+    #[error(
+        "epoch {epoch}, step {step}: {what} is {value}; the training has diverged: try a smaller learning rate{kept}"
+    )]
     Diverged {
         /// Epoch, from 1.
         epoch: usize,
@@ -213,7 +215,8 @@ impl Trainer {
                 log.add(i, batch.labels.len(), loss, terms);
                 let stopped = stop.load(Ordering::Relaxed);
                 if done % self.recipe.log_every == 0 || i + 1 == per_epoch || stopped {
-                    let (loss, terms, rate) = log.read().map_err(|bad| self.diverged(epoch, bad))?;
+                    let (loss, terms, rate) =
+                        log.read().map_err(|bad| self.diverged(epoch, bad))?;
                     observer.step(&StepReport {
                         epoch: epoch + 1,
                         step: done,
@@ -274,7 +277,12 @@ impl Trainer {
                     self.terms.iter_mut().for_each(|t| t.session.discard());
                     let kept = self.kept(epoch);
                     let source = Box::new(source);
-                    return Err(TrainError::Loss { epoch: epoch + 1, step: step + 1, source, kept });
+                    return Err(TrainError::Loss {
+                        epoch: epoch + 1,
+                        step: step + 1,
+                        source,
+                        kept,
+                    });
                 }
             };
             let term = &self.terms[i];
@@ -450,7 +458,13 @@ impl Log {
         (self.sum, self.count) = (0.0, 0);
     }
 
-    fn add(&mut self, step: usize, images: usize, loss: Tensor<1>, terms: Vec<(String, Tensor<1>)>) {
+    fn add(
+        &mut self,
+        step: usize,
+        images: usize,
+        loss: Tensor<1>,
+        terms: Vec<(String, Tensor<1>)>,
+    ) {
         self.pending.push((step, loss));
         self.terms = terms;
         self.images += images;
@@ -459,9 +473,7 @@ impl Log {
     /// Mean loss, terms and images per second since the last call; or the first step whose loss
     /// isn't finite.
     #[expect(clippy::type_complexity, reason = "used once")]
-    fn read(
-        &mut self,
-    ) -> Result<(f64, BTreeMap<String, f64>, f64), (usize, String, f64)> {
+    fn read(&mut self) -> Result<(f64, BTreeMap<String, f64>, f64), (usize, String, f64)> {
         let terms: BTreeMap<String, f64> = std::mem::take(&mut self.terms)
             .into_iter()
             .map(|(name, x)| (name, x.into_scalar::<f64>()))
@@ -471,7 +483,8 @@ impl Log {
             let loss = loss.into_scalar::<f64>();
             if !loss.is_finite() {
                 let bad = terms.iter().find(|(_, v)| !v.is_finite());
-                let what = bad.map_or("the loss".to_owned(), |(name, _)| format!("the loss {name}"));
+                let what =
+                    bad.map_or("the loss".to_owned(), |(name, _)| format!("the loss {name}"));
                 return Err((step, what, loss));
             }
             sum += loss;

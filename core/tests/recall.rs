@@ -1,5 +1,7 @@
 //! Recall@K against the golden metrics.
 
+#![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests; equality is bit for bit")]
+
 use retort_core::metric::{Embeddings, RecallError, recall_at};
 use safetensors::SafeTensors;
 use serde_json::Value;

@@ -1,5 +1,7 @@
 //! What the host guarantees about a step, tried with hand-made calls through the plugin's side.
 
+#![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests; equality is bit for bit")]
+
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use retort_core::{Inputs, Interpreter, Limits, LossCode, LossError, Session, Setup, reshaped};
 use retort_sdk::Op;
@@ -189,7 +191,7 @@ fn the_number_and_the_bytes_of_tensors_are_limited() {
 
 #[test]
 fn a_loss_is_one_number() {
-    let mut session = session(|step| target(step));
+    let mut session = session(target);
     let error = session.step(&inputs(4)).unwrap_err();
     assert!(matches!(error, LossError::NotScalar { ref shape, .. } if *shape == [4, 3]), "{error}");
 }

@@ -51,7 +51,9 @@ fn only_a_class_that_is_too_small_repeats_images_and_does_so_evenly() {
     for batch in BalancedSampler::new(&labels, 10, 5, 0).unwrap().epoch(4) {
         for group in batch.chunks(5) {
             let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-            group.iter().for_each(|&i| *counts.entry(i).or_default() += 1);
+            for &i in group {
+                *counts.entry(i).or_default() += 1;
+            }
             let counts: BTreeSet<usize> = counts.into_values().collect();
             match labels[group[0]] {
                 0 => assert_eq!(counts, BTreeSet::from([2, 3])),

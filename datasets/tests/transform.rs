@@ -21,13 +21,18 @@ fn picture(width: usize, height: usize, channels: usize) -> Image {
 
 /// A black square on white.
 fn square(channels: usize) -> Image {
-    let pixel = |i| if (12..20).contains(&(i % 32)) && (12..20).contains(&(i / 32)) { 0 } else { 255 };
+    let pixel =
+        |i| if (12..20).contains(&(i % 32)) && (12..20).contains(&(i / 32)) { 0 } else { 255 };
     let pixels = (0..32 * 32).flat_map(|i| vec![pixel(i); channels]).collect();
     Image { width: 32, height: 32, channels, pixels }
 }
 
 const PILLOW_SMALL: [u8; 6] = [92, 112, 145, 150, 102, 106];
-const PILLOW_LARGE: [u8; 60] = [0, 31, 124, 11, 117, 83, 28, 245, 22, 78, 106, 145, 112, 13, 227, 0, 45, 152, 28, 123, 103, 70, 239, 30, 108, 125, 140, 134, 49, 214, 1, 74, 209, 62, 134, 143, 155, 226, 45, 168, 162, 130, 177, 120, 187, 1, 88, 237, 79, 140, 163, 197, 219, 52, 198, 181, 125, 198, 155, 174];
+const PILLOW_LARGE: [u8; 60] = [
+    0, 31, 124, 11, 117, 83, 28, 245, 22, 78, 106, 145, 112, 13, 227, 0, 45, 152, 28, 123, 103, 70,
+    239, 30, 108, 125, 140, 134, 49, 214, 1, 74, 209, 62, 134, 143, 155, 226, 45, 168, 162, 130,
+    177, 120, 187, 1, 88, 237, 79, 140, 163, 197, 219, 52, 198, 181, 125, 198, 155, 174,
+];
 
 #[test]
 fn resizing_is_pillows() {
@@ -43,9 +48,20 @@ fn resizing_is_pillows() {
 fn colour_and_grey() {
     let grey = picture(4, 4, 1);
     let colour = grey.clone().with_channels(3);
-    assert_eq!(colour.pixels[..6], [grey.pixels[0], grey.pixels[0], grey.pixels[0], grey.pixels[1], grey.pixels[1], grey.pixels[1]]);
+    assert_eq!(
+        colour.pixels[..6],
+        [
+            grey.pixels[0],
+            grey.pixels[0],
+            grey.pixels[0],
+            grey.pixels[1],
+            grey.pixels[1],
+            grey.pixels[1]
+        ]
+    );
     assert_eq!(colour.with_channels(1), grey);
-    let primaries = Image { width: 3, height: 1, channels: 3, pixels: vec![255, 0, 0, 0, 255, 0, 0, 0, 255] };
+    let primaries =
+        Image { width: 3, height: 1, channels: 3, pixels: vec![255, 0, 0, 0, 255, 0, 0, 0, 255] };
     assert_eq!(primaries.with_channels(1).pixels, [76, 150, 29]);
 }
 
@@ -67,7 +83,8 @@ fn a_crop_moves_and_mirrors_and_fills_with_background() {
         let moved = apply(&RandomCropFlip { padding: 2, flip: false }, &image, sample);
         let first = moved.pixels.iter().step_by(3).position(|&value| value == 0).unwrap();
         offsets.insert((first % 32, first / 32));
-        assert_eq!(moved.pixels.iter().filter(|&&value| value == 0).count(), 8 * 8 * 3);
+        let black: Vec<&u8> = moved.pixels.iter().filter(|value| **value == 0).collect();
+        assert_eq!(black.len(), 8 * 8 * 3);
     }
     assert_eq!(offsets.len(), 25, "{offsets:?}");
     assert_eq!(offsets.first(), Some(&(10, 10)));
@@ -144,8 +161,13 @@ fn an_affine_fills_with_the_background_or_the_given_value() {
 #[test]
 fn absurd_amounts_do_not_panic() {
     for value in [1e30, f32::INFINITY, f32::NAN, -5.0] {
-        let absurd =
-            RandomAffine { rotate: value, scale: value, translate: value, shear: value, fill: None };
+        let absurd = RandomAffine {
+            rotate: value,
+            scale: value,
+            translate: value,
+            shear: value,
+            fill: None,
+        };
         assert_eq!(apply(&absurd, &picture(8, 8, 3), 0).pixels.len(), 8 * 8 * 3);
     }
     let crop = RandomCropFlip { padding: usize::MAX, flip: true };
@@ -169,7 +191,13 @@ fn a_stream_belongs_to_sample_view_epoch_and_seed() {
     };
     let first = draw(1, 2, 3, 4, 0);
     assert_eq!(first, draw(1, 2, 3, 4, 0));
-    for other in [draw(2, 2, 3, 4, 0), draw(1, 3, 3, 4, 0), draw(1, 2, 4, 4, 0), draw(1, 2, 3, 5, 0), draw(1, 2, 3, 4, 1)] {
+    for other in [
+        draw(2, 2, 3, 4, 0),
+        draw(1, 3, 3, 4, 0),
+        draw(1, 2, 4, 4, 0),
+        draw(1, 2, 3, 5, 0),
+        draw(1, 2, 3, 4, 1),
+    ] {
         assert_ne!(first, other);
     }
 }

@@ -148,9 +148,9 @@ impl Experiment {
     fn with(self, text: &str) -> Result<Self> {
         let (key, value) = assignment(text)?;
         let mut tree = serde_json::to_value(&self).map_err(Failure::new)?;
-        let known = tree.as_object().is_some_and(|o| {
-            o.contains_key(key.split('.').next().unwrap_or_default())
-        });
+        let known = tree
+            .as_object()
+            .is_some_and(|o| o.contains_key(key.split('.').next().unwrap_or_default()));
         let path = match (known, self.loss.len()) {
             (true, _) => key.clone(),
             (false, 0) => {

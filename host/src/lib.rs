@@ -1,6 +1,7 @@
 //! The host: plugins, commands and reports of the program `retort`.
 
 pub mod command;
+pub mod evaluation;
 pub mod experiment;
 pub mod failure;
 pub mod output;

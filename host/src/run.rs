@@ -130,8 +130,8 @@ pub fn train(
     let source = match &experiment.source {
         None => None,
         Some(path) => {
-            let loaded = checkpoint::load(&checkpoint_in(path), &place.device)
-                .map_err(Failure::new)?;
+            let loaded =
+                checkpoint::load(&checkpoint_in(path), &place.device).map_err(Failure::new)?;
             check_pictures(&loaded, &experiment, path)?;
             Some(loaded.backbone)
         }
@@ -156,7 +156,8 @@ pub fn train(
         device: place.device.clone(),
         checkpoint: folder.join("checkpoint.safetensors"),
     };
-    let mut record = Record::new(folder, Progress::new(label, experiment.train.epochs, place.quiet))?;
+    let mut record =
+        Record::new(folder, Progress::new(label, experiment.train.epochs, place.quiet))?;
     let result = trainer.run(&mut record, place.stop);
     record.progress.end();
     let summary = result?;
@@ -224,8 +225,8 @@ struct Record {
 impl Record {
     fn new(folder: &Path, progress: Progress) -> Result<Self> {
         let path = folder.join("metrics.jsonl");
-        let file = std::fs::File::create_new(&path)
-            .map_err(|e| Failure::file("write", &path, e))?;
+        let file =
+            std::fs::File::create_new(&path).map_err(|e| Failure::file("write", &path, e))?;
         Ok(Record { path, file, progress })
     }
 

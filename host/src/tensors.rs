@@ -2,7 +2,8 @@
 
 use crate::failure::{Failure, Result};
 use burn::tensor::{DType, Tensor, TensorData};
-use retort_core::{Feature, Setup};
+use retort_core::{Feature, Session, Setup};
+use retort_sdk::schema::nearest;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,15 +13,6 @@ use std::path::{Path, PathBuf};
 pub struct File {
     path: PathBuf,
     tensors: BTreeMap<String, TensorData>,
-}
-
-/// The inputs that gradients are taken of.
-#[derive(Debug)]
-pub struct Leaves {
-    /// `[n, d]`
-    pub target: Tensor<2>,
-    /// The target's feature maps.
-    pub features: Vec<Feature>,
 }
 
 /// Names that an input file may hold; those that end in a dot are followed by a name or a number.
@@ -49,7 +41,9 @@ pub fn read(path: &Path) -> Result<File> {
             return Err(Failure::new(format!(
                 "{} holds a tensor {name}, which is no input of a loss; inputs are: {}",
                 path.display(),
-                KNOWN.map(|k| if k.ends_with('.') { format!("{k}…") } else { k.to_owned() }).join(", ")
+                KNOWN
+                    .map(|k| if k.ends_with('.') { format!("{k}…") } else { k.to_owned() })
+                    .join(", ")
             )));
         }
         tensors.insert(name.to_owned(), decode(name, &view, path)?);
@@ -89,16 +83,34 @@ fn decode(name: &str, view: &TensorView, path: &Path) -> Result<TensorData> {
     })
 }
 
+fn is_state(name: &str) -> bool {
+    name.starts_with("param.") || name.starts_with("buffer.")
+}
+
 impl File {
     fn wrong(&self, name: &str, why: &str) -> Failure {
         Failure::new(format!("{}: tensor {name} {why}", self.path.display()))
     }
 
     /// Parameters and buffers, under the names of `Session::load_state`.
-    pub fn take_state(&mut self) -> BTreeMap<String, TensorData> {
-        let is_state = |name: &str| name.starts_with("param.") || name.starts_with("buffer.");
-        let names: Vec<String> = self.tensors.keys().filter(|n| is_state(n)).cloned().collect();
-        names.into_iter().filter_map(|n| self.tensors.remove(&n).map(|t| (n, t))).collect()
+    pub fn state(&self) -> BTreeMap<String, TensorData> {
+        let state = self.tensors.iter().filter(|(name, _)| is_state(name));
+        state.map(|(name, data)| (name.clone(), data.clone())).collect()
+    }
+
+    /// Refuses parameters and buffers that the loss didn't ask for in its step.
+    pub fn check_state(&self, session: &Session) -> Result<()> {
+        let asked = session.state_used();
+        let mut given = self.tensors.keys().filter(|name| is_state(name));
+        let Some(name) = given.find(|&name| !asked.contains(name)) else { return Ok(()) };
+        let all: Vec<&str> = asked.iter().map(String::as_str).collect();
+        let has = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+        let near = nearest(name, &all).map(|n| format!("; did you mean {n}?"));
+        Err(self.wrong(name, &format!(
+            "is no state of {}{} State of this loss: {has}",
+            session.name(),
+            near.unwrap_or_else(|| ".".to_owned()),
+        )))
     }
 
     fn floats<const D: usize>(&self, name: &str, setup: &Setup) -> Result<Option<Tensor<D>>> {
@@ -114,19 +126,20 @@ impl File {
         Ok(Some(Tensor::from_data(data.clone(), options)))
     }
 
-    /// The target's embeddings and feature maps, as leaves of the graph.
-    pub fn leaves(&self, setup: &Setup, path: &Path) -> Result<Leaves> {
-        let target = self.floats::<2>("target", setup)?.ok_or_else(|| {
-            Failure::new(format!(
-                "{} has no tensor target: the target's embeddings, [n, d] floats",
-                path.display()
-            ))
-        })?;
+    /// The target's embeddings, a leaf of the graph.
+    pub fn target(&self, setup: &Setup) -> Result<Tensor<2>> {
+        let target = self.floats::<2>("target", setup)?;
+        let missing = || self.wrong("target", "is missing: the target's embeddings, [n, d] floats");
+        Ok(target.ok_or_else(missing)?.require_grad())
+    }
+
+    /// The target's feature maps, leaves of the graph.
+    pub fn target_features(&self, setup: &Setup) -> Result<Vec<Feature>> {
         let features = self.features("target_features", setup)?.into_iter().map(|f| match f {
             Feature::Map(map) => Feature::Map(map.require_grad()),
             Feature::Vector(vector) => Feature::Vector(vector.require_grad()),
         });
-        Ok(Leaves { target: target.require_grad(), features: features.collect() })
+        Ok(features.collect())
     }
 
     /// The source's embeddings.
@@ -183,14 +196,12 @@ impl File {
     }
 
     /// Refuses inputs whose first dimension isn't the batch's.
-    pub fn check_rows(&self, n: usize, path: &Path) -> Result<()> {
+    pub fn check_rows(&self, n: usize) -> Result<()> {
         for (name, data) in &self.tensors {
             let rows = data.shape().to_vec().first().copied().unwrap_or(1);
-            if rows != n && !name.starts_with("random.") {
-                return Err(Failure::new(format!(
-                    "{}: tensor {name} has {rows} rows, but target has {n}; each row is one sample",
-                    path.display()
-                )));
+            if rows != n && !is_state(name) && !name.starts_with("random.") {
+                let why = format!("has {rows} rows, but target has {n}; each row is one sample");
+                return Err(self.wrong(name, &why));
             }
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! Runs whose plugins fail in the middle: the message says where, and what was saved stays.
 
+#![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests; equality is bit for bit")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -21,8 +23,17 @@ fn train(loss: &str, form: &str) -> (tempfile::TempDir, String) {
     let name = format!("--loss={file}#{loss}");
     let output = retort(
         &[
-            "train", "target", &name, "--device=cpu", "--set=data.classes=16", "--set=data.images=8",
-            "--width=4", "--embedding=8", "--epochs=3", "--batch=16", "--out=run",
+            "train",
+            "target",
+            &name,
+            "--device=cpu",
+            "--set=data.classes=16",
+            "--set=data.images=8",
+            "--width=4",
+            "--embedding=8",
+            "--epochs=3",
+            "--batch=16",
+            "--out=run",
             "--set=limits.seconds=0.5",
         ],
         dir.path(),
@@ -45,7 +56,10 @@ fn a_plugin_that_fails_in_the_second_epoch_leaves_the_first_ones_checkpoint() {
             let (dir, message) = train(loss, form);
             assert!(message.contains("epoch 2, step "), "{loss}, {form}: {message}");
             assert!(message.contains(part), "{loss}, {form}: {message}");
-            assert!(message.contains("holds the network after epoch 1"), "{loss}, {form}: {message}");
+            assert!(
+                message.contains("holds the network after epoch 1"),
+                "{loss}, {form}: {message}"
+            );
             let evaluated = retort(&["evaluate", "run", "--device=cpu"], dir.path());
             assert!(evaluated.status.success(), "{}", String::from_utf8_lossy(&evaluated.stderr));
         }

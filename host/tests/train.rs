@@ -1,5 +1,7 @@
 //! Trainings as a user types them, on tiny settings.
 
+#![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests; equality is bit for bit")]
+
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -98,8 +100,13 @@ fn a_target_learns_from_a_source() {
         ));
         assert!(result["recall"]["1"].is_number());
     }
-    let both =
-        ["target", "--source=source", "--loss=relaxed_contrastive", "--loss=proxy_anchor", "--out=sum"];
+    let both = [
+        "target",
+        "--source=source",
+        "--loss=relaxed_contrastive",
+        "--loss=proxy_anchor",
+        "--out=sum",
+    ];
     json(&train(&both, dir.path()));
     let metrics = std::fs::read_to_string(dir.path().join("sum/metrics.jsonl")).unwrap();
     let first: Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();

@@ -176,9 +176,7 @@ impl Field {
         let name = &self.name;
         let wrong = |wants: &str| format!("{name} must be {wants}, not {value}");
         match self.kind {
-            Kind::Boolean => {
-                value.as_bool().map(Value::from).ok_or_else(|| wrong("true or false"))
-            }
+            Kind::Boolean => value.as_bool().map(Value::from).ok_or_else(|| wrong("true or false")),
             Kind::Choice => match value.as_str() {
                 Some(word) if self.choices.iter().any(|c| c == word) => Ok(Value::from(word)),
                 _ => Err(wrong(&format!("one of {}", self.choices.join(", ")))),

@@ -7,6 +7,7 @@ pub use tolerance::Tolerance;
 
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use retort_core::{Inputs, Limits, LossError, Session, Setup};
+use retort_host::evaluation::Evaluation;
 use retort_host::plugin::build::{self, Built};
 use retort_host::plugin::registry::Registry;
 use safetensors::{Dtype, SafeTensors};
@@ -213,26 +214,17 @@ impl Case {
         let mut session = session(name, &self.hyper, device, dtype, &Limits::default())?;
         let error = |e: LossError| e.to_string();
         session.load_state(self.state.clone()).map_err(error)?;
-        let (inputs, leaf) = self.inputs(device, dtype);
-        let outcome = session.step(&inputs).map_err(error)?;
-        let scalar = |t: &Tensor<1>| t.clone().into_scalar::<f64>();
-        let value = scalar(&outcome.value);
-        let terms = outcome.terms.iter().map(|(n, t)| (n.clone(), scalar(t))).collect();
-        let grads = outcome.value.backward();
-        let floats = |data: TensorData| data.iter::<f64>().collect::<Vec<f64>>();
-        let mut gradients = BTreeMap::new();
-        if let Some(gradient) = leaf.grad(&grads) {
-            gradients.insert("target".to_owned(), floats(gradient.into_data()));
-        }
-        let parameters = session.parameters().values.iter();
-        for (name, param) in session.parameter_names().iter().zip(parameters) {
-            if let Some(gradient) = param.val().grad(&grads) {
-                gradients.insert(format!("param.{name}"), floats(gradient.into_data()));
-            }
-        }
+        let (inputs, _) = self.inputs(device, dtype);
+        let evaluation = Evaluation::run(&mut session, &inputs).map_err(error)?;
+        let gradients = evaluation.gradients(&session, &inputs);
         session.commit();
-        Ok(Result { value, terms, gradients, state: session.state() })
+        let Evaluation { value, terms, .. } = evaluation;
+        Ok(Result { value, terms, gradients: numbers(gradients), state: session.state() })
     }
+}
+
+fn numbers(tensors: BTreeMap<String, TensorData>) -> BTreeMap<String, Vec<f64>> {
+    tensors.into_iter().map(|(name, data)| (name, data.iter::<f64>().collect())).collect()
 }
 
 /// The CPU, with autodiff.
@@ -249,7 +241,6 @@ pub fn losses() -> Vec<String> {
     registry.builtin().description.losses.iter().map(|l| l.name.clone()).collect()
 }
 
-
 /// The program, built by the same `cargo test`.
 ///
 /// # Panics
@@ -258,5 +249,7 @@ pub fn retort() -> PathBuf {
     let test = std::env::current_exe().unwrap_or_else(|e| panic!("{e}"));
     let name = format!("retort{}", std::env::consts::EXE_SUFFIX);
     let found = test.ancestors().map(|dir| dir.join(&name)).find(|path| path.is_file());
-    found.unwrap_or_else(|| panic!("{name} isn't beside {}: run `cargo build` first", test.display()))
+    found.unwrap_or_else(|| {
+        panic!("{name} isn't beside {}: run `cargo build` first", test.display())
+    })
 }

@@ -1,5 +1,7 @@
 //! What the host does about plugins that misbehave: an error of that step, and it goes on.
 
+#![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests; equality is bit for bit")]
+
 use burn::tensor::FloatDType;
 use retort_core::{Limits, Session};
 use retort_host::plugin::registry::Registry;
@@ -48,10 +50,7 @@ fn messages(loss: &str) -> Vec<(&'static str, String)> {
 #[test]
 fn errors_name_the_operation_and_the_source_line() {
     for (path, message) in messages("shapes") {
-        assert!(
-            message.starts_with("shapes: sub of [6, 4] and [5, 4] at "),
-            "{path}: {message}"
-        );
+        assert!(message.starts_with("shapes: sub of [6, 4] and [5, 4] at "), "{path}: {message}");
         assert!(message.contains("shapes.rs:13: the shapes don't broadcast"), "{path}: {message}");
     }
 }
@@ -81,7 +80,10 @@ fn huge_tensors_are_refused() {
 #[test]
 fn late_parameters_are_refused() {
     for (path, message) in messages("late") {
-        assert!(message.contains("param `late`") && message.contains("after set-up"), "{path}: {message}");
+        assert!(
+            message.contains("param `late`") && message.contains("after set-up"),
+            "{path}: {message}"
+        );
     }
 }
 
@@ -161,7 +163,10 @@ fn files_that_are_no_plugins_say_what_they_are() {
     let component = b"\0asm\x0d\0\x01\0";
     for (message, part) in [
         (file("text.wasm", b"hello"), "it isn't WebAssembly"),
-        (file("module.wasm", module), "not a component; build one with `retort plugin build --wasm`"),
+        (
+            file("module.wasm", module),
+            "not a component; build one with `retort plugin build --wasm`",
+        ),
         (file("empty.wasm", component), "imports no retort:loss/host"),
         (file("cut.wasm", &wasm[..wasm.len() / 2]), "it is damaged"),
         (file("text.so", b"hello"), "no native library of this system"),
@@ -174,7 +179,10 @@ fn files_that_are_no_plugins_say_what_they_are() {
     }
     let program = std::env::current_exe().unwrap();
     let message = file("program.so", &std::fs::read(program).unwrap()[..]);
-    assert!(message.contains("without the stamp") || message.contains("isn't a retort plugin"), "{message}");
+    assert!(
+        message.contains("without the stamp") || message.contains("isn't a retort plugin"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! One source file, three ways to load it: the same numbers, bit for bit.
 
+#![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests; equality is bit for bit")]
+
 use burn::tensor::FloatDType;
 use retort_snapshots::{Case, cpu, load_paths, losses};
 
@@ -12,7 +14,8 @@ fn values_and_gradients_are_bit_identical() {
                 let mut first = None;
                 for (path, name) in load_paths("plugins", &loss) {
                     let result = case.run(&name, &cpu(), dtype).unwrap();
-                    assert!(!result.gradients.is_empty(), "{loss} has no gradient");
+                    let mut numbers = result.gradients["target"].iter();
+                    assert!(numbers.any(|&g| g != 0.0), "{loss} has no gradient");
                     let bits: Vec<(String, Vec<u64>)> = [("value".to_owned(), vec![result.value])]
                         .into_iter()
                         .chain(result.terms.into_iter().map(|(n, v)| (n, vec![v])))

@@ -1,6 +1,8 @@
 //! Every golden case of every loss that retort has: values and gradients of the authors' code, on
 //! all three load paths, in f64 (the true test of a formula) and f32 (the advised tolerances).
 
+#![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests; equality is bit for bit")]
+
 use burn::tensor::{FloatDType, TensorData};
 use retort_snapshots::{Case, cpu, golden, json, load_paths, losses, tensors};
 use serde_json::{Map, Value};
@@ -114,7 +116,9 @@ fn check(
             if exact { (1e-8, 1e-11) } else { (of("grad_max_abs_over_max"), of("grad_atol")) };
         tally.worst_gradient = tally.worst_gradient.max(difference / largest.max(1e-6));
         if difference > atol + relative * largest {
-            return Err(format!("gradient of {theirs}: off by {difference:e}, largest {largest:e}"));
+            return Err(format!(
+                "gradient of {theirs}: off by {difference:e}, largest {largest:e}"
+            ));
         }
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! Every loss pinned on fixed embeddings, and the interface: a definition that changes shows here.
 
+#![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests; equality is bit for bit")]
+
 use burn::tensor::FloatDType;
 use retort_core::Limits;
 use retort_host::plugin::registry::Registry;

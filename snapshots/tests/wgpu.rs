@@ -4,6 +4,8 @@
 //! All sizes are multiples of four and at least eight: SwiftShader says itself that it can't run the
 //! kernel that Burn takes for smaller products (`UNREACHABLE: TypePointer`), and returns zeros.
 
+#![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests; equality is bit for bit")]
+
 use burn::module::Module as _;
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
@@ -43,8 +45,7 @@ fn step(loss: &str, device: &Device) -> Vec<(String, Vec<f64>)> {
     let (example, _) = case.inputs(device, FloatDType::F32);
     let embedding = output.embedding.clone();
     let inputs = Inputs { target: embedding.clone(), ..example };
-    let mut loss =
-        session(loss, &Map::new(), device, FloatDType::F32, &Limits::default()).unwrap();
+    let mut loss = session(loss, &Map::new(), device, FloatDType::F32, &Limits::default()).unwrap();
     let value = loss.step(&inputs).unwrap().value;
     let mut grads = value.backward();
     let floats = |data: TensorData| data.iter::<f64>().collect::<Vec<f64>>();

@@ -10,7 +10,8 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// Names of the networks, with what each is.
-pub const NETWORKS: &[(&str, &str)] = &[("convnet", "four 3x3 convolutions with batch norm, for small pictures")];
+pub const NETWORKS: &[(&str, &str)] =
+    &[("convnet", "four 3x3 convolutions with batch norm, for small pictures")];
 
 /// Which network, and how large.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

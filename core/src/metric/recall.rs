@@ -15,7 +15,9 @@ pub struct Embeddings {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecallError {
     /// A K that no query can have.
-    #[error("Recall@{k} needs {k} other samples, but there are {n} samples in all: use a smaller K or more data")]
+    #[error(
+        "Recall@{k} needs {k} other samples, but there are {n} samples in all: use a smaller K or more data"
+    )]
     TooFew {
         /// The K asked for.
         k: usize,
@@ -89,12 +91,12 @@ fn first_hits(data: &Embeddings, queries: std::ops::Range<usize>, deepest: usize
         }
         let class = data.labels[query];
         let partner = (0..n).filter(|&i| i != query && data.labels[i] == class);
-        let nearest = partner.min_by(|&a, &b| distances[a].total_cmp(&distances[b]).then(a.cmp(&b)));
+        let nearest =
+            partner.min_by(|&a, &b| distances[a].total_cmp(&distances[b]).then(a.cmp(&b)));
         // The first hit's rank is how many others come before it.
         let rank = nearest.map(|hit| {
             let before = |&i: &usize| {
-                i != query
-                    && distances[i].total_cmp(&distances[hit]).then(i.cmp(&hit)).is_lt()
+                i != query && distances[i].total_cmp(&distances[hit]).then(i.cmp(&hit)).is_lt()
             };
             1 + (0..n).filter(before).take(deepest).count()
         });

@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 
 /// Flags of the command.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  retort demo\n  retort demo --dataset omniglot --data-root data/omniglot --seed 1")]
+#[command(
+    after_help = "Examples:\n  retort demo\n  retort demo --dataset omniglot --data-root data/omniglot --seed 1"
+)]
 pub struct Demo {
     /// Data set.
     #[arg(long, default_value = "glyphs")]
@@ -71,7 +73,7 @@ fn base(args: &Demo) -> Result<Experiment> {
     Ok(base)
 }
 
-fn demo<'a>(
+fn demo(
     args: &Demo,
     common: &Common,
     base: &Experiment,
@@ -80,13 +82,16 @@ fn demo<'a>(
 ) -> Result<()> {
     let mut registry = Registry::new(base.limits.clone())?;
     eprintln!("building the pack of losses as a WASM component and as a native library");
-    let built = build::build(&packs()?, &build::Options {
-        native: true,
-        wasm: true,
-        profile: "dev".to_owned(),
-        install: true,
-        out: Some(folder.join("plugins")),
-    })?;
+    let built = build::build(
+        &packs()?,
+        &build::Options {
+            native: true,
+            wasm: true,
+            profile: "dev".to_owned(),
+            install: true,
+            out: Some(folder.join("plugins")),
+        },
+    )?;
     let loss = |file: &Option<PathBuf>, name: &str| match file {
         Some(file) => format!("{}#{name}", file.display()),
         None => name.to_owned(),
@@ -170,7 +175,8 @@ fn report(args: &Demo, common: &Common, folder: &Path, rows: &[Row]) {
         output::json(&out);
         return;
     }
-    let header = ["NETWORK", "LOSS", "PLUGIN", "R@1", "R@2", "R@4", "R@8", "PARAMETERS", "BYTES", "TIME"];
+    let header =
+        ["NETWORK", "LOSS", "PLUGIN", "R@1", "R@2", "R@4", "R@8", "PARAMETERS", "BYTES", "TIME"];
     let mut table = output::table(header);
     for row in rows {
         let (loss, origin) = row.done.losses.first().cloned().unwrap_or_default();

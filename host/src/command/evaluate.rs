@@ -13,7 +13,9 @@ use std::path::PathBuf;
 
 /// Flags of the command.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  retort evaluate runs/target-glyphs-rkd\n  retort evaluate checkpoint.safetensors --dataset glyphs")]
+#[command(
+    after_help = "Examples:\n  retort evaluate runs/target-glyphs-rkd\n  retort evaluate checkpoint.safetensors --dataset glyphs"
+)]
 pub struct Evaluate {
     /// A run folder or a checkpoint.
     #[arg(value_name = "RUN|CHECKPOINT")]
@@ -32,7 +34,8 @@ pub struct Evaluate {
 /// Runs the command.
 pub fn run(args: &Evaluate, common: &Common) -> Result<()> {
     let (device, info) = common.device()?;
-    let loaded = checkpoint::load(&checkpoint_in(&args.checkpoint), &device).map_err(Failure::new)?;
+    let loaded =
+        checkpoint::load(&checkpoint_in(&args.checkpoint), &device).map_err(Failure::new)?;
     let mut data = data(args)?;
     data.size = loaded.image_size;
     let channels = loaded.network.channels;
@@ -75,7 +78,9 @@ fn data(args: &Evaluate) -> Result<Data> {
     } else if args.dataset.is_some() {
         Data::default()
     } else {
-        return Err(Failure::usage("a checkpoint doesn't say which data it is for: name it with --dataset"));
+        return Err(Failure::usage(
+            "a checkpoint doesn't say which data it is for: name it with --dataset",
+        ));
     };
     if let Some(name) = &args.dataset
         && *name != data.name

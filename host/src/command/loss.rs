@@ -1,16 +1,16 @@
 //! `retort loss`: the losses there are, what they need, and their values on given tensors.
 
 use crate::command::Common;
+use crate::evaluation::Evaluation;
 use crate::failure::{Failure, Result};
 use crate::output;
 use crate::plugin::registry::{Found, Registry};
 use crate::settings::{assignments, limits};
 use crate::tensors;
-use burn::tensor::{FloatDType, TensorData};
+use burn::tensor::FloatDType;
 use clap::{Args, Subcommand, ValueEnum};
-use retort_core::{Feature, Inputs, Session, Setup, reshaped};
+use retort_core::{Inputs, Session, Setup};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Actions of `retort loss`.
@@ -23,7 +23,9 @@ pub enum Command {
         pack: Option<PathBuf>,
     },
     /// Show a loss: its definition, hyperparameters, paper, and the inputs it needs.
-    #[command(after_help = "Examples:\n  retort loss info rkd\n  retort loss info my_pack.wasm#my_loss")]
+    #[command(
+        after_help = "Examples:\n  retort loss info rkd\n  retort loss info my_pack.wasm#my_loss"
+    )]
     Info {
         /// A name, or `FILE#NAME`.
         name: String,
@@ -201,7 +203,10 @@ fn needs(found: &Found, limits: &retort_core::Limits) -> Result<Needs> {
     Ok(Needs {
         inputs: session.inputs_used().into_iter().collect(),
         parameters: session.parameter_names().to_vec(),
-        buffers: kind("buffer.").into_iter().map(|b| b.split(' ').next().unwrap_or("").to_owned()).collect(),
+        buffers: kind("buffer.")
+            .into_iter()
+            .map(|b| b.split(' ').next().unwrap_or("").to_owned())
+            .collect(),
     })
 }
 
@@ -218,20 +223,20 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
     let dtype = match eval.dtype {
         Dtype::F32 => FloatDType::F32,
         Dtype::F64 if info.is_cpu() => FloatDType::F64,
-        Dtype::F64 => return Err(Failure::usage("--dtype f64 works on the CPU only: add --device cpu")),
+        Dtype::F64 => {
+            return Err(Failure::usage("--dtype f64 works on the CPU only: add --device cpu"));
+        }
     };
     let mut file = tensors::read(&eval.input)?;
     let setup = Setup { device, dtype, seed: eval.seed, limits: limits.clone() };
     let mut session =
         Session::new(&found.definition.name, found.create(&hyper, &limits)?, setup.clone());
-    session.load_state(file.take_state())?;
-
-    let leaves = file.leaves(&setup, &eval.input)?;
+    session.load_state(file.state())?;
     let (labels, ids) = (file.indices("labels")?, file.indices("ids")?);
     let highest = |list: &[i64]| list.iter().max().map_or(0, |&m| usize::try_from(m + 1).unwrap_or(0));
     let inputs = Inputs {
         source: file.source(&setup)?,
-        target_features: leaves.features.clone(),
+        target_features: file.target_features(&setup)?,
         source_features: file.features("source_features", &setup)?,
         classes: eval.classes.unwrap_or_else(|| highest(&labels)),
         samples: eval.samples.unwrap_or_else(|| highest(&ids)),
@@ -241,17 +246,15 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
         draws: file.draws()?,
         labels,
         ids,
-        ..Inputs::new(leaves.target.clone())
+        ..Inputs::new(file.target(&setup)?)
     };
-    file.check_rows(leaves.target.dims()[0], &eval.input)?;
-    let outcome = session.step(&inputs)?;
-    let scalar = |t: &burn::tensor::Tensor<1>| t.clone().into_data().iter::<f64>().next();
-    let value = scalar(&outcome.value).unwrap_or(f64::NAN);
-    let terms: Vec<(String, f64)> =
-        outcome.terms.iter().map(|(n, t)| (n.clone(), scalar(t).unwrap_or(f64::NAN))).collect();
+    file.check_rows(inputs.target.dims()[0])?;
+    let evaluation = Evaluation::run(&mut session, &inputs)?;
+    file.check_state(&session)?;
+    let (value, terms) = (evaluation.value, &evaluation.terms);
 
     if let Some(path) = &eval.grad {
-        let mut out = gradients(&outcome.value, &leaves, &session);
+        let mut out = evaluation.gradients(&session, &inputs);
         session.commit();
         let buffers = session.state().into_iter().filter(|(name, _)| name.starts_with("buffer."));
         out.extend(buffers);
@@ -259,7 +262,7 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
     }
     if common.json {
         let terms: Map<String, Value> =
-            terms.into_iter().map(|(n, v)| (n, output::number(v))).collect();
+            terms.iter().map(|(n, v)| (n.clone(), output::number(*v))).collect();
         output::json(&json!({
             "loss": found.definition.name, "value": output::number(value), "terms": terms,
             "hyperparameters": hyper, "origin": found.pack.origin.to_string(),
@@ -273,41 +276,4 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Gradients under the inputs' names; zeros where the loss doesn't depend on an input.
-fn gradients(
-    value: &burn::tensor::Tensor<1>,
-    leaves: &tensors::Leaves,
-    session: &Session,
-) -> BTreeMap<String, TensorData> {
-    let mut out = BTreeMap::new();
-    let grads = value.is_tracked().then(|| value.backward());
-    macro_rules! put {
-        ($name:expr, $leaf:expr) => {{
-            let found = grads.as_ref().and_then(|g| $leaf.grad(g));
-            let data = match found {
-                Some(gradient) => gradient.into_data(),
-                None => $leaf.clone().detach().zeros_like().into_data(),
-            };
-            out.insert($name, data);
-        }};
-    }
-    put!("target".to_owned(), leaves.target);
-    for (level, feature) in leaves.features.iter().enumerate() {
-        let name = format!("target_features.{level}");
-        match feature {
-            Feature::Map(map) => put!(name, map),
-            Feature::Vector(vector) => put!(name, vector),
-        }
-    }
-    let state = session.state();
-    for (name, param) in session.parameter_names().iter().zip(&session.parameters().values) {
-        let key = format!("param.{name}");
-        put!(key.clone(), param.val());
-        if let (Some(data), Some(shaped)) = (out.remove(&key), state.get(&key)) {
-            out.insert(key, reshaped(data, &shaped.shape().to_vec()));
-        }
-    }
-    out
 }

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Build a pack crate as a native library and as a WASM component.
-    #[command(after_help = "Examples:\n  retort plugin build plugins\n  retort plugin build my_pack --wasm --out packs")]
+    #[command(
+        after_help = "Examples:\n  retort plugin build plugins\n  retort plugin build my_pack --wasm --out packs"
+    )]
     Build(Build),
     /// List packs: the one built in, and those in files or folders.
     #[command(after_help = "Example:\n  retort plugin list packs")]
@@ -57,13 +59,16 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
     match command {
         Command::Build(args) => {
             let both = args.native == args.wasm;
-            let built = build::build(&args.path, &build::Options {
-                native: both || args.native,
-                wasm: both || args.wasm,
-                profile: args.profile.clone(),
-                install: args.yes,
-                out: args.out.clone(),
-            })?;
+            let built = build::build(
+                &args.path,
+                &build::Options {
+                    native: both || args.native,
+                    wasm: both || args.wasm,
+                    profile: args.profile.clone(),
+                    install: args.yes,
+                    out: args.out.clone(),
+                },
+            )?;
             let files: Vec<PathBuf> = [built.native, built.wasm].into_iter().flatten().collect();
             let mut packs = Vec::new();
             for file in files {

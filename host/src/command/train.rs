@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Train a source network with a metric-learning loss.
-    #[command(after_help = "Example:\n  retort train source --dataset glyphs --loss proxy_anchor --embedding 512")]
+    #[command(
+        after_help = "Example:\n  retort train source --dataset glyphs --loss proxy_anchor --embedding 512"
+    )]
     Source(Train),
     /// Train a target network, with a source to learn from if the loss wants one.
     #[command(
@@ -98,7 +100,11 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
         .inspect_err(|_| remove_if_empty(&folder))?;
     if done.summary.interrupted {
         return Err(Failure {
-            message: format!("stopped after {} steps; saved in {}", done.summary.steps, done.folder.display()),
+            message: format!(
+                "stopped after {} steps; saved in {}",
+                done.summary.steps,
+                done.folder.display()
+            ),
             code: 130,
         });
     }
@@ -123,20 +129,15 @@ fn remove_if_empty(folder: &Path) {
 
 fn resolve(train: &Train, source: Option<&Path>) -> Result<Experiment> {
     let mut experiment = Experiment::read(train.file.as_deref(), Experiment::default(), &[])?;
-    fn put<T: Clone>(place: &mut T, value: &Option<T>) {
-        if let Some(value) = value {
-            place.clone_from(value);
-        }
-    }
-    put(&mut experiment.data.name, &train.dataset);
-    put(&mut experiment.network.embedding, &train.embedding);
-    put(&mut experiment.network.width, &train.width);
-    put(&mut experiment.train.epochs, &train.epochs);
-    put(&mut experiment.train.batch, &train.batch);
-    put(&mut experiment.train.images_per_class, &train.images_per_class);
-    put(&mut experiment.train.views, &train.views);
-    put(&mut experiment.train.lr, &train.lr);
-    put(&mut experiment.seed, &train.seed);
+    put(&mut experiment.data.name, train.dataset.as_ref());
+    put(&mut experiment.network.embedding, train.embedding.as_ref());
+    put(&mut experiment.network.width, train.width.as_ref());
+    put(&mut experiment.train.epochs, train.epochs.as_ref());
+    put(&mut experiment.train.batch, train.batch.as_ref());
+    put(&mut experiment.train.images_per_class, train.images_per_class.as_ref());
+    put(&mut experiment.train.views, train.views.as_ref());
+    put(&mut experiment.train.lr, train.lr.as_ref());
+    put(&mut experiment.seed, train.seed.as_ref());
     if train.data_root.is_some() {
         experiment.data.root.clone_from(&train.data_root);
     }
@@ -147,4 +148,11 @@ fn resolve(train: &Train, source: Option<&Path>) -> Result<Experiment> {
         experiment.loss = train.losses.iter().map(|name| LossConfig::new(name)).collect();
     }
     Experiment::read(None, experiment, &train.set)
+}
+
+/// What the command line says goes before what the file says.
+fn put<T: Clone>(place: &mut T, value: Option<&T>) {
+    if let Some(value) = value {
+        place.clone_from(value);
+    }
 }

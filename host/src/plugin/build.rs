@@ -55,10 +55,10 @@ pub fn build(path: &Path, options: &Options) -> Result<Built> {
 /// Looks for the wasm target, and installs it if that is allowed.
 fn ensure_wasm_target(install: bool) -> Result<()> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let found = Command::new(rustc)
-        .args(["--print", "target-libdir", "--target", WASM])
-        .output()
-        .map_err(|e| Failure::new(format!("can't run rustc: {e}; building plugins needs Rust")))?;
+    let found =
+        Command::new(rustc).args(["--print", "target-libdir", "--target", WASM]).output().map_err(
+            |e| Failure::new(format!("can't run rustc: {e}; building plugins needs Rust")),
+        )?;
     let folder = String::from_utf8_lossy(&found.stdout).trim().to_owned();
     if found.status.success() && Path::new(&folder).is_dir() {
         return Ok(());
@@ -121,15 +121,10 @@ fn cargo(manifest: &Path, options: &Options, wasm: bool) -> Result<PathBuf> {
 /// Where a plugin made from this artefact goes.
 fn destination(artefact: &Path, options: &Options) -> Result<PathBuf> {
     let name = artefact.file_name().unwrap_or_default();
-    let dir = match &options.out {
-        Some(dir) => dir.clone(),
-        None => {
-            // …/target/[wasm32-unknown-unknown/]profile/libpack.so
-            let up = if artefact.extension().is_some_and(|e| e == "wasm") { 3 } else { 2 };
-            let target = artefact.ancestors().nth(up).unwrap_or(artefact);
-            target.join("retort")
-        }
-    };
+    // …/target/[wasm32-unknown-unknown/]profile/libpack.so
+    let up = if artefact.extension().is_some_and(|e| e == "wasm") { 3 } else { 2 };
+    let beside = || artefact.ancestors().nth(up).unwrap_or(artefact).join("retort");
+    let dir = options.out.clone().unwrap_or_else(beside);
     std::fs::create_dir_all(&dir).map_err(|e| Failure::file("make the folder", &dir, e))?;
     Ok(dir.join(name))
 }

@@ -15,12 +15,12 @@ pub fn folder() -> Option<PathBuf> {
 }
 
 /// The file for a component's content, this interface, and this engine with its settings.
-pub fn entry(engine: &Engine, digest: &str, interface: u32) -> Option<PathBuf> {
+pub fn entry(folder: &Path, engine: &Engine, digest: &str, interface: u32) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
     let content = digest.trim_start_matches("sha256:");
     let name = format!("{content}-{interface}-{:016x}.cwasm", hasher.finish());
-    Some(folder()?.join("components").join(name))
+    folder.join("components").join(name)
 }
 
 /// The component compiled before, if it is there and whole.

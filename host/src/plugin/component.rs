@@ -43,33 +43,43 @@ fn engine() -> Result<&'static Engine, String> {
 /// Loads a component. Nothing in it runs unless it carries an interface number that this host
 /// knows and imports nothing but the host's interface.
 pub fn load(path: &Path, limits: &Limits) -> Result<Pack, PluginError> {
+    load_cached(path, limits, cache::folder().as_deref())
+}
+
+/// As [`load`], with compiled components kept in this folder, or nowhere.
+pub fn load_cached(
+    path: &Path,
+    limits: &Limits,
+    cache: Option<&Path>,
+) -> Result<Pack, PluginError> {
     let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let not = |why: String| PluginError::NotAPlugin { path: path.clone(), why };
-    let bytes = std::fs::read(path)
-        .map_err(|source| PluginError::Read { path: path.clone(), source })?;
+    let bytes =
+        std::fs::read(path).map_err(|source| PluginError::Read { path: path.clone(), source })?;
     let interface = inspect(&bytes).map_err(not)?;
     check_interface(path, interface)?;
 
     let engine = engine().map_err(not)?;
     let digest = digest(&bytes);
-    let entry = cache::entry(engine, &digest, interface);
-    let component = match entry.as_deref().and_then(|entry| cache::load(engine, entry)) {
-        Some(component) => component,
-        None => {
-            let component =
-                Component::new(engine, &bytes).map_err(|e| not(format!("it isn't valid: {e:#}")))?;
-            if let Some(entry) = &entry {
-                cache::store(entry, &component);
-            }
-            component
+    let entry = cache.map(|folder| cache::entry(folder, engine, &digest, interface));
+    let kept = entry.as_deref().and_then(|entry| cache::load(engine, entry));
+    let component = if let Some(component) = kept {
+        component
+    } else {
+        let component =
+            Component::new(engine, &bytes).map_err(|e| not(format!("it isn't valid: {e:#}")))?;
+        if let Some(entry) = &entry {
+            cache::store(entry, &component);
         }
+        component
     };
     let mut linker = Linker::new(engine);
     Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)
         .map_err(|e| not(format!("{e:#}")))?;
-    let pre = linker.instantiate_pre(&component).and_then(PluginPre::new).map_err(|e| {
-        not(format!("it doesn't fit the interface retort:loss: {e:#}"))
-    })?;
+    let pre = linker
+        .instantiate_pre(&component)
+        .and_then(PluginPre::new)
+        .map_err(|e| not(format!("it doesn't fit the interface retort:loss: {e:#}")))?;
     let code = Code { pre, path: path.clone() };
     let broken = |why| PluginError::Broken { path: path.clone(), why };
     let mut running = code.instantiate(limits).map_err(broken)?;

@@ -141,10 +141,11 @@ impl Pack {
             Origin::BuiltIn => PathBuf::from("the pack linked in"),
             Origin::Native(path) | Origin::Component(path) => path.clone(),
         };
-        let description = serde_json::from_str(description).map_err(|e| PluginError::NotAPlugin {
-            path,
-            why: format!("its description isn't what the interface asks for: {e}"),
-        })?;
+        let description =
+            serde_json::from_str(description).map_err(|e| PluginError::NotAPlugin {
+                path,
+                why: format!("its description isn't what the interface asks for: {e}"),
+            })?;
         Ok(Pack { origin, digest, description, code })
     }
 }

@@ -22,8 +22,8 @@ pub fn builtin() -> Result<Pack, PluginError> {
 pub fn load(path: &Path) -> Result<Pack, PluginError> {
     let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let not = |why: String| PluginError::NotAPlugin { path: path.clone(), why };
-    let bytes = std::fs::read(path)
-        .map_err(|source| PluginError::Read { path: path.clone(), source })?;
+    let bytes =
+        std::fs::read(path).map_err(|source| PluginError::Read { path: path.clone(), source })?;
     check_interface(path, interface(&bytes).map_err(not)?)?;
 
     // SAFETY: loading runs the library's initialisers; the user has named it as a plugin.
@@ -55,9 +55,11 @@ fn interface(bytes: &[u8]) -> Result<u32, String> {
     let data = section.and_then(|s| s.data().ok()).unwrap_or_default();
     match data.split_first_chunk::<12>() {
         Some((&abi::STAMP, [a, b, c, d, ..])) => Ok(u32::from_le_bytes([*a, *b, *c, *d])),
-        _ => Err("it is a native library without the stamp of the losses! macro; build a pack with \
+        _ => {
+            Err("it is a native library without the stamp of the losses! macro; build a pack with \
                   `retort plugin build`"
-            .to_owned()),
+                .to_owned())
+        }
     }
 }
 
@@ -130,7 +132,7 @@ impl LossCode for Instance {
     fn run(&mut self, step: Box<Interpreter>) -> (Box<Interpreter>, Result<u64, String>) {
         let context = Context::take(step);
         // SAFETY: `instance` comes from this table's `create`; contexts are never freed.
-        let handle = unsafe { (self.table.loss)(self.instance, &HOST, context.pointer()) };
+        let handle = unsafe { (self.table.loss)(self.instance, &raw const HOST, context.pointer()) };
         match context.give_back() {
             Some(step) => (step, Ok(handle)),
             None => unreachable!("only `give_back` takes the interpreter out of a context"),
@@ -185,7 +187,6 @@ fn slice<'a, T>(pointer: *const T, length: usize) -> &'a [T] {
     unsafe { std::slice::from_raw_parts(pointer, length) }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the C interface")]
 unsafe extern "C" fn call(
     context: *mut c_void,
     op: u32,
@@ -231,10 +232,5 @@ fn fill<T>(out: *mut T, capacity: usize, values: impl ExactSizeIterator<Item = T
     n
 }
 
-static HOST: HostTable = HostTable {
-    abi: abi::INTERFACE,
-    size: size_of::<HostTable>() as u32,
-    call,
-    shape,
-    read,
-};
+static HOST: HostTable =
+    HostTable { abi: abi::INTERFACE, size: size_of::<HostTable>() as u32, call, shape, read };

@@ -100,10 +100,10 @@ fn unknown(pack: &Pack, loss: &str) -> PluginError {
         }
     };
     let near = nearest(loss, &names).map(|n| format!("; did you mean {n}?")).unwrap_or_default();
-    PluginError::Loss(format!("{place} {loss}{near} It has: {}", names.join(", ")).replace(
-        &format!(" {loss} It has"),
-        &format!(" {loss}. It has"),
-    ))
+    PluginError::Loss(
+        format!("{place} {loss}{near} It has: {}", names.join(", "))
+            .replace(&format!(" {loss} It has"), &format!(" {loss}. It has")),
+    )
 }
 
 impl Found {
