@@ -37,7 +37,7 @@ pub fn read(path: &Path) -> Result<File> {
     let mut tensors = BTreeMap::new();
     for (name, view) in parsed.iter() {
         let known = |k: &&str| name == *k || (k.ends_with('.') && name.starts_with(*k));
-        if !KNOWN.iter().any(|k| known(&k)) {
+        if !KNOWN.iter().any(known) {
             return Err(Failure::new(format!(
                 "{} holds a tensor {name}, which is no input of a loss; inputs are: {}",
                 path.display(),
@@ -209,9 +209,9 @@ impl File {
 }
 
 /// Writes tensors in their own types, whole or not at all.
-pub fn write(path: &Path, tensors: BTreeMap<String, TensorData>) -> Result<()> {
+pub fn write(path: &Path, tensors: &BTreeMap<String, TensorData>) -> Result<()> {
     let mut views = Vec::new();
-    for (name, data) in &tensors {
+    for (name, data) in tensors {
         let dtype = match data.dtype() {
             DType::F64 => Dtype::F64,
             DType::F32 => Dtype::F32,

@@ -227,7 +227,7 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
             return Err(Failure::usage("--dtype f64 works on the CPU only: add --device cpu"));
         }
     };
-    let mut file = tensors::read(&eval.input)?;
+    let file = tensors::read(&eval.input)?;
     let setup = Setup { device, dtype, seed: eval.seed, limits: limits.clone() };
     let mut session =
         Session::new(&found.definition.name, found.create(&hyper, &limits)?, setup.clone());
@@ -258,7 +258,7 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
         session.commit();
         let buffers = session.state().into_iter().filter(|(name, _)| name.starts_with("buffer."));
         out.extend(buffers);
-        tensors::write(path, out)?;
+        tensors::write(path, &out)?;
     }
     if common.json {
         let terms: Map<String, Value> =
