@@ -4,7 +4,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, FloatDType, Tensor};
 use criterion::Criterion;
 use retort_benches::{criterion, ratios};
-use retort_core::{Inputs, Interpreter, Limits, LossCode, Session, Setup};
+use retort_core::{Interpreter, Limits, LossCode, Session, Setup};
 use retort_host::plugin::component;
 use retort_sdk::Op;
 use retort_snapshots::{Case, built, cpu, load_paths, session};
@@ -35,7 +35,8 @@ fn plain(t: &Tensor<2>, s: &Tensor<2>) -> Tensor<1> {
 
 fn boundary(c: &mut Criterion) {
     let (n, d) = (180, 512);
-    let (inputs, leaf): (Inputs, _) = Case::example(n, d, 1).inputs(&cpu(), FloatDType::F32);
+    let inputs = Case::example(n, d, 1).inputs(&cpu(), FloatDType::F32);
+    let leaf = inputs.target.clone();
     let source = inputs.source.clone();
     let mut group = c.benchmark_group("relaxed_contrastive forward+backward");
     group.sample_size(60);
@@ -77,16 +78,29 @@ impl LossCode for Asks {
 
 fn calls(c: &mut Criterion) {
     let device: Device = cpu();
-    let (inputs, _) = Case::example(1, 1, 1).inputs(&device, FloatDType::F32);
-    let setup = Setup { device, dtype: FloatDType::F32, seed: 0, limits: Limits::default() };
-    let mut session = Session::new("asks", Box::new(Asks), setup);
-    c.bench_function("a thousand calls that compute nothing", |b| {
-        b.iter(|| {
-            let outcome = session.step(&inputs).is_ok();
-            session.commit();
-            outcome
+    let inputs = Case::example(1, 1, 1).inputs(&device, FloatDType::F32);
+    let setup = Setup {
+        device: device.clone(),
+        dtype: FloatDType::F32,
+        seed: 0,
+        limits: Limits::default(),
+    };
+    let mut sessions = vec![("host alone", Session::new("asks", Box::new(Asks), setup))];
+    for (path, name) in load_paths("snapshots/hostile", "chatty") {
+        let made = session(&name, &Map::new(), &device, FloatDType::F32, &Limits::default());
+        sessions.extend(made.ok().map(|session| (path, session)));
+    }
+    let mut group = c.benchmark_group("a thousand calls that compute nothing");
+    for (path, session) in &mut sessions {
+        group.bench_function(*path, |b| {
+            b.iter(|| {
+                let outcome = session.step(&inputs).is_ok();
+                session.commit();
+                outcome
+            });
         });
-    });
+    }
+    group.finish();
 }
 
 fn loading(c: &mut Criterion) {
@@ -119,5 +133,6 @@ fn main() {
     c.final_summary();
     let paths = ["plain Burn", "built in", "native", "wasm"];
     ratios("relaxed_contrastive forward+backward", &paths);
+    ratios("a thousand calls that compute nothing", &["host alone", "native", "wasm"]);
     ratios("component load", &["cold", "cached"]);
 }

@@ -16,7 +16,7 @@ fn step(c: &mut Criterion, name: &str, width: usize, embedding: usize) {
     let Ok(mut net) = Backbone::new(&config, 0, &device) else { return };
     let pixels: Vec<f32> = (0..96 * 3 * 32 * 32).map(|i| (i * 37 % 256) as f32).collect();
     let images = Tensor::<4>::from_data(TensorData::new(pixels, [96, 3, 32, 32]), &device);
-    let (mut inputs, _) = Case::example(96, 8, 1).inputs(&device, FloatDType::F32);
+    let mut inputs = Case::example(96, 8, 1).inputs(&device, FloatDType::F32);
     let made = session("proxy_anchor", &Map::new(), &device, FloatDType::F32, &Limits::default());
     let Ok(mut loss) = made else { return };
     let (mut optimizer, mut proxies) = (AdamWConfig::new().init(), AdamWConfig::new().init());

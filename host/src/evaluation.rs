@@ -18,8 +18,7 @@ impl Evaluation {
     /// Runs a step, whose buffer writes wait for [`Session::commit`].
     pub fn run(session: &mut Session, inputs: &Inputs) -> Result<Self, LossError> {
         let outcome = session.step(inputs)?;
-        let number =
-            |t: &Tensor<1>| t.clone().into_data().iter::<f64>().next().unwrap_or(f64::NAN);
+        let number = |t: &Tensor<1>| t.clone().into_data().iter::<f64>().next().unwrap_or(f64::NAN);
         Ok(Evaluation {
             value: number(&outcome.value),
             terms: outcome.terms.iter().map(|(name, t)| (name.clone(), number(t))).collect(),

@@ -106,11 +106,14 @@ impl File {
         let all: Vec<&str> = asked.iter().map(String::as_str).collect();
         let has = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
         let near = nearest(name, &all).map(|n| format!("; did you mean {n}?"));
-        Err(self.wrong(name, &format!(
-            "is no state of {}{} State of this loss: {has}",
-            session.name(),
-            near.unwrap_or_else(|| ".".to_owned()),
-        )))
+        Err(self.wrong(
+            name,
+            &format!(
+                "is no state of {}{} State of this loss: {has}",
+                session.name(),
+                near.unwrap_or_else(|| ".".to_owned()),
+            ),
+        ))
     }
 
     fn floats<const D: usize>(&self, name: &str, setup: &Setup) -> Result<Option<Tensor<D>>> {

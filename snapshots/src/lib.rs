@@ -184,24 +184,23 @@ impl Case {
         }
     }
 
-    /// The inputs of a step, and the leaf that the target's gradient is taken of.
+    /// The inputs of a step; the target is a leaf of the graph.
     ///
     /// # Panics
     /// If the case has no target.
-    pub fn inputs(&self, device: &Device, dtype: FloatDType) -> (Inputs, Tensor<2>) {
+    pub fn inputs(&self, device: &Device, dtype: FloatDType) -> Inputs {
         let options = || (device, burn::tensor::DType::from(dtype));
         let Some(target) = self.target.clone() else { panic!("a case needs a target") };
         let target = Tensor::<2>::from_data(target, options()).require_grad();
-        let inputs = Inputs {
+        Inputs {
             source: self.source.clone().map(|s| Tensor::from_data(s, options())),
             labels: self.labels.clone(),
             ids: self.ids.clone(),
             classes: self.classes,
             samples: self.samples,
             views: self.views,
-            ..Inputs::new(target.clone())
-        };
-        (inputs, target)
+            ..Inputs::new(target)
+        }
     }
 
     /// Runs a loss for one step.
@@ -214,7 +213,7 @@ impl Case {
         let mut session = session(name, &self.hyper, device, dtype, &Limits::default())?;
         let error = |e: LossError| e.to_string();
         session.load_state(self.state.clone()).map_err(error)?;
-        let (inputs, _) = self.inputs(device, dtype);
+        let inputs = self.inputs(device, dtype);
         let evaluation = Evaluation::run(&mut session, &inputs).map_err(error)?;
         let gradients = evaluation.gradients(&session, &inputs);
         session.commit();

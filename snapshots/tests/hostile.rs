@@ -21,7 +21,7 @@ fn open(name: &str) -> Session {
 
 /// Runs a loss in an epoch and returns its message.
 fn step(session: &mut Session, epoch: usize, progress: f64) -> Result<f64, String> {
-    let (mut inputs, _) = Case::example(6, 4, 3).inputs(&cpu(), FloatDType::F32);
+    let mut inputs = Case::example(6, 4, 3).inputs(&cpu(), FloatDType::F32);
     (inputs.epoch, inputs.progress) = (epoch, progress);
     let outcome = session.step(&inputs).map_err(|e| e.to_string())?;
     let value = outcome.value.into_scalar::<f64>();

@@ -9,7 +9,7 @@ use retort_snapshots::{Case, cpu, load_paths, losses};
 fn values_and_gradients_are_bit_identical() {
     for loss in losses() {
         for dtype in [FloatDType::F32, FloatDType::F64] {
-            for (n, d) in [(2, 3), (8, 4), (30, 16)] {
+            for (n, d) in [(3, 3), (8, 4), (30, 16)] {
                 let case = Case::example(n, d, n as u64);
                 let mut first = None;
                 for (path, name) in load_paths("plugins", &loss) {

@@ -42,7 +42,7 @@ fn step(loss: &str, device: &Device) -> Vec<(String, Vec<f64>)> {
     let images = Tensor::from_data(TensorData::new(pixels, [16, 3, 16, 16]), device);
     let output = net.forward(images);
     let case = Case::example(16, 8, 9);
-    let (example, _) = case.inputs(device, FloatDType::F32);
+    let example = case.inputs(device, FloatDType::F32);
     let embedding = output.embedding.clone();
     let inputs = Inputs { target: embedding.clone(), ..example };
     let mut loss = session(loss, &Map::new(), device, FloatDType::F32, &Limits::default()).unwrap();

@@ -233,7 +233,8 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
         Session::new(&found.definition.name, found.create(&hyper, &limits)?, setup.clone());
     session.load_state(file.state())?;
     let (labels, ids) = (file.indices("labels")?, file.indices("ids")?);
-    let highest = |list: &[i64]| list.iter().max().map_or(0, |&m| usize::try_from(m + 1).unwrap_or(0));
+    let highest =
+        |list: &[i64]| list.iter().max().map_or(0, |&m| usize::try_from(m + 1).unwrap_or(0));
     let inputs = Inputs {
         source: file.source(&setup)?,
         target_features: file.target_features(&setup)?,

@@ -132,7 +132,8 @@ impl LossCode for Instance {
     fn run(&mut self, step: Box<Interpreter>) -> (Box<Interpreter>, Result<u64, String>) {
         let context = Context::take(step);
         // SAFETY: `instance` comes from this table's `create`; contexts are never freed.
-        let handle = unsafe { (self.table.loss)(self.instance, &raw const HOST, context.pointer()) };
+        let handle =
+            unsafe { (self.table.loss)(self.instance, &raw const HOST, context.pointer()) };
         match context.give_back() {
             Some(step) => (step, Ok(handle)),
             None => unreachable!("only `give_back` takes the interpreter out of a context"),

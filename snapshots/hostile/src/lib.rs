@@ -1,6 +1,7 @@
 //! Losses that misbehave, one file each.
 
 retort_sdk::losses! {
+    chatty::Chatty,
     endless::Endless,
     good::Good,
     huge::Huge,
