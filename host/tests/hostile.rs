@@ -11,7 +11,7 @@ fn retort(args: &[&str], dir: &Path) -> Output {
 }
 
 /// Trains for three epochs with a loss of the hostile pack; the message and the checkpoint's bytes.
-fn train(loss: &str, form: &str) -> (tempfile::TempDir, String) {
+fn train(loss: &str, form: &str, limit: &str) -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
     let pack = concat!(env!("CARGO_MANIFEST_DIR"), "/../snapshots/hostile");
     let flag = format!("--{form}");
@@ -34,7 +34,7 @@ fn train(loss: &str, form: &str) -> (tempfile::TempDir, String) {
             "--epochs=3",
             "--batch=16",
             "--out=run",
-            "--set=limits.seconds=0.5",
+            limit,
         ],
         dir.path(),
     );
@@ -53,7 +53,7 @@ fn a_plugin_that_fails_in_the_second_epoch_leaves_the_first_ones_checkpoint() {
             ("nan", "the loss nan is NaN"),
             ("late", "appears after set-up"),
         ] {
-            let (dir, message) = train(loss, form);
+            let (dir, message) = train(loss, form, "--set=limits.seconds=10");
             assert!(message.contains("epoch 2, step "), "{loss}, {form}: {message}");
             assert!(message.contains(part), "{loss}, {form}: {message}");
             assert!(
@@ -68,8 +68,11 @@ fn a_plugin_that_fails_in_the_second_epoch_leaves_the_first_ones_checkpoint() {
 
 #[test]
 fn a_component_that_loops_or_eats_memory_ends_its_run_only() {
-    for (loss, part) in [("endless", "limit `seconds`"), ("hungry", "limit `memory_bytes`")] {
-        let (_dir, message) = train(loss, "wasm");
+    for (loss, limit, part) in [
+        ("endless", "--set=limits.seconds=0.3", "limit `seconds`"),
+        ("hungry", "--set=limits.memory_bytes=50000000", "limit `memory_bytes`"),
+    ] {
+        let (_dir, message) = train(loss, "wasm", limit);
         assert!(message.contains(part), "{message}");
     }
 }

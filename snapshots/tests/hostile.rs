@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 
 const PACK: &str = "snapshots/hostile";
 
-fn limits() -> Limits {
-    Limits { seconds: 0.3, ..Limits::default() }
+fn open_with(name: &str, limits: &Limits) -> Session {
+    session(name, &Map::new(), &cpu(), FloatDType::F32, limits).unwrap()
 }
 
 fn open(name: &str) -> Session {
-    session(name, &Map::new(), &cpu(), FloatDType::F32, &limits()).unwrap()
+    open_with(name, &Limits::default())
 }
 
 /// Runs a loss in an epoch and returns its message.
@@ -100,7 +100,8 @@ fn component(loss: &str) -> String {
 
 #[test]
 fn an_endless_component_is_stopped_and_can_be_used_again() {
-    let mut session = open(&component("endless"));
+    let limits = Limits { seconds: 0.3, ..Limits::default() };
+    let mut session = open_with(&component("endless"), &limits);
     for _ in 0..2 {
         let message = step(&mut session, 0, 0.0).unwrap_err();
         assert!(message.contains("more than 0.3 seconds (limit `seconds`)"), "{message}");
@@ -109,7 +110,9 @@ fn an_endless_component_is_stopped_and_can_be_used_again() {
 
 #[test]
 fn a_component_gets_no_more_memory_than_its_limit() {
-    let message = step(&mut open(&component("hungry")), 0, 0.0).unwrap_err();
+    let limits = Limits { memory_bytes: 50_000_000, seconds: 60.0, ..Limits::default() };
+    let mut session = open_with(&component("hungry"), &limits);
+    let message = step(&mut session, 0, 0.0).unwrap_err();
     assert!(message.contains("(limit `memory_bytes`)"), "{message}");
 }
 
@@ -130,7 +133,7 @@ fn patched(file: &Path, find: &[u8], skip: usize, put: &[u8]) -> (tempfile::Temp
 }
 
 fn refusal(path: &Path) -> String {
-    let mut registry = Registry::new(limits()).unwrap();
+    let mut registry = Registry::new(Limits::default()).unwrap();
     registry.pack(path).unwrap_err().to_string()
 }
 
