@@ -358,12 +358,6 @@ impl Interpreter {
                 in_units(self.limits.held_bytes)
             ));
         }
-        if self.slots.len() >= self.limits.handles {
-            return Err(format!(
-                "the step made more than {} tensors (limit `handles`)",
-                self.limits.handles
-            ));
-        }
         Ok(())
     }
 
@@ -454,6 +448,10 @@ impl Interpreter {
 
     #[expect(clippy::too_many_lines, reason = "one arm an operation")]
     fn execute(&mut self, op: Op, args: &[u64], attrs: &[f64], name: &str) -> Fallible<Slot> {
+        if self.slots.len() >= self.limits.handles {
+            let limit = self.limits.handles;
+            return Err(format!("the step made more than {limit} tensors (limit `handles`)"));
+        }
         match op {
             Op::Input => {
                 let key = match attrs {

@@ -190,6 +190,18 @@ fn the_number_and_the_bytes_of_tensors_are_limited() {
 }
 
 #[test]
+fn calls_that_compute_nothing_are_limited_too() {
+    let endless = |step: &mut Interpreter| {
+        while target(step) != 0 {}
+        0
+    };
+    let limits = Limits { handles: 50, ..Limits::default() };
+    let mut session = Session::new("test", Box::new(Calls(endless)), Setup { limits, ..setup() });
+    let message = session.step(&inputs(4)).unwrap_err().to_string();
+    assert!(message.contains("handles"), "{message}");
+}
+
+#[test]
 fn a_loss_is_one_number() {
     let mut session = session(target);
     let error = session.step(&inputs(4)).unwrap_err();
