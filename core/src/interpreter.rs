@@ -466,9 +466,11 @@ impl Interpreter {
                 let number = known.ok_or("this host has no such fact about a step")?;
                 if name.ends_with("_features") {
                     self.used.insert(name.to_owned());
-                    if number == 0.0 {
-                        return Err(missing(name));
-                    }
+                }
+                // A count of 0 stands for what this step doesn't have or know.
+                let counts = name.ends_with("_features") || name == "classes" || name == "samples";
+                if counts && number == 0.0 {
+                    return Err(missing(name));
                 }
                 Ok(Slot { value: Value::Number(number), rank: 0 })
             }
@@ -997,6 +999,8 @@ fn missing(name: &str) -> String {
         "target_features" => "the loss needs the target network's feature maps",
         "labels" => "the loss needs the class of each sample",
         "ids" => "the loss needs the number of each sample in the training set",
+        "classes" => "their number is that of the labels, or has to be said (--classes)",
+        "samples" => "their number is that of the ids, or has to be said (--samples)",
         _ => "no host has such an input",
     };
     format!("this step has no {name}; {hint}")

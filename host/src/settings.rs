@@ -44,7 +44,11 @@ pub fn limits(list: &[String]) -> Result<Limits> {
                 names.join(", ")
             )));
         }
-        object.insert(key, value);
+        let number = value.is_number();
+        object.insert(key.clone(), value);
+        if !number {
+            return Err(Failure::usage(format!("--limit {key}: {} is no number", object[&key])));
+        }
     }
     serde_json::from_value(all).map_err(|e| Failure::usage(format!("--limit: {e}")))
 }

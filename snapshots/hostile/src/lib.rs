@@ -2,6 +2,7 @@
 
 retort_sdk::losses! {
     chatty::Chatty,
+    bank::Bank,
     endless::Endless,
     good::Good,
     huge::Huge,

@@ -1,0 +1,350 @@
+//! `retort loss` and `retort plugin` as a user types them.
+
+use burn::tensor::{FloatDType, TensorData};
+use retort_snapshots::{Case, cpu, json, load_paths, losses, retort, tensors, workspace};
+use safetensors::{Dtype, tensor::TensorView};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(retort());
+    command.arg("--device=cpu").args(args).current_dir(dir).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Standard output of a command with `--json`: one object and nothing else.
+fn result(dir: &Path, args: &[&str]) -> Value {
+    serde_json::from_str(&text(&run(dir, &[args, &["--json"]].concat()))).unwrap()
+}
+
+/// The message of a command that must fail: one paragraph on standard error, nothing on the other.
+fn error(dir: &Path, code: i32, args: &[&str]) -> String {
+    let output = run(dir, args);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {message}");
+    assert!(output.stdout.is_empty(), "{args:?} printed a result");
+    assert!(message.starts_with("error: "), "{args:?}: {message}");
+    let trimmed = message.trim_end();
+    assert!(!trimmed.contains('\n'), "{args:?}: one paragraph, not {message}");
+    assert!(!message.contains("panicked") && !message.contains("bug in"), "{args:?}: {message}");
+    message
+}
+
+type Tensors = BTreeMap<String, TensorData>;
+
+fn write(path: &Path, tensors: &Tensors) {
+    let views = tensors.iter().map(|(name, data)| {
+        let dtype = match data.dtype() {
+            burn::tensor::DType::F32 => Dtype::F32,
+            burn::tensor::DType::F64 => Dtype::F64,
+            _ => Dtype::I64,
+        };
+        (name, TensorView::new(dtype, data.shape().to_vec(), data.as_bytes()).unwrap())
+    });
+    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+/// A batch of six samples in three classes, which suits every loss.
+fn case() -> Case {
+    let mut case = Case::example(6, 4, 7);
+    let proxies = Case::example(3, 4, 70).target.unwrap();
+    case.state.insert("param.proxies".to_owned(), proxies);
+    case
+}
+
+fn batch() -> Tensors {
+    let case = case();
+    let labels = TensorData::new(case.labels, [6]);
+    let mut tensors = Tensors::from([
+        ("target".to_owned(), case.target.unwrap()),
+        ("source".to_owned(), case.source.unwrap()),
+        ("labels".to_owned(), labels),
+    ]);
+    tensors.extend(case.state);
+    tensors
+}
+
+/// A folder with the batch, changed by `f`, as `batch.safetensors`.
+fn folder(f: impl FnOnce(&mut Tensors)) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let mut tensors = batch();
+    f(&mut tensors);
+    write(&dir.path().join("batch.safetensors"), &tensors);
+    dir
+}
+
+fn eval<'a>(loss: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["loss", "eval", loss, "--input", "batch.safetensors"], more].concat()
+}
+
+#[test]
+fn list_names_every_loss_with_what_it_does() {
+    let here = workspace();
+    let table = text(&run(here, &["loss", "list"]));
+    let listed = result(here, &["loss", "list"]);
+    for (i, loss) in losses().iter().enumerate() {
+        assert!(table.contains(loss), "{table}");
+        assert_eq!(listed["losses"][i]["name"], **loss);
+        assert!(table.contains(listed["losses"][i]["summary"].as_str().unwrap()), "{table}");
+    }
+}
+
+#[test]
+fn info_says_all_that_a_user_needs() {
+    let info = result(workspace(), &["loss", "info", "proxy_anchor"]);
+    assert_eq!(info["inputs"], serde_json::json!(["labels", "target"]));
+    assert_eq!(info["parameters"], serde_json::json!(["proxies"]));
+    assert_eq!(info["hyperparameters"][1]["name"], "margin");
+    assert_eq!(info["hyperparameters"][1]["default"], 0.1);
+    assert_eq!((&info["origin"], &info["interface"]), (&"built in".into(), &1.into()));
+    for loss in losses() {
+        let page = text(&run(workspace(), &["loss", "info", &loss, "--source"]));
+        let info = result(workspace(), &["loss", "info", &loss]);
+        for key in ["doc", "paper", "digest"] {
+            let part = info[key].as_str().unwrap();
+            assert!(!part.is_empty() && page.contains(part), "{loss}, {key}: {page}");
+        }
+        for field in info["hyperparameters"].as_array().unwrap() {
+            assert!(page.contains(field["doc"].as_str().unwrap()), "{page}");
+        }
+        assert!(page.contains("impl Loss for"), "--source shows the file");
+    }
+}
+
+#[test]
+fn eval_gives_the_librarys_numbers_from_every_load_path() {
+    let dir = folder(|_| {});
+    let case = case();
+    for loss in losses() {
+        // State that the loss doesn't have is refused: give each its own.
+        let asks = result(dir.path(), &["loss", "info", &loss])["parameters"].clone();
+        let case = match asks.as_array().unwrap().is_empty() {
+            true => Case { state: Tensors::new(), ..case.clone() },
+            false => case.clone(),
+        };
+        let mut file = batch();
+        file.retain(|name, _| !name.starts_with("param.") || case.state.contains_key(name));
+        write(&dir.path().join("batch.safetensors"), &file);
+        for (dtype, flag) in [(FloatDType::F32, "f32"), (FloatDType::F64, "f64")] {
+            let expected = case.run(&loss, &cpu(), dtype).unwrap();
+            for (path, name) in load_paths("plugins", &loss) {
+                let args = eval(&name, &["--dtype", flag, "--grad", "grad.safetensors"]);
+                let got = result(dir.path(), &args);
+                // JSON's reader, not its writer, may be off by a unit in the last place.
+                let same = |got: &Value, value: f64| {
+                    (got.as_f64().unwrap() - value).abs() < 1e-15 * value.abs().max(1.0)
+                };
+                assert!(same(&got["value"], expected.value), "{loss}, {path}, {flag}");
+                for (term, value) in &expected.terms {
+                    assert!(same(&got["terms"][term], *value), "{loss}, {path}, {flag}");
+                }
+                assert_eq!(got["origin"], path);
+                assert!(got["digest"].as_str().unwrap().starts_with("sha256:"));
+                let mut written = tensors(&dir.path().join("grad.safetensors"));
+                written.retain(|name, _| !name.starts_with("buffer."));
+                let names: Vec<&String> = expected.gradients.keys().collect();
+                assert_eq!(written.keys().collect::<Vec<_>>(), names, "{loss}");
+                for (name, gradient) in &expected.gradients {
+                    let values: Vec<f64> = written[name].iter::<f64>().collect();
+                    assert_eq!(values, *gradient, "{loss}, {path}, {flag}: {name}");
+                    assert_eq!(written[name].shape(), file[name.as_str()].shape(), "{name}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn eval_takes_hyperparameters() {
+    let dir = folder(|t| drop(t.remove("param.proxies")));
+    let with = |set: &str| result(dir.path(), &eval("relaxed_contrastive", &["--set", set]));
+    let (default, narrow) = (with("sigma=1"), with("sigma=0.5"));
+    assert_ne!(default["value"], narrow["value"]);
+    assert_eq!(narrow["hyperparameters"], serde_json::json!({"sigma": 0.5, "delta": 1.0}));
+    let plain = text(&run(dir.path(), &eval("relaxed_contrastive", &["--set", "sigma=0.5"])));
+    assert_eq!(plain, format!("relaxed_contrastive = {}\n", narrow["value"]));
+}
+
+#[test]
+fn eval_takes_random_draws_and_gives_buffers_back() {
+    let dir = folder(|t| {
+        t.retain(|name, _| name == "target");
+        t.insert("ids".to_owned(), TensorData::new(vec![0i64, 1, 2, 3, 4, 5], [6]));
+        t.insert("random.0".to_owned(), TensorData::new(vec![5i64, 0, 0, 0, 0, 2], [6, 1]));
+        t.insert("buffer.bank".to_owned(), TensorData::new(vec![2f32; 24], [6, 4]));
+    });
+    let (_, name) = load_paths("snapshots/hostile", "bank").pop().unwrap();
+    result(dir.path(), &eval(&name, &["--grad", "out.safetensors"]));
+    let out = tensors(&dir.path().join("out.safetensors"));
+    let numbers = |data: &TensorData| data.iter::<f64>().collect::<Vec<_>>();
+    assert_eq!(numbers(&out["buffer.bank"]), numbers(&batch()["target"]), "after the step");
+    assert_eq!(numbers(&out["target"]), [2.0; 24], "the bank before the step");
+    let got = result(dir.path(), &eval(&name, &["--dtype=f64"]));
+    let sum: f64 = batch()["target"].iter::<f64>().sum();
+    assert!((got["value"].as_f64().unwrap() - 2.0 * sum).abs() < 1e-12, "{got}");
+    assert_eq!(got["terms"]["drawn"], 7.0, "the first draw is the file's");
+    let other = result(dir.path(), &eval(&name, &["--seed=4"]));
+    assert_eq!(other["terms"]["drawn"], 7.0, "the seed doesn't matter where the file draws");
+}
+
+#[test]
+fn wrong_commands_exit_with_2_and_name_what_would_be_right() {
+    let dir = folder(|_| {});
+    let error = |args: &[&str]| error(dir.path(), 2, args);
+    for (message, part) in [
+        (error(&eval("rdk", &[])), "no built-in loss rdk; did you mean rkd?"),
+        (error(&eval("xyzzy", &[])), "no built-in loss xyzzy. It has: "),
+        (error(&["loss", "info", "rdk"]), "did you mean rkd?"),
+        (error(&eval("rkd", &["--set", "weight_angel=1"])), "did you mean weight_angle?"),
+        (error(&eval("rkd", &["--set", "q=1"])), "it has: weight_distance, weight_angle"),
+        (error(&eval("rkd", &["--set", "weight_angle=-1"])), "out of range: at least 0"),
+        (error(&eval("proxy_anchor", &["--set", "alpha=0"])), "out of range: above 0"),
+        (error(&eval("rkd", &["--set", "weight_angle=much"])), "must be a number, not \"much\""),
+        (error(&eval("rkd", &["--set", "weight_angle"])), "isn't KEY=VALUE"),
+        (error(&eval("rkd", &["--limit", "second=1"])), "did you mean seconds?"),
+        (error(&eval("rkd", &["--limit", "seconds=long"])), "seconds"),
+        (error(&["plugin", "build", "nowhere"]), "nowhere is no pack: there is no Cargo.toml"),
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn files_that_cannot_be_used_exit_with_1_and_name_file_and_tensor() {
+    let evaluate = |loss: &str, f: &dyn Fn(&mut Tensors)| {
+        let dir = folder(|t| f(t));
+        let message = error(dir.path(), 1, &eval(loss, &["--grad", "grad.safetensors"]));
+        assert!(!dir.path().join("grad.safetensors").exists(), "nothing half done: {message}");
+        message
+    };
+    let floats =
+        |dims: &[usize]| TensorData::new(vec![0.5f32; dims.iter().product()], dims.to_vec());
+    let put = |name: &'static str, data: TensorData| {
+        move |t: &mut Tensors| drop(t.insert(name.to_owned(), data.clone()))
+    };
+    let drop_it = |name: &'static str| move |t: &mut Tensors| drop(t.remove(name));
+    let labels = |values: [i64; 6]| put("labels", TensorData::new(values.to_vec(), [6]));
+    for (message, part) in [
+        (evaluate("rkd", &drop_it("target")), "tensor target is missing"),
+        (evaluate("rkd", &drop_it("source")), "source"),
+        (evaluate("proxy_anchor", &drop_it("labels")), "labels"),
+        (evaluate("rkd", &put("target", floats(&[6]))), "target has shape [6]; it needs 2"),
+        (evaluate("rkd", &put("source", floats(&[5, 4]))), "source has 5 rows, but target has 6"),
+        (evaluate("rkd", &put("labels", floats(&[6]))), "labels must hold integers"),
+        (evaluate("rkd", &put("tagret", floats(&[6, 4]))), "tagret, which is no input of a loss"),
+        (evaluate("rkd", &put("random.1", floats(&[6]))), "random.0 is missing"),
+        (
+            evaluate("rkd", &put("target_features.1", floats(&[6, 2]))),
+            "target_features.0 is missing",
+        ),
+        (
+            evaluate("rkd", &put("target_features.0", floats(&[6]))),
+            "target_features.0 has shape [6]",
+        ),
+        (evaluate("proxy_anchor", &labels([0, 0, 1, 1, 2, -1])), "labels holds -1"),
+        (evaluate("proxy_anchor", &put("param.proxies", floats(&[3, 5]))), "it has shape [3, 5]"),
+        (evaluate("proxy_anchor", &labels([0, 0, 1, 1, 2, 7])), "it has shape [3, 4]"),
+        (
+            evaluate("proxy_anchor", &put("param.proxie", floats(&[3, 4]))),
+            "did you mean param.proxies?",
+        ),
+        (evaluate("rkd", &put("param.a", floats(&[1; 5]))), "more than four dimensions"),
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    let dir = folder(labels([0, 0, 1, 1, 2, 7]));
+    let message = error(dir.path(), 1, &eval("proxy_anchor", &["--classes=3"]));
+    assert!(message.contains("7"), "{message}");
+}
+
+#[test]
+fn damaged_and_missing_files_exit_with_1() {
+    let dir = folder(|_| {});
+    let batch = dir.path().join("batch.safetensors");
+    let whole = std::fs::read(&batch).unwrap();
+    let mut long_header = whole.clone();
+    long_header[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    for bytes in [&b""[..], b"hello", &whole[..whole.len() / 2], &whole[..100], &long_header] {
+        std::fs::write(&batch, bytes).unwrap();
+        let message = error(dir.path(), 1, &eval("rkd", &[]));
+        assert!(message.contains("batch.safetensors: it isn't a whole safetensors"), "{message}");
+    }
+    let missing = ["loss", "eval", "rkd", "--input", "nowhere.safetensors"];
+    assert!(error(dir.path(), 1, &missing).contains("nowhere.safetensors"));
+    assert!(error(dir.path(), 1, &["plugin", "info", "nowhere.wasm"]).contains("nowhere.wasm"));
+    assert!(error(dir.path(), 1, &["plugin", "list", "nowhere.so"]).contains("nowhere.so"));
+
+    std::fs::write(&batch, &whole).unwrap();
+    let into_nothing = eval("proxy_anchor", &["--grad", "no/such/folder/grad.safetensors"]);
+    assert!(error(dir.path(), 1, &into_nothing).contains("no/such/folder/grad.safetensors"));
+}
+
+#[test]
+fn a_loss_that_is_nan_is_a_number_for_machines_too() {
+    let nan = TensorData::new(vec![f32::NAN; 24], [6, 4]);
+    let dir = folder(|t| {
+        t.remove("param.proxies");
+        t.insert("target".to_owned(), nan);
+    });
+    assert_eq!(result(dir.path(), &eval("rkd", &[]))["value"], "nan");
+}
+
+#[test]
+fn plugin_build_makes_both_forms_and_list_and_info_show_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().to_str().unwrap();
+    let pack = workspace().join("plugins");
+    let build = ["plugin", "build", pack.to_str().unwrap(), "--profile=dev", "--out", out];
+    let built = result(workspace(), &[&build[..], &["--yes"]].concat());
+    let listed = result(dir.path(), &["plugin", "list", "."]);
+    assert_eq!(listed["packs"][0]["origin"], "built in");
+    for (i, origin) in ["native", "wasm"].into_iter().enumerate() {
+        let pack = &built["packs"][i];
+        assert_eq!(pack["origin"], origin);
+        assert_eq!(pack["losses"], serde_json::json!(losses()));
+        let path = pack["path"].as_str().unwrap();
+        assert_eq!(result(dir.path(), &["plugin", "info", path]), *pack);
+        let found = listed["packs"].as_array().unwrap();
+        assert!(found.iter().any(|p| p["digest"] == pack["digest"]), "{listed}");
+        assert!(text(&run(dir.path(), &["plugin", "info", path])).contains(path));
+    }
+    let one = result(workspace(), &[&build[..], &["--wasm"]].concat());
+    assert_eq!(one["packs"].as_array().unwrap().len(), 1);
+    assert_eq!(one["packs"][0]["digest"], built["packs"][1]["digest"], "built twice, the same");
+}
+
+#[test]
+fn a_file_with_several_losses_asks_which() {
+    let (_, name) = load_paths("plugins", "rkd").pop().unwrap();
+    let file = name.split('#').next().unwrap();
+    let message = error(workspace(), 2, &["loss", "info", file]);
+    assert!(message.contains("say which") && message.contains("rkd"), "{message}");
+    let wrong = format!("{file}#rdk");
+    assert!(error(workspace(), 2, &["loss", "info", &wrong]).contains("did you mean rkd?"));
+}
+
+/// Values of the golden file, by hand: `retort loss eval --dtype f64` on a case of it.
+#[test]
+fn a_golden_case_can_be_checked_by_hand() {
+    let golden = json(&retort_snapshots::golden("losses.json"));
+    let golden = &golden["losses"]["relaxed_contrastive"];
+    let file = tensors(&retort_snapshots::golden(golden["file"].as_str().unwrap()));
+    let case = &golden["cases"][0];
+    let input = |i: usize| file[case["inputs"][i]["tensor"].as_str().unwrap()].clone();
+    let dir = tempfile::tempdir().unwrap();
+    let batch = [("target".to_owned(), input(0)), ("source".to_owned(), input(1))];
+    write(&dir.path().join("batch.safetensors"), &Tensors::from(batch));
+    let empty = Map::new();
+    let hyper = case["hyperparameters"].as_object().unwrap_or(&empty);
+    let sets: Vec<String> = hyper.iter().map(|(k, v)| format!("--set={k}={v}")).collect();
+    let flags: Vec<&str> = sets.iter().map(String::as_str).chain(["--dtype=f64"]).collect();
+    let got = result(dir.path(), &eval("relaxed_contrastive", &flags))["value"].as_f64().unwrap();
+    let want = case["expected"]["loss_f64"].as_f64().unwrap();
+    assert!((got - want).abs() <= 1e-9 * want.abs(), "{got} instead of {want}");
+}
