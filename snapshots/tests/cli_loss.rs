@@ -1,4 +1,5 @@
 //! `retort loss` and `retort plugin` as a user types them.
+#![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests; equality is bit for bit")]
 
 use burn::tensor::{FloatDType, TensorData};
 use retort_snapshots::{Case, cpu, json, load_paths, losses, retort, tensors, workspace};
@@ -124,9 +125,10 @@ fn eval_gives_the_librarys_numbers_from_every_load_path() {
     for loss in losses() {
         // State that the loss doesn't have is refused: give each its own.
         let asks = result(dir.path(), &["loss", "info", &loss])["parameters"].clone();
-        let case = match asks.as_array().unwrap().is_empty() {
-            true => Case { state: Tensors::new(), ..case.clone() },
-            false => case.clone(),
+        let case = if asks.as_array().unwrap().is_empty() {
+            Case { state: Tensors::new(), ..case.clone() }
+        } else {
+            case.clone()
         };
         let mut file = batch();
         file.retain(|name, _| !name.starts_with("param.") || case.state.contains_key(name));
@@ -260,7 +262,7 @@ fn files_that_cannot_be_used_exit_with_1_and_name_file_and_tensor() {
     }
     let dir = folder(labels([0, 0, 1, 1, 2, 7]));
     let message = error(dir.path(), 1, &eval("proxy_anchor", &["--classes=3"]));
-    assert!(message.contains("7"), "{message}");
+    assert!(message.contains('7'), "{message}");
 }
 
 #[test]
