@@ -24,7 +24,7 @@ fn step(c: &mut Criterion, name: &str, width: usize, embedding: usize) {
     group.sample_size(20);
     group.bench_function(name, |b| {
         b.iter(|| {
-            inputs.target = net.forward(images.clone()).embedding;
+            inputs.target = Some(net.forward(images.clone()).embedding);
             let Ok(outcome) = loss.step(&inputs) else { return };
             let mut grads = outcome.value.backward();
             let of_net = GradientsParams::from_module(&mut grads, &net);

@@ -11,6 +11,14 @@ pub enum LossError {
         /// What failed, and where.
         failure: Failure,
     },
+    /// The loss says that it isn't defined on this batch; on another it may be.
+    #[error("{loss} isn't defined on this batch: {why}")]
+    Undefined {
+        /// Name of the loss.
+        loss: String,
+        /// What the batch lacks.
+        why: String,
+    },
     /// The plugin's code ended without a result: it trapped, or ran out of its time or memory.
     #[error("{loss}: {fault}")]
     Fault {
@@ -48,6 +56,8 @@ pub struct Failure {
     pub why: String,
     /// The plugin's source line, where it is known: `src/rkd.rs:31`.
     pub at: Option<String>,
+    /// Whether the loss itself said that it isn't defined on the batch.
+    pub undefined: bool,
 }
 
 impl std::fmt::Display for Failure {

@@ -27,6 +27,7 @@ pub fn example_batch(device: &Device) -> Inputs {
         ids: (0..8).collect(),
         classes: 4,
         samples: 8,
+        sample_labels: (0..8).map(|i| i / 2).collect(),
         ..Inputs::new(target)
     }
 }

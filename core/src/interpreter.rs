@@ -15,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use retort_sdk::Op;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A tensor of a step.
@@ -93,6 +94,54 @@ pub(crate) struct Shown {
     pub(crate) facts: BTreeMap<&'static str, f64>,
     /// Replaces the step's first, second, … random draw.
     pub(crate) draws: Vec<TensorData>,
+    pub(crate) contrast: Contrast,
+}
+
+/// What random samples of other classes are drawn from.
+#[derive(Debug, Default)]
+pub(crate) struct Contrast {
+    pub(crate) ids: Vec<i64>,
+    pub(crate) views: usize,
+    pub(crate) samples: usize,
+    /// Class of every sample in the training set.
+    pub(crate) labels: Arc<[i64]>,
+}
+
+impl Contrast {
+    /// Each row's own id, then `k` random ones; views of a sample share them. `[n, 1 + k]`
+    fn draw(&self, k: usize, other_classes: bool, stream: &mut ChaCha8Rng) -> Fallible<Vec<i64>> {
+        let (n, samples) = (self.ids.len(), self.samples);
+        let distinct = (n / self.views.max(1)).max(1);
+        let mut out: Vec<i64> = Vec::with_capacity(n * (1 + k));
+        for (row, &id) in self.ids.iter().enumerate() {
+            let first = row % distinct;
+            if self.ids[first] == id && first != row {
+                out.extend_from_within(first * (1 + k)..(first + 1) * (1 + k));
+                continue;
+            }
+            out.push(id);
+            if !other_classes {
+                out.extend((0..k).map(|_| stream.random_range(0..samples as u64) as i64));
+                continue;
+            }
+            let class = |id: i64| usize::try_from(id).ok().and_then(|i| self.labels.get(i));
+            let own = class(id).ok_or_else(|| {
+                format!("sample {id} is not among the {samples} of the training set")
+            })?;
+            if self.labels.iter().all(|label| label == own) {
+                return Err(format!("all samples of the training set are of class {own}"));
+            }
+            for _ in 0..k {
+                out.push(loop {
+                    let drawn = stream.random_range(0..self.labels.len() as u64);
+                    if self.labels[drawn as usize] != *own {
+                        break drawn as i64;
+                    }
+                });
+            }
+        }
+        Ok(out)
+    }
 }
 
 /// One step of one loss, as its plugin sees it.
@@ -207,6 +256,10 @@ impl Interpreter {
         };
         match known {
             Op::Fail if !name.is_empty() => self.fail(String::new(), name.to_owned()),
+            Op::Undefined if self.failure.is_none() => {
+                self.fail(String::new(), name.to_owned());
+                self.failure.iter_mut().for_each(|failure| failure.undefined = true);
+            }
             Op::Blame => self.blame(name),
             Op::Fail => {}
             _ if self.failure.is_none() => return self.run(known, args, attrs, name),
@@ -237,7 +290,7 @@ impl Interpreter {
     }
 
     fn fail(&mut self, what: String, why: String) {
-        self.failure.get_or_insert(Failure { what, why, at: None });
+        self.failure.get_or_insert(Failure { what, why, at: None, undefined: false });
     }
 
     fn blame(&mut self, at: &str) {
@@ -379,6 +432,36 @@ impl Interpreter {
             ));
         }
         Ok(Ok(reshaped(given.clone(), &dims)))
+    }
+
+    /// Samples to contrast each row with: its own, then random ones.
+    fn contrast(&mut self, attrs: &[f64]) -> Fallible<Slot> {
+        let &[k, other] = attrs else { return Err("two attributes are needed".to_owned()) };
+        let (k, n, samples) =
+            (size(k)?, self.shown.contrast.ids.len(), self.shown.contrast.samples);
+        self.used.insert("ids".to_owned());
+        if n == 0 || samples == 0 {
+            return Err(missing(if n == 0 { "ids" } else { "samples" }));
+        }
+        let dims = [1, 1, n, 1 + k];
+        self.reserve_index(dims)?;
+        let values: Vec<i64> = match self.draw(dims)? {
+            Ok(data) => data.iter::<i64>().collect(),
+            Err(mut stream) => {
+                if other != 0.0 && self.shown.contrast.labels.is_empty() {
+                    return Err(missing("sample_labels"));
+                }
+                self.shown.contrast.draw(k, other != 0.0, &mut stream)?
+            }
+        };
+        if let Some(bad) = values.iter().find(|&&i| i < 0 || i as usize >= samples) {
+            return Err(format!("it holds sample {bad}, but the samples are 0..{samples}"));
+        }
+        let own = values.chunks(1 + k).zip(&self.shown.contrast.ids);
+        if let Some((row, id)) = own.clone().find(|(row, id)| row.first() != Some(*id)) {
+            return Err(format!("column 0 holds {}, where the row's own id is {id}", row[0]));
+        }
+        Ok(Slot::int(self.upload_index(values, dims), 2))
     }
 
     fn upload(&self, values: Vec<f64>, dims: [usize; 4]) -> Tensor<4> {
@@ -585,7 +668,8 @@ impl Interpreter {
                     Slot::int(self.upload_index(values, dims), rank)
                 })
             }
-            Op::Fail | Op::Blame => Err("handled before".to_owned()),
+            Op::Contrast => self.contrast(attrs),
+            Op::Fail | Op::Blame | Op::Undefined => Err("handled before".to_owned()),
 
             Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Max | Op::Min | Op::Greater => {
                 let ((a, ra), (b, rb)) = (self.float(args, 0)?, self.float(args, 1)?);
@@ -1000,6 +1084,10 @@ fn missing(name: &str) -> String {
         "labels" => "the loss needs the class of each sample",
         "ids" => "the loss needs the number of each sample in the training set",
         "classes" => "their number is that of the labels, or has to be said (--classes)",
+        "sample_labels" => {
+            "negatives of other classes need the class of every training sample: give it as \
+             `sample_labels` [samples], or give the draw itself as `random.0`"
+        }
         "samples" => "their number is that of the ids, or has to be said (--samples)",
         _ => "no host has such an input",
     };

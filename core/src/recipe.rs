@@ -25,12 +25,25 @@ pub struct Recipe {
     pub warmup_epochs: usize,
     /// Gradients are clamped to plus and minus this; 0 leaves them.
     pub clip_value: f64,
+    /// What to do when a loss isn't defined on a batch.
+    pub on_undefined: OnUndefined,
     /// Steps between two looks at the loss, which wait for the device.
     pub log_every: usize,
     /// Epochs between two evaluations; 0 evaluates at the end only.
     pub evaluate_every: usize,
     /// Threads that load pictures.
     pub workers: usize,
+}
+
+/// What to do when a loss isn't defined on a batch, such as one without two samples of a class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnUndefined {
+    /// End the training.
+    #[default]
+    Error,
+    /// Leave the loss out of the step, and count.
+    Skip,
 }
 
 impl Default for Recipe {
@@ -45,6 +58,7 @@ impl Default for Recipe {
             weight_decay: 1e-4,
             warmup_epochs: 0,
             clip_value: 0.0,
+            on_undefined: OnUndefined::Error,
             log_every: 10,
             evaluate_every: 0,
             workers: 1,

@@ -1,12 +1,13 @@
 //! One loss in one run: its code, its parameters and buffers, its limits.
 
 use crate::error::LossError;
-use crate::interpreter::{Interpreter, Shown, Slot, pad, reshaped};
+use crate::interpreter::{Contrast, Interpreter, Shown, Slot, pad, reshaped};
 use crate::limits::Limits;
 use crate::random;
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The code of a loss, however it was loaded.
 pub trait LossCode: Send {
@@ -37,7 +38,7 @@ impl Feature {
 #[derive(Clone, Debug)]
 pub struct Inputs {
     /// The target's embeddings, `[n, d]`.
-    pub target: Tensor<2>,
+    pub target: Option<Tensor<2>>,
     /// The source's embeddings, `[n, d']`, without gradient.
     pub source: Option<Tensor<2>>,
     /// The target's feature maps, early ones first, the pooled vector last.
@@ -52,6 +53,8 @@ pub struct Inputs {
     pub classes: usize,
     /// Samples in the training set.
     pub samples: usize,
+    /// Class of every sample in the training set, for drawing negatives; empty if unknown.
+    pub sample_labels: Arc<[i64]>,
     /// Views of each sample in the batch.
     pub views: usize,
     /// Epoch, from 0.
@@ -65,8 +68,25 @@ pub struct Inputs {
 impl Inputs {
     /// A step with target embeddings `[n, d]` and nothing else.
     pub fn new(target: Tensor<2>) -> Self {
+        Inputs { target: Some(target), ..Inputs::default() }
+    }
+
+    /// Rows of the batch.
+    pub fn rows(&self) -> usize {
+        let of = |feature: &Feature| match feature {
+            Feature::Map(map) => map.dims()[0],
+            Feature::Vector(vector) => vector.dims()[0],
+        };
+        let target = self.target.as_ref().map(|t| t.dims()[0]);
+        target.or_else(|| self.target_features.first().map(of)).unwrap_or(0)
+    }
+}
+
+impl Default for Inputs {
+    /// A step that shows nothing.
+    fn default() -> Self {
         Inputs {
-            target,
+            target: None,
             source: None,
             target_features: Vec::new(),
             source_features: Vec::new(),
@@ -74,18 +94,22 @@ impl Inputs {
             ids: Vec::new(),
             classes: 0,
             samples: 0,
+            sample_labels: Arc::default(),
             views: 1,
             epoch: 0,
             progress: 0.0,
             draws: Vec::new(),
         }
     }
+}
 
+impl Inputs {
     fn shown(&self, device: &Device) -> Shown {
         let mut tensors = BTreeMap::new();
-        tensors.insert("target".to_owned(), matrix(self.target.clone()));
-        if let Some(source) = &self.source {
-            tensors.insert("source".to_owned(), matrix(source.clone()));
+        for (name, matrix_of) in [("target", &self.target), ("source", &self.source)] {
+            if let Some(tensor) = matrix_of {
+                tensors.insert(name.to_owned(), matrix(tensor.clone()));
+            }
         }
         for (name, list) in
             [("target_features", &self.target_features), ("source_features", &self.source_features)]
@@ -101,7 +125,10 @@ impl Inputs {
                     .insert(name.to_owned(), Slot::int(tensor.reshape([1, 1, 1, list.len()]), 1));
             }
         }
+        let (positive, negative) = pairs(&self.labels);
         let facts = BTreeMap::from([
+            ("positive_pairs", positive),
+            ("negative_pairs", negative),
             ("classes", self.classes as f64),
             ("samples", self.samples as f64),
             ("views", self.views as f64),
@@ -110,8 +137,23 @@ impl Inputs {
             ("target_features", self.target_features.len() as f64),
             ("source_features", self.source_features.len() as f64),
         ]);
-        Shown { tensors, facts, draws: self.draws.clone() }
+        let contrast = Contrast {
+            ids: self.ids.clone(),
+            views: self.views,
+            samples: self.samples,
+            labels: self.sample_labels.clone(),
+        };
+        Shown { tensors, facts, draws: self.draws.clone(), contrast }
     }
+}
+
+/// Unordered pairs of one class and of two.
+fn pairs(labels: &[i64]) -> (f64, f64) {
+    let mut counts = BTreeMap::<i64, usize>::new();
+    labels.iter().for_each(|&label| *counts.entry(label).or_default() += 1);
+    let choose = |n: usize| (n * n.saturating_sub(1) / 2) as f64;
+    let positive = counts.values().map(|&n| choose(n)).sum();
+    (positive, choose(labels.len()) - positive)
 }
 
 fn matrix(tensor: Tensor<2>) -> Slot {
@@ -227,6 +269,9 @@ impl Session {
         };
         let (mut interpreter, result) = self.code.run(interpreter);
         let outcome = match (interpreter.take_failure(), result) {
+            (Some(failure), _) if failure.undefined => {
+                Err(LossError::Undefined { loss, why: failure.why })
+            }
             (Some(failure), _) => Err(LossError::Step { loss, failure }),
             (None, Err(fault)) => Err(LossError::Fault { loss, fault }),
             (None, Ok(handle)) => match interpreter.result(handle) {

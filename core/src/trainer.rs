@@ -4,7 +4,7 @@ use crate::backbone::{Backbone, NetworkConfig, Output};
 use crate::checkpoint::{self, CheckpointError};
 use crate::error::LossError;
 use crate::metric::{Embeddings, RecallError, recall_at};
-use crate::recipe::Recipe;
+use crate::recipe::{OnUndefined, Recipe};
 use crate::session::{Feature, Inputs, Session};
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::{Module, ModuleVisitor, Param};
@@ -131,6 +131,8 @@ pub struct Trainer {
     pub device: Device,
     /// Where checkpoints go.
     pub checkpoint: PathBuf,
+    /// Times that a loss was left out of a step because it isn't defined on its batch; starts at 0.
+    pub skipped: usize,
 }
 
 /// What is known at a log point.
@@ -176,6 +178,8 @@ pub struct Summary {
     pub seconds: f64,
     /// Whether it was asked to stop before its end.
     pub interrupted: bool,
+    /// Times that a loss was left out of a step (`on_undefined = "skip"`).
+    pub skipped: usize,
 }
 
 /// Sees a training go by.
@@ -194,6 +198,9 @@ impl Trainer {
         stop: &AtomicBool,
     ) -> Result<Summary, TrainError> {
         self.recipe.check().map_err(TrainError::Setup)?;
+        if self.terms.is_empty() {
+            return Err(TrainError::Setup("a training needs a loss".to_owned()));
+        }
         let sampler = self.sampler()?;
         let per_epoch = sampler.batches_per_epoch();
         let steps = per_epoch * self.recipe.epochs;
@@ -210,9 +217,9 @@ impl Trainer {
                 let batch = batch?;
                 let at = (epoch, i);
                 let progress = done as f64 / steps as f64;
-                let (loss, terms) = self.step(&batch, at, progress, lr, &mut optimizers)?;
+                let outcome = self.step(&batch, at, progress, lr, &mut optimizers)?;
                 done += 1;
-                log.add(i, batch.labels.len(), loss, terms);
+                log.add(i, batch.labels.len(), outcome);
                 let stopped = stop.load(Ordering::Relaxed);
                 if done % self.recipe.log_every == 0 || i + 1 == per_epoch || stopped {
                     let (loss, terms, rate) =
@@ -235,6 +242,7 @@ impl Trainer {
                         recall: None,
                         seconds: start.elapsed().as_secs_f64(),
                         interrupted: true,
+                        skipped: self.skipped,
                     });
                 }
             }
@@ -251,6 +259,7 @@ impl Trainer {
             recall: last.recall,
             seconds: start.elapsed().as_secs_f64(),
             interrupted: false,
+            skipped: self.skipped,
         })
     }
 
@@ -262,7 +271,7 @@ impl Trainer {
         progress: f64,
         lr: f64,
         optimizers: &mut Optimizers,
-    ) -> Result<(Tensor<1>, Vec<(String, Tensor<1>)>), TrainError> {
+    ) -> Result<Option<Step>, TrainError> {
         let images = upload(batch, &self.device);
         let source = self.source.as_ref().map(|net| teach(net, images.clone()));
         let target = self.target.forward(images);
@@ -273,6 +282,10 @@ impl Trainer {
             let term = &mut self.terms[i];
             let outcome = match term.session.step(&inputs) {
                 Ok(outcome) => outcome,
+                Err(LossError::Undefined { .. }) if self.recipe.on_undefined == OnUndefined::Skip => {
+                    self.skipped += 1;
+                    continue;
+                }
                 Err(source) => {
                     self.terms.iter_mut().for_each(|t| t.session.discard());
                     let kept = self.kept(epoch);
@@ -295,8 +308,11 @@ impl Trainer {
                 Some(sum) => sum + value,
             });
         }
-        let total = total.ok_or_else(|| TrainError::Setup("a training needs a loss".to_owned()))?;
         drop(inputs);
+        let Some(total) = total else {
+            self.terms.iter_mut().for_each(|term| term.session.commit());
+            return Ok(None);
+        };
 
         let mut gradients = total.backward();
         let of_network = GradientsParams::from_module(&mut gradients, &self.target);
@@ -307,7 +323,7 @@ impl Trainer {
             term.session.update(|parameters| optimizer.step(lr, parameters, of_loss));
             term.session.commit();
         }
-        Ok((total.detach(), reported))
+        Ok(Some((total.detach(), reported)))
     }
 
     fn inputs(
@@ -328,6 +344,7 @@ impl Trainer {
             ids: batch.ids.clone(),
             classes: self.train.classes().len(),
             samples: self.train.len(),
+            sample_labels: self.train.labels().iter().map(|&label| label as i64).collect(),
             views: batch.views,
             epoch,
             progress,
@@ -345,7 +362,10 @@ impl Trainer {
             let target = teach(&self.target, images);
             let inputs = self.inputs(&batch, target, source, 0, 0.0);
             for term in &mut self.terms {
-                term.session.probe(&inputs).map_err(|e| TrainError::Probe(Box::new(e)))?;
+                match term.session.probe(&inputs) {
+                    Err(LossError::Undefined { .. }) if self.recipe.on_undefined == OnUndefined::Skip => {}
+                    probed => probed.map_err(|e| TrainError::Probe(Box::new(e)))?,
+                }
             }
         }
         Ok(())
@@ -438,6 +458,9 @@ impl Optimizers {
     }
 }
 
+/// A step's weighted loss, and what each loss reported; none if no loss was defined on its batch.
+type Step = (Tensor<1>, Vec<(String, Tensor<1>)>);
+
 /// Losses on the device, between two log points.
 struct Log {
     pending: Vec<(usize, Tensor<1>)>,
@@ -462,11 +485,12 @@ impl Log {
         &mut self,
         step: usize,
         images: usize,
-        loss: Tensor<1>,
-        terms: Vec<(String, Tensor<1>)>,
+        outcome: Option<Step>,
     ) {
-        self.pending.push((step, loss));
-        self.terms = terms;
+        if let Some((loss, terms)) = outcome {
+            self.pending.push((step, loss));
+            self.terms = terms;
+        }
         self.images += images;
     }
 
@@ -493,7 +517,8 @@ impl Log {
         self.count += count;
         let rate = self.images as f64 / self.since.elapsed().as_secs_f64().max(1e-9);
         (self.images, self.since) = (0, Instant::now());
-        Ok((sum / count.max(1) as f64, terms, rate))
+        let mean = if count == 0 { f64::NAN } else { sum / count as f64 };
+        Ok((mean, terms, rate))
     }
 
     fn epoch_mean(&self) -> f64 {

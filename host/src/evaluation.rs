@@ -41,7 +41,9 @@ impl Evaluation {
                 out.insert($name, data);
             }};
         }
-        put!("target".to_owned(), inputs.target);
+        if let Some(target) = &inputs.target {
+            put!("target".to_owned(), target);
+        }
         for (level, feature) in inputs.target_features.iter().enumerate() {
             let name = format!("target_features.{level}");
             match feature {

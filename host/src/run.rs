@@ -155,6 +155,7 @@ pub fn train(
         seed: experiment.seed,
         device: place.device.clone(),
         checkpoint: folder.join("checkpoint.safetensors"),
+        skipped: 0,
     };
     let mut record =
         Record::new(folder, Progress::new(label, experiment.train.epochs, place.quiet))?;
@@ -163,7 +164,7 @@ pub fn train(
     let summary = result?;
     let file = folder.join("summary.json");
     let text = json!({
-        "interrupted": summary.interrupted, "steps": summary.steps, "loss": summary.loss,
+        "interrupted": summary.interrupted, "skipped": summary.skipped, "steps": summary.steps, "loss": summary.loss,
         "recall": recall_json(&summary), "seconds": summary.seconds, "parameters": parameters,
     });
     write_text(&file, &format!("{text:#}\n"))?;

@@ -16,11 +16,12 @@ pub struct File {
 }
 
 /// Names that an input file may hold; those that end in a dot are followed by a name or a number.
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 10] = [
     "target",
     "source",
     "labels",
     "ids",
+    "sample_labels",
     "target_features.",
     "source_features.",
     "param.",
@@ -129,11 +130,18 @@ impl File {
         Ok(Some(Tensor::from_data(data.clone(), options)))
     }
 
-    /// The target's embeddings, a leaf of the graph.
-    pub fn target(&self, setup: &Setup) -> Result<Tensor<2>> {
+    /// The target's embeddings, a leaf of the graph. A file of feature maps may do without.
+    pub fn target(&self, setup: &Setup) -> Result<Option<Tensor<2>>> {
         let target = self.floats::<2>("target", setup)?;
-        let missing = || self.wrong("target", "is missing: the target's embeddings, [n, d] floats");
-        Ok(target.ok_or_else(missing)?.require_grad())
+        if target.is_none() && !self.tensors.contains_key("target_features.0") {
+            return Err(self.wrong("target", "is missing: the target's embeddings, [n, d] floats"));
+        }
+        Ok(target.map(Tensor::require_grad))
+    }
+
+    /// Samples of the training set, if the file has the class of each.
+    pub fn samples(&self) -> Option<usize> {
+        self.tensors.get("sample_labels").map(|data| data.num_elements())
     }
 
     /// The target's feature maps, leaves of the graph.
@@ -202,7 +210,8 @@ impl File {
     pub fn check_rows(&self, n: usize) -> Result<()> {
         for (name, data) in &self.tensors {
             let rows = data.shape().to_vec().first().copied().unwrap_or(1);
-            if rows != n && !is_state(name) && !name.starts_with("random.") {
+            let per_row = !is_state(name) && !name.starts_with("random.") && name != "sample_labels";
+            if rows != n && per_row {
                 let why = format!("has {rows} rows, but target has {n}; each row is one sample");
                 return Err(self.wrong(name, &why));
             }

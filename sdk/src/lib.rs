@@ -35,7 +35,10 @@ pub mod schema;
 mod step;
 mod tensor;
 
-pub use distance::{huber, ln_1p_sum_exp, pairwise_distance};
+pub use distance::{
+    cosine_similarity, cross_entropy, euclidean_distance, feature_pairs, huber, last_feature,
+    ln_1p_sum_exp, log_sum_exp, mean_where, pairwise_distance, softplus,
+};
 pub use hyper::{Hyper, Value};
 #[doc(hidden)]
 pub use hyper::{field, read};
@@ -43,7 +46,7 @@ pub use op::Op;
 pub use plugin::{Entry, Loss, Pack, describe, entry, stamp};
 #[cfg(not(target_family = "wasm"))]
 pub use plugin::{quiet_panics, table};
-pub use step::{Buffer, Init, Step};
+pub use step::{Buffer, Init, Negatives, Step};
 pub use tensor::{Index, Tensor};
 
 #[cfg(target_family = "wasm")]
@@ -57,7 +60,8 @@ pub use serde_json;
 pub mod prelude {
     pub use crate::schema::above;
     pub use crate::{
-        Buffer, Index, Init, Loss, Step, Tensor, choice, huber, hyper, ln_1p_sum_exp,
-        pairwise_distance,
+        Buffer, Index, Init, Loss, Negatives, Step, Tensor, choice, cosine_similarity,
+        cross_entropy, euclidean_distance, feature_pairs, huber, hyper, last_feature,
+        ln_1p_sum_exp, log_sum_exp, mean_where, pairwise_distance, softplus,
     };
 }

@@ -59,6 +59,10 @@ ops! {
     14 Fail
     /// Names the source line (`file:line`) of the operation that failed first.
     15 Blame
+    /// Says that the loss isn't defined on this batch; `name` says why.
+    16 Undefined
+    /// Each row's own sample id, then `attrs[0]` random ones: of other classes if `attrs[1]` is 1, of any if 0; `[n, 1 + attrs[0]]`. Views of a sample share them.
+    17 Contrast
 
     // Arithmetic, element by element; shapes broadcast from the right.
     /// `a + b`

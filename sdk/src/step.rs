@@ -25,6 +25,16 @@ pub enum Init {
     Uniform(f64),
 }
 
+crate::choice! {
+    /// Where random negatives come from.
+    pub enum Negatives {
+        /// Samples of other classes than the row's.
+        OtherClasses = "other-classes",
+        /// All samples, each as likely.
+        Uniform = "uniform",
+    }
+}
+
 impl Init {
     /// The two numbers that stand for it in the binary interface.
     fn code(self) -> [f64; 2] {
@@ -126,6 +136,40 @@ impl Step {
         self.fact("views") as usize
     }
 
+    /// Number of each row's sample within the batch, `[n]`: views of one sample share it.
+    #[track_caller]
+    pub fn shown_samples(&self, n: usize) -> Index {
+        let samples = (n / self.views()).max(1);
+        // Rows beyond the last whole view show samples of their own.
+        let whole = samples * self.views();
+        let number = |row: usize| if row < whole { row % samples } else { row };
+        let numbers: Vec<i64> = (0..n).map(|row| number(row) as i64).collect();
+        self.constant_index([n], &numbers)
+    }
+
+    /// Masks of the pairs `i ≠ j` of one class, and of the pairs of two classes: `[n, n]` each.
+    #[track_caller]
+    pub fn pairs(&self) -> (Tensor, Tensor) {
+        let same = self.labels().same();
+        (same.off_diagonal(), 1.0 - same)
+    }
+
+    /// Declares the loss undefined on a batch in which no two samples share a class.
+    #[track_caller]
+    pub fn need_positive_pairs(&self) {
+        if self.fact("positive_pairs") == 0.0 {
+            self.undefined("no two samples of the batch share a class: draw at least two of each");
+        }
+    }
+
+    /// Declares the loss undefined on a batch in which all samples share a class.
+    #[track_caller]
+    pub fn need_negative_pairs(&self) {
+        if self.fact("negative_pairs") == 0.0 {
+            self.undefined("all samples of the batch are of one class: draw at least two classes");
+        }
+    }
+
     /// The epoch, from 0.
     #[track_caller]
     pub fn epoch(&self) -> usize {
@@ -172,6 +216,24 @@ impl Step {
         x.matmul(weight.t()) + bias
     }
 
+    /// A learnable 1x1 convolution without bias, on maps `[n, c, h, w]` to `[n, out, h, w]`. Parameter
+    /// as in PyTorch: `name.weight` `[out, c, 1, 1]`.
+    #[track_caller]
+    pub fn conv1x1(&self, name: &str, x: Tensor, out: usize, init: Init) -> Tensor {
+        let (n, c, h, w) = (x.dim(0), x.dim(1), x.dim(2), x.dim(3));
+        let weight = self.param(&format!("{name}.weight"), [out, c, 1, 1], init);
+        let y = weight.reshape([1, out, c]).matmul(x.reshape([n, c, h * w]));
+        y.reshape([n, out, h, w])
+    }
+
+    /// Each row's own sample id, then those of `k` random samples: `[n, 1 + k]`. Views of a sample
+    /// share the draw, as they share the id.
+    #[track_caller]
+    pub fn contrast(&self, k: usize, from: Negatives) -> Index {
+        let other = f64::from(u8::from(from == Negatives::OtherClasses));
+        self.index(Op::Contrast, "", &[k as f64, other])
+    }
+
     /// Random integers below `end`, the same on every device for one seed.
     #[track_caller]
     pub fn random_index<const D: usize>(&self, shape: [usize; D], end: usize) -> Index {
@@ -215,11 +277,18 @@ impl Step {
         self.tensor(Op::Log, name, &[x.id], &[]);
     }
 
-    /// Fails the step: the loss isn't defined on this batch. Returns a tensor to return.
+    /// Fails the step: something is wrong that no other batch would mend. Returns a tensor to return.
     #[track_caller]
     pub fn fail(&self, why: &str) -> Tensor {
         self.host.fail(why);
         self.tensor(Op::Fail, "", &[], &[])
+    }
+
+    /// The loss isn't defined on this batch: `on_undefined` in the experiment says whether that ends
+    /// the training, or skips the batch. Returns a tensor to return.
+    #[track_caller]
+    pub fn undefined(&self, why: &str) -> Tensor {
+        self.tensor(Op::Undefined, why, &[], &[])
     }
 }
 

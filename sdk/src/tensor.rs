@@ -204,6 +204,24 @@ impl Tensor {
         self.op(Op::Equal, &[rhs.id], &[])
     }
 
+    /// Mask: 1 where `self > x`, else 0. No gradient.
+    #[track_caller]
+    pub fn above(self, x: f64) -> Tensor {
+        self.greater(self.scalar(x))
+    }
+
+    /// Mask: 1 where `self` is 0, else 0. No gradient.
+    #[track_caller]
+    pub fn is_zero(self) -> Tensor {
+        self.equal(self.scalar(0.0))
+    }
+
+    /// One number, on this tensor's device.
+    #[track_caller]
+    pub fn scalar(self, x: f64) -> Tensor {
+        Tensor { host: self.host, id: self.host.call(Op::Constant, &[], &[0.0, x], "") }
+    }
+
     /// `self` where the mask isn't 0, else `other`; the branch not taken gets no gradient.
     #[track_caller]
     pub fn select(self, mask: Tensor, other: Tensor) -> Tensor {
@@ -264,14 +282,34 @@ impl Tensor {
         self.op(Op::AdaptiveAvgPool, &[], &[height as f64, width as f64])
     }
 
+    /// Square root, without gradient at 0, where that of [`sqrt`](Self::sqrt) is infinite.
+    #[track_caller]
+    pub fn safe_sqrt(self) -> Tensor {
+        let zero = self.is_zero();
+        (self + zero).sqrt() - zero
+    }
+
+    /// L2 norm along `dim`, which stays with size 1. A zero vector gets no gradient.
+    #[track_caller]
+    pub fn norm(self, dim: usize) -> Tensor {
+        self.square().sum_dim(dim).safe_sqrt()
+    }
+
     /// Divides by the L2 norm along `dim`, but not by less than 1e-12. A zero vector stays zero and
     /// gets no gradient.
     #[track_caller]
     pub fn normalize(self, dim: usize) -> Tensor {
         let squared = self.square().sum_dim(dim);
-        let zero = squared.equal(0.0 * squared); // its norm counts as 1, so that nothing explodes
+        let zero = squared.is_zero(); // its norm counts as 1, so that nothing explodes
         let norm = (squared + zero).sqrt().clamp_min(1e-12);
         self * ((1.0 - zero) / norm)
+    }
+
+    /// Logarithm of the softmax along `dim`; never overflows.
+    #[track_caller]
+    pub fn log_softmax(self, dim: usize) -> Tensor {
+        let x = self - self.detach().max_dim(dim);
+        x - x.exp().sum_dim(dim).ln()
     }
 
     /// A square matrix `[n, n]` with zeros on its diagonal, which gets no gradient.

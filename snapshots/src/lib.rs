@@ -6,7 +6,7 @@ mod tolerance;
 pub use tolerance::Tolerance;
 
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
-use retort_core::{Inputs, Limits, LossError, Session, Setup};
+use retort_core::{Feature, Inputs, Limits, LossError, Session, Setup};
 use retort_host::evaluation::Evaluation;
 use retort_host::plugin::build::{self, Built};
 use retort_host::plugin::registry::Registry;
@@ -113,6 +113,10 @@ pub struct Case {
     pub target: Option<TensorData>,
     /// `[n, d']`
     pub source: Option<TensorData>,
+    /// Maps `[n, c, h, w]` or vectors `[n, c]`.
+    pub target_features: Vec<TensorData>,
+    /// As the target's.
+    pub source_features: Vec<TensorData>,
     /// `[n]`
     pub labels: Vec<i64>,
     /// `[n]`
@@ -121,6 +125,10 @@ pub struct Case {
     pub classes: usize,
     /// Samples of the training set.
     pub samples: usize,
+    /// Class of every sample of the training set.
+    pub sample_labels: Vec<i64>,
+    /// Replaces the step's random draws.
+    pub draws: Vec<TensorData>,
     /// Views of each sample.
     pub views: usize,
     /// Parameters and buffers, as in `Session::load_state`.
@@ -136,7 +144,7 @@ pub struct Result {
     pub value: f64,
     /// What it reports beside.
     pub terms: BTreeMap<String, f64>,
-    /// Gradients: `target`, and `param.…`.
+    /// Gradients: `target`, `target_features.…` and `param.…`.
     pub gradients: BTreeMap<String, Vec<f64>>,
     /// Parameters and buffers after the step.
     pub state: BTreeMap<String, TensorData>,
@@ -159,9 +167,10 @@ pub fn session(
 }
 
 impl Case {
-    /// Random embeddings of `n` samples in classes of two; a formula, the same everywhere.
+    /// Random embeddings and feature maps of `n` samples in classes of two; a formula, the same
+    /// everywhere.
     pub fn example(n: usize, d: usize, salt: u64) -> Self {
-        let values = |width: usize, salt: u64| {
+        let values = |shape: &[usize], salt: u64| {
             let mut x = salt.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
             let mut next = || {
                 x ^= x << 13;
@@ -169,13 +178,23 @@ impl Case {
                 x ^= x << 17;
                 (x >> 40) as f32 / (1u32 << 23) as f32 - 1.0
             };
-            let values: Vec<f32> = (0..n * width).map(|_| next()).collect();
-            TensorData::new(values, [n, width])
+            let values: Vec<f32> = (0..shape.iter().product()).map(|_| next()).collect();
+            TensorData::new(values, shape)
+        };
+        let features = |salt: u64, extra: usize| {
+            vec![
+                values(&[n, 3 + extra, 4, 4], salt),
+                values(&[n, 4 + extra, 2, 2], salt + 1),
+                values(&[n, 5 + extra], salt + 2),
+            ]
         };
         Case {
-            target: Some(values(d, salt + 1)),
-            source: Some(values(d + 4, salt + 1000)),
+            target: Some(values(&[n, d], salt + 1)),
+            source: Some(values(&[n, d + 4], salt + 1000)),
+            target_features: features(salt + 2000, 0),
+            source_features: features(salt + 3000, 2),
             labels: (0..n as i64).map(|i| i / 2).collect(),
+            sample_labels: (0..n as i64).map(|i| i / 2).collect(),
             ids: (0..n as i64).collect(),
             classes: n.div_ceil(2),
             samples: n,
@@ -185,21 +204,31 @@ impl Case {
     }
 
     /// The inputs of a step; the target is a leaf of the graph.
-    ///
-    /// # Panics
-    /// If the case has no target.
     pub fn inputs(&self, device: &Device, dtype: FloatDType) -> Inputs {
         let options = || (device, burn::tensor::DType::from(dtype));
-        let Some(target) = self.target.clone() else { panic!("a case needs a target") };
-        let target = Tensor::<2>::from_data(target, options()).require_grad();
+        let feature = |data: &TensorData, leaf: bool| {
+            if data.rank() == 4 {
+                let map = Tensor::from_data(data.clone(), options());
+                Feature::Map(if leaf { map.require_grad() } else { map })
+            } else {
+                let vector = Tensor::from_data(data.clone(), options());
+                Feature::Vector(if leaf { vector.require_grad() } else { vector })
+            }
+        };
+        let target = self.target.clone();
         Inputs {
+            target: target.map(|t| Tensor::from_data(t, options()).require_grad()),
             source: self.source.clone().map(|s| Tensor::from_data(s, options())),
+            target_features: self.target_features.iter().map(|x| feature(x, true)).collect(),
+            source_features: self.source_features.iter().map(|x| feature(x, false)).collect(),
             labels: self.labels.clone(),
             ids: self.ids.clone(),
             classes: self.classes,
             samples: self.samples,
+            sample_labels: self.sample_labels.clone().into(),
+            draws: self.draws.clone(),
             views: self.views,
-            ..Inputs::new(target)
+            ..Inputs::default()
         }
     }
 

@@ -53,20 +53,33 @@ fn write(path: &Path, tensors: &Tensors) {
 
 /// A batch of six samples in three classes, which suits every loss.
 fn case() -> Case {
-    let mut case = Case::example(6, 4, 7);
+    Case::example(6, 4, 7)
+}
+
+/// The same with proxies, for the losses that have some.
+fn case_with_proxies() -> Case {
+    let mut case = case();
     let proxies = Case::example(3, 4, 70).target.unwrap();
     case.state.insert("param.proxies".to_owned(), proxies);
     case
 }
 
 fn batch() -> Tensors {
-    let case = case();
-    let labels = TensorData::new(case.labels, [6]);
+    let case = case_with_proxies();
+    let integers = |values: Vec<i64>| TensorData::new(values, [6]);
     let mut tensors = Tensors::from([
         ("target".to_owned(), case.target.unwrap()),
         ("source".to_owned(), case.source.unwrap()),
-        ("labels".to_owned(), labels),
+        ("labels".to_owned(), integers(case.labels)),
+        ("ids".to_owned(), integers(case.ids)),
+        ("sample_labels".to_owned(), integers(case.sample_labels)),
     ]);
+    for (name, list) in
+        [("target_features", case.target_features), ("source_features", case.source_features)]
+    {
+        let named = |(i, data)| (format!("{name}.{i}"), data);
+        tensors.extend(list.into_iter().enumerate().map(named));
+    }
     tensors.extend(case.state);
     tensors
 }
@@ -121,22 +134,18 @@ fn info_says_all_that_a_user_needs() {
 #[test]
 fn eval_gives_the_librarys_numbers_from_every_load_path() {
     let dir = folder(|_| {});
-    let case = case();
     for loss in losses() {
-        // State that the loss doesn't have is refused: give each its own.
-        let asks = result(dir.path(), &["loss", "info", &loss])["parameters"].clone();
-        let case = if asks.as_array().unwrap().is_empty() {
-            Case { state: Tensors::new(), ..case.clone() }
-        } else {
-            case.clone()
-        };
+        // State that the loss doesn't have is refused, and what isn't given starts from the seed.
+        let info = result(dir.path(), &["loss", "info", &loss]);
+        let has = info["parameters"].as_array().unwrap().contains(&"proxies".into());
+        let case = if has { case_with_proxies() } else { case() };
         let mut file = batch();
         file.retain(|name, _| !name.starts_with("param.") || case.state.contains_key(name));
         write(&dir.path().join("batch.safetensors"), &file);
         for (dtype, flag) in [(FloatDType::F32, "f32"), (FloatDType::F64, "f64")] {
             let expected = case.run(&loss, &cpu(), dtype).unwrap();
             for (path, name) in load_paths("plugins", &loss) {
-                let args = eval(&name, &["--dtype", flag, "--grad", "grad.safetensors"]);
+                let args = eval(&name, &["--seed=1", "--dtype", flag, "--grad", "grad.safetensors"]);
                 let got = result(dir.path(), &args);
                 // JSON's reader, not its writer, may be off by a unit in the last place.
                 let same = |got: &Value, value: f64| {
@@ -155,7 +164,8 @@ fn eval_gives_the_librarys_numbers_from_every_load_path() {
                 for (name, gradient) in &expected.gradients {
                     let values: Vec<f64> = written[name].iter::<f64>().collect();
                     assert_eq!(values, *gradient, "{loss}, {path}, {flag}: {name}");
-                    assert_eq!(written[name].shape(), file[name.as_str()].shape(), "{name}");
+                    let like = file.get(name).unwrap_or_else(|| &expected.state[name]);
+                    assert_eq!(written[name].shape(), like.shape(), "{name}");
                 }
             }
         }

@@ -50,7 +50,7 @@ fn step(loss: &str, device: &Device) -> Vec<(String, Vec<f64>)> {
     let case = Case::example(16, 8, 9);
     let example = case.inputs(device, FloatDType::F32);
     let embedding = output.embedding.clone();
-    let inputs = Inputs { target: embedding.clone(), ..example };
+    let inputs = Inputs { target: Some(embedding.clone()), ..example };
     let mut loss = session(loss, &Map::new(), device, FloatDType::F32, &Limits::default()).unwrap();
     let value = loss.step(&inputs).unwrap().value;
     let mut grads = value.backward();

@@ -36,9 +36,9 @@ pub enum Command {
     /// Compute a loss on given tensors.
     #[command(
         after_help = "The input file holds `target` [n, d], and as the loss needs them `source` [n, d'], \
-                      `labels` [n],\n`ids` [n], `target_features.0` …, `source_features.0` …, \
-                      `param.<name>`, `buffer.<name>`, and\n`random.0` … in place of the step's random \
-                      draws.\n\nExample:\n  retort loss eval relaxed_contrastive --input batch.safetensors --set sigma=0.5 --json"
+                      `labels` [n],\n`ids` [n], `sample_labels` [samples], `target_features.0` …, \
+                      `source_features.0` …, `param.<name>`,\n`buffer.<name>`, and `random.0` … in \
+                      place of the step's random draws.\n\nExample:\n  retort loss eval relaxed_contrastive --input batch.safetensors --set sigma=0.5 --json"
     )]
     Eval(Eval),
 }
@@ -60,7 +60,7 @@ pub struct Eval {
     /// Classes of the training set [default: highest label + 1].
     #[arg(long)]
     classes: Option<usize>,
-    /// Samples of the training set [default: highest id + 1].
+    /// Samples of the training set [default: length of `sample_labels`, or highest id + 1].
     #[arg(long)]
     samples: Option<usize>,
     /// Views of each sample in the batch.
@@ -240,16 +240,18 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
         target_features: file.target_features(&setup)?,
         source_features: file.features("source_features", &setup)?,
         classes: eval.classes.unwrap_or_else(|| highest(&labels)),
-        samples: eval.samples.unwrap_or_else(|| highest(&ids)),
+        samples: eval.samples.unwrap_or_else(|| file.samples().unwrap_or_else(|| highest(&ids))),
         views: eval.views,
         epoch: eval.epoch,
         progress: eval.progress,
         draws: file.draws()?,
         labels,
         ids,
-        ..Inputs::new(file.target(&setup)?)
+        target: file.target(&setup)?,
+        sample_labels: file.indices("sample_labels")?.into(),
+        ..Inputs::default()
     };
-    file.check_rows(inputs.target.dims()[0])?;
+    file.check_rows(inputs.rows())?;
     let evaluation = Evaluation::run(&mut session, &inputs)?;
     file.check_state(&session)?;
     let (value, terms) = (evaluation.value, &evaluation.terms);

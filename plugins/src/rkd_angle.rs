@@ -1,0 +1,28 @@
+//! Park, Kim, Lu & Cho, "Relational Knowledge Distillation", CVPR 2019, equations 7 to 9.
+
+use retort_sdk::prelude::*;
+
+hyper! {
+    /// The target keeps the angles in triplets that the source has.
+    ///
+    /// L = meanᵢⱼₖ h(∠ tⱼtᵢtₖ - ∠ sⱼsᵢsₖ), where
+    /// ∠ xⱼxᵢxₖ is the cosine of the angle at xᵢ, 0 where two of the points coincide,
+    /// and h is Huber's function.
+    ///
+    /// As in the authors' code the mean runs over all triplets, degenerate ones included.
+    pub struct RkdAngle {}
+}
+
+impl Loss for RkdAngle {
+    fn loss(&self, step: &Step) -> Tensor {
+        let (t, s) = (step.target(), step.source()); // [n, d], [n, d']
+        huber(angle(t) - angle(s)).mean()
+    }
+}
+
+/// Cosines of the angles at row `i` between rows `j` and `k`: `[n, d]` gives `[n, n, n]`.
+fn angle(x: Tensor) -> Tensor {
+    let (n, d) = (x.dim(0), x.dim(1));
+    let u = (x.reshape([1, n, d]) - x.reshape([n, 1, d])).normalize(2); // [i, j, d]
+    u.matmul(u.t())
+}

@@ -1,0 +1,74 @@
+//! Schroff, Kalenichenko & Philbin, "FaceNet: A Unified Embedding for Face Recognition and
+//! Clustering", CVPR 2015, equation 3. Distance-weighted negatives: Wu, Manmatha, Smola & Krähenbühl,
+//! "Sampling Matters in Deep Embedding Learning", ICCV 2017, equation 4.
+
+use retort_sdk::prelude::*;
+
+choice! {
+    /// Which triplets count.
+    pub enum Triplets {
+        /// All that violate the margin.
+        All = "all",
+        /// For each anchor the farthest positive and the nearest negative.
+        Hard = "hard",
+        /// Those whose negative is farther than the positive, but within the margin.
+        SemiHard = "semi-hard",
+        /// For each positive one random negative, as likely near as far.
+        DistanceWeighted = "distance-weighted",
+    }
+}
+
+hyper! {
+    /// A sample of another class is farther from the anchor than one of its own, by a margin.
+    ///
+    /// L = mean [d(a, p) - d(a, n) + m]₊ over the terms above 0, where d is the distance of unit
+    /// embeddings.
+    ///
+    /// The reference asks its library for distance-weighted triplets by a name that it doesn't know,
+    /// and gets all that violate the margin: that is the default.
+    pub struct Triplet {
+        /// m, margin.
+        margin: f64 = 0.2 => 0.0..,
+        /// Which triplets count.
+        triplets: Triplets = Triplets::All,
+    }
+}
+
+impl Loss for Triplet {
+    fn loss(&self, step: &Step) -> Tensor {
+        let x = step.target().normalize(1);
+        let (d, n) = (euclidean_distance(x), x.dim(0)); // [n, n]
+        let (positive, negative) = step.pairs();
+        let (near, far) = (d.reshape([n, n, 1]), d.reshape([n, 1, n])); // a, p, n
+        let triplet = positive.reshape([n, n, 1]) * negative.reshape([n, 1, n]);
+        let (term, mask) = match self.triplets {
+            Triplets::All => (near - far + self.margin, triplet),
+            Triplets::SemiHard => (near - far + self.margin, triplet * far.greater(near)),
+            Triplets::Hard => {
+                let farthest = (d * positive).max_dim(1);
+                let nearest = d.select(negative, d.scalar(1e3)).min_dim(1); // no negative: no violation
+                (farthest - nearest + self.margin, positive.max_dim(1))
+            }
+            Triplets::DistanceWeighted => {
+                let chosen = weighted_negatives(step, d.detach(), negative, x.dim(1));
+                (d - d.gather(1, chosen) + self.margin, positive * negative.max_dim(1))
+            }
+        };
+        let term = term.relu() * mask;
+        mean_where(term, term.above(0.0))
+    }
+}
+
+/// For each anchor and positive a negative, drawn with probability ∝ 1 / q(d), where q is the density
+/// of distances on the unit sphere in `dim` dimensions: `[n, n]`.
+fn weighted_negatives(step: &Step, d: Tensor, negative: Tensor, dim: usize) -> Index {
+    let (n, dim) = (d.dim(0), dim as f64);
+    let d = d.clamp_min(0.5).clamp_max(1.4); // as the authors, who cut off at 0.5 and 1.4
+    let log_q = (dim - 2.0) * d.ln() + 0.5 * (dim - 3.0) * (1.0 - 0.25 * d.square()).ln();
+    let weight = (-log_q + log_q.min_dim(1)).exp() * negative; // [n, n]
+    let cdf = weight.cumsum(1);
+    let draw = step.random_uniform([n, n]) * cdf.max_dim(1); // [a, p]
+    // The first negative whose share of the distribution reaches beyond the draw.
+    let beyond = cdf.reshape([n, 1, n]).greater(draw.reshape([n, n, 1]));
+    (1.0 - beyond).argsort(2).slice(2, 0..1).reshape([n, n])
+}
