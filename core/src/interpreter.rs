@@ -128,9 +128,6 @@ impl Contrast {
             let own = class(id).ok_or_else(|| {
                 format!("sample {id} is not among the {samples} of the training set")
             })?;
-            if self.labels.iter().all(|label| label == own) {
-                return Err(format!("all samples of the training set are of class {own}"));
-            }
             for _ in 0..k {
                 out.push(loop {
                     let drawn = stream.random_range(0..self.labels.len() as u64);
@@ -154,6 +151,8 @@ pub struct Interpreter {
     seed: u64,
     step: u64,
     draws: usize,
+    /// The step's random draws, if they are asked for.
+    pub(crate) recorded: Option<Vec<TensorData>>,
     generation: u32,
     slots: Vec<Slot>,
     held: u64,
@@ -183,6 +182,7 @@ impl Interpreter {
             seed,
             step: 0,
             draws: 0,
+            recorded: None,
             generation: 0,
             slots: Vec::new(),
             held: 0,
@@ -204,6 +204,7 @@ impl Interpreter {
         self.generation = GENERATION.fetch_add(1, Ordering::Relaxed).max(1);
         (self.step, self.draws, self.held, self.calls) = (step, 0, 0, 0);
         self.failure = None;
+        self.recorded.iter_mut().for_each(Vec::clear);
         self.shown = shown;
         self.used.clear();
         self.state_used.clear();
@@ -434,6 +435,12 @@ impl Interpreter {
         Ok(Ok(reshaped(given.clone(), &dims)))
     }
 
+    fn record(&mut self, data: impl FnOnce() -> TensorData) {
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(data());
+        }
+    }
+
     /// Samples to contrast each row with: its own, then random ones.
     fn contrast(&mut self, attrs: &[f64]) -> Fallible<Slot> {
         let &[k, other] = attrs else { return Err("two attributes are needed".to_owned()) };
@@ -451,12 +458,20 @@ impl Interpreter {
                 if other != 0.0 && self.shown.contrast.labels.is_empty() {
                     return Err(missing("sample_labels"));
                 }
+                let labels = &self.shown.contrast.labels;
+                if other != 0.0 && labels.iter().all(|label| Some(label) == labels.first()) {
+                    let why = "it contrasts with other classes, but the training set has only one";
+                    self.fail(String::new(), why.to_owned());
+                    self.failure.iter_mut().for_each(|failure| failure.undefined = true);
+                    return Err(why.to_owned());
+                }
                 self.shown.contrast.draw(k, other != 0.0, &mut stream)?
             }
         };
         if let Some(bad) = values.iter().find(|&&i| i < 0 || i as usize >= samples) {
             return Err(format!("it holds sample {bad}, but the samples are 0..{samples}"));
         }
+        self.record(|| TensorData::new(values.clone(), dims));
         let own = values.chunks(1 + k).zip(&self.shown.contrast.ids);
         if let Some((row, id)) = own.clone().find(|(row, id)| row.first() != Some(*id)) {
             return Err(format!("column 0 holds {}, where the row's own id is {id}", row[0]));
@@ -631,6 +646,7 @@ impl Interpreter {
                         self.upload_index((0..n).map(draw).collect(), dims)
                     }
                 };
+                self.record(|| tensor.to_data());
                 Ok(Slot::int(tensor, rank))
             }
             Op::RandomUniform | Op::RandomNormal => {
@@ -647,6 +663,7 @@ impl Interpreter {
                         self.upload((0..n).map(draw).collect(), dims)
                     }
                 };
+                self.record(|| tensor.to_data());
                 Ok(Slot::float(tensor, attrs.len()))
             }
             Op::Constant | Op::ConstantIndex => {
@@ -1078,6 +1095,7 @@ fn joined(
 /// What to do about an input that this step doesn't have.
 fn missing(name: &str) -> String {
     let hint = match name.split('.').next().unwrap_or(name) {
+        "target" => "the loss needs the embeddings that are trained",
         "source" => "the loss compares with a source network: give one",
         "source_features" => "the loss needs the source network's feature maps: give a source",
         "target_features" => "the loss needs the target network's feature maps",

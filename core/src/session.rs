@@ -345,6 +345,29 @@ impl Session {
         self.interpreter.as_ref().map(|i| i.state_used.clone()).unwrap_or_default()
     }
 
+    /// Back before the first step: no parameters, no buffers. The loss's code is the same instance.
+    pub fn restart(&mut self) {
+        if let Some(interpreter) = &mut self.interpreter {
+            interpreter.end();
+            interpreter.state = crate::interpreter::State::default();
+        }
+        (self.names, self.parameters, self.step) =
+            (Vec::new(), LossParameters { values: Vec::new() }, 0);
+    }
+
+    /// From now on, keeps each step's random draws for [`draws`](Self::draws).
+    pub fn record_draws(&mut self) {
+        if let Some(interpreter) = &mut self.interpreter {
+            interpreter.recorded = Some(Vec::new());
+        }
+    }
+
+    /// The last step's random draws, each `[1, 1, n, m]` or with more dimensions in front; given back
+    /// as [`Inputs::draws`], they make the step again.
+    pub fn draws(&self) -> Vec<TensorData> {
+        self.interpreter.as_ref().and_then(|i| i.recorded.clone()).unwrap_or_default()
+    }
+
     /// Operations and bytes of tensors of the last step.
     pub fn cost(&self) -> (u64, u64) {
         self.interpreter.as_ref().map(|i| (i.calls(), i.held())).unwrap_or_default()

@@ -282,7 +282,9 @@ impl Trainer {
             let term = &mut self.terms[i];
             let outcome = match term.session.step(&inputs) {
                 Ok(outcome) => outcome,
-                Err(LossError::Undefined { .. }) if self.recipe.on_undefined == OnUndefined::Skip => {
+                Err(LossError::Undefined { .. })
+                    if self.recipe.on_undefined == OnUndefined::Skip =>
+                {
                     self.skipped += 1;
                     continue;
                 }
@@ -363,7 +365,8 @@ impl Trainer {
             let inputs = self.inputs(&batch, target, source, 0, 0.0);
             for term in &mut self.terms {
                 match term.session.probe(&inputs) {
-                    Err(LossError::Undefined { .. }) if self.recipe.on_undefined == OnUndefined::Skip => {}
+                    Err(LossError::Undefined { .. })
+                        if self.recipe.on_undefined == OnUndefined::Skip => {}
                     probed => probed.map_err(|e| TrainError::Probe(Box::new(e)))?,
                 }
             }
@@ -481,12 +484,7 @@ impl Log {
         (self.sum, self.count) = (0.0, 0);
     }
 
-    fn add(
-        &mut self,
-        step: usize,
-        images: usize,
-        outcome: Option<Step>,
-    ) {
+    fn add(&mut self, step: usize, images: usize, outcome: Option<Step>) {
         if let Some((loss, terms)) = outcome {
             self.pending.push((step, loss));
             self.terms = terms;

@@ -1,10 +1,13 @@
 //! The host: plugins, commands and reports of the program `retort`.
 
+pub mod case;
+pub mod check;
 pub mod command;
 pub mod evaluation;
 pub mod experiment;
 pub mod failure;
 pub mod output;
+pub mod pin;
 pub mod plugin;
 pub mod progress;
 pub mod run;

@@ -4,6 +4,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use retort_core::trainer::{EpochReport, StepReport};
 use std::io::IsTerminal as _;
 
+/// What is being done, on a terminal only.
+pub fn spinner() -> ProgressBar {
+    let spinner = ProgressBar::new_spinner();
+    if std::io::stderr().is_terminal() {
+        spinner.enable_steady_tick(std::time::Duration::from_millis(100));
+        spinner
+    } else {
+        ProgressBar::hidden()
+    }
+}
+
 /// The progress of one training.
 #[derive(Debug)]
 pub struct Progress {

@@ -210,7 +210,8 @@ impl File {
     pub fn check_rows(&self, n: usize) -> Result<()> {
         for (name, data) in &self.tensors {
             let rows = data.shape().to_vec().first().copied().unwrap_or(1);
-            let per_row = !is_state(name) && !name.starts_with("random.") && name != "sample_labels";
+            let per_row =
+                !is_state(name) && !name.starts_with("random.") && name != "sample_labels";
             if rows != n && per_row {
                 let why = format!("has {rows} rows, but target has {n}; each row is one sample");
                 return Err(self.wrong(name, &why));

@@ -12,6 +12,9 @@ hyper! {
     ///
     /// As in the authors' library, anchors without positives or negatives count as 0, and so does a
     /// batch in which no more than one positive and one negative pair is mined.
+    ///
+    /// Exempt from one class: the miner compares with negatives, and keeps nothing without.
+    /// Exempt from all distinct: the miner compares with positives, and keeps nothing without.
     pub struct MultiSimilarity {
         /// ε, slack of the miner, in cosine.
         epsilon: f64 = 0.1 => 0.0..,

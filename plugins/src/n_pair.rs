@@ -7,6 +7,11 @@ hyper! {
     ///
     /// L = mean over classes c of -log( e^{a_c·p_c} / Σ_k e^{a_c·p_k} ) + λ · meanᵢ ‖xᵢ‖,
     /// where a_c and p_c are the first and the second embedding of class c in the batch, as they are.
+    ///
+    /// Exempt from order: a class's first two samples in the batch are its pair.
+    /// Exempt from one class: without a second class there is nothing to tell apart; 0 as in the
+    /// authors' library.
+    /// Exempt from all distinct: without pairs it is 0, as in the authors' library.
     pub struct NPair {
         /// λ, weight of the embeddings' norms.
         l2_reg: f64 = 0.0 => 0.0..,

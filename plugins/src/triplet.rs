@@ -26,6 +26,9 @@ hyper! {
     ///
     /// The reference asks its library for distance-weighted triplets by a name that it doesn't know,
     /// and gets all that violate the margin: that is the default.
+    ///
+    /// Exempt from one class: no triplet, so 0 as in the authors' library.
+    /// Exempt from all distinct: no triplet, so 0 as in the authors' library.
     pub struct Triplet {
         /// m, margin.
         margin: f64 = 0.2 => 0.0..,

@@ -201,20 +201,23 @@ pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     (best.0 <= 1 + word.chars().count().max(best.1.chars().count()) / 3).then_some(best.1)
 }
 
-/// Levenshtein distance.
+/// Edits from one word to the other: letters put in, left out, changed, or two neighbours swapped.
 fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let change = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let change = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = change.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
         }
+        rows.push(row);
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -225,6 +228,7 @@ mod tests {
     fn nearest_finds_slips_and_leaves_strangers_alone() {
         assert_eq!(nearest("simga", &["sigma", "delta"]), Some("sigma"));
         assert_eq!(nearest("dleta", &["sigma", "delta"]), Some("delta"));
+        assert_eq!(nearest("rdk", &["crd", "rkd"]), Some("rkd"), "a swap is one slip");
         assert_eq!(nearest("momentum", &["sigma", "delta"]), None);
         assert_eq!(nearest("x", &[]), None);
     }

@@ -145,7 +145,8 @@ fn eval_gives_the_librarys_numbers_from_every_load_path() {
         for (dtype, flag) in [(FloatDType::F32, "f32"), (FloatDType::F64, "f64")] {
             let expected = case.run(&loss, &cpu(), dtype).unwrap();
             for (path, name) in load_paths("plugins", &loss) {
-                let args = eval(&name, &["--seed=1", "--dtype", flag, "--grad", "grad.safetensors"]);
+                let args =
+                    eval(&name, &["--seed=1", "--dtype", flag, "--grad", "grad.safetensors"]);
                 let got = result(dir.path(), &args);
                 // JSON's reader, not its writer, may be off by a unit in the last place.
                 let same = |got: &Value, value: f64| {
@@ -243,7 +244,7 @@ fn files_that_cannot_be_used_exit_with_1_and_name_file_and_tensor() {
     let drop_it = |name: &'static str| move |t: &mut Tensors| drop(t.remove(name));
     let labels = |values: [i64; 6]| put("labels", TensorData::new(values.to_vec(), [6]));
     for (message, part) in [
-        (evaluate("rkd", &drop_it("target")), "tensor target is missing"),
+        (evaluate("rkd", &drop_it("target")), "this step has no target; the loss needs"),
         (evaluate("rkd", &drop_it("source")), "source"),
         (evaluate("proxy_anchor", &drop_it("labels")), "labels"),
         (evaluate("rkd", &put("target", floats(&[6]))), "target has shape [6]; it needs 2"),

@@ -141,7 +141,8 @@ struct Allowed {
 }
 
 impl Allowed {
-    const EXACT: Allowed = Allowed { value: (1e-9, 1e-12), gradient: (1e-8, 1e-11), finite_only: false };
+    const EXACT: Allowed =
+        Allowed { value: (1e-9, 1e-12), gradient: (1e-8, 1e-11), finite_only: false };
 
     fn new(entry: &Value, expected: &Value, dtype: FloatDType) -> Self {
         let tolerance = &expected["tolerance"];
@@ -252,7 +253,9 @@ fn component(
         "distance" => with(&[("weight_distance", 1.0), ("weight_angle", 0.0)]),
         "angle" => with(&[("weight_distance", 0.0), ("weight_angle", 1.0)]),
         "rank" => with(&[("triplet_weight", 0.0)]),
-        "triplet" => Ok(minus(&with(&[("triplet_weight", 1.0)])?, &with(&[("triplet_weight", 0.0)])?)),
+        "triplet" => {
+            Ok(minus(&with(&[("triplet_weight", 1.0)])?, &with(&[("triplet_weight", 0.0)])?))
+        }
         _ => Err(format!("component {part} is unknown here")),
     }
 }
@@ -307,7 +310,15 @@ fn one(
     if let Some(part) = part {
         // A loss of its own that is a part of another: without the other's hyperparameters.
         let case = Case { hyper: Map::new(), ..first };
-        return check(entry, &components[part], &case.run(name, &cpu(), dtype)?, file, "1", dtype, tally);
+        return check(
+            entry,
+            &components[part],
+            &case.run(name, &cpu(), dtype)?,
+            file,
+            "1",
+            dtype,
+            tally,
+        );
     }
     let got = first.run(name, &cpu(), dtype)?;
     check(entry, expected, &got, file, "1", dtype, tally)?;
@@ -325,7 +336,8 @@ fn one(
             }
         };
         let call = part.strip_prefix("call").unwrap_or("1");
-        check(entry, expected, &got, file, call, dtype, tally).map_err(|e| format!("{part}: {e}"))?;
+        check(entry, expected, &got, file, call, dtype, tally)
+            .map_err(|e| format!("{part}: {e}"))?;
     }
     Ok(())
 }
@@ -348,7 +360,12 @@ fn nested(value: &Value) -> TensorData {
 }
 
 /// A case of `snapshots/references`: names are retort's, and several steps may follow each other.
-fn reference(entry: &Value, name: &str, dtype: FloatDType, tally: &mut Tally) -> Result<(), String> {
+fn reference(
+    entry: &Value,
+    name: &str,
+    dtype: FloatDType,
+    tally: &mut Tally,
+) -> Result<(), String> {
     let allowed = match dtype {
         FloatDType::F64 => Allowed::EXACT,
         _ => Allowed { value: (2e-5, 1e-6), gradient: (2e-4, 1e-6), finite_only: false },
@@ -413,10 +430,11 @@ fn losses_agree_with_the_authors_code() {
         for (path, name) in load_paths("plugins", &loss) {
             for dtype in [FloatDType::F64, FloatDType::F32] {
                 let mut tally = Tally::default();
-                let done = |entry: &Value, result: Result<(), String>, tally: &mut Tally| match result {
-                    Ok(()) => tally.passed += 1,
-                    Err(why) => tally.failed.push(format!("{loss}/{}: {why}", entry["name"])),
-                };
+                let done =
+                    |entry: &Value, result: Result<(), String>, tally: &mut Tally| match result {
+                        Ok(()) => tally.passed += 1,
+                        Err(why) => tally.failed.push(format!("{loss}/{}: {why}", entry["name"])),
+                    };
                 if let (Some((part, golden)), Some(file)) = (golden_cases, &file) {
                     for entry in golden["cases"].as_array().unwrap() {
                         let result = one(&loss, part, entry, file, &name, dtype, &mut tally);
@@ -437,7 +455,8 @@ fn losses_agree_with_the_authors_code() {
                 ));
                 assert!(total > 0, "{loss} has no cases");
                 cases += total;
-                failures.extend(tally.failed.into_iter().map(|f| format!("{path}, {dtype:?}: {f}")));
+                failures
+                    .extend(tally.failed.into_iter().map(|f| format!("{path}, {dtype:?}: {f}")));
             }
         }
     }
@@ -445,6 +464,8 @@ fn losses_agree_with_the_authors_code() {
     println!("{}", table.join("\n"));
     let known = losses();
     let missing = index.keys().filter(|theirs| !known.contains(&ours(theirs)));
-    failures.extend(missing.map(|name| format!("{name} has golden numbers, but retort has no such loss")));
+    failures.extend(
+        missing.map(|name| format!("{name} has golden numbers, but retort has no such loss")),
+    );
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }

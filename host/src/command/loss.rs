@@ -1,6 +1,6 @@
 //! `retort loss`: the losses there are, what they need, and their values on given tensors.
 
-use crate::command::Common;
+use crate::command::{Common, check};
 use crate::evaluation::Evaluation;
 use crate::failure::{Failure, Result};
 use crate::output;
@@ -41,6 +41,12 @@ pub enum Command {
                       place of the step's random draws.\n\nExample:\n  retort loss eval relaxed_contrastive --input batch.safetensors --set sigma=0.5 --json"
     )]
     Eval(Eval),
+    /// Check what a correct loss has: gradients, order, finite numbers on awkward batches, and more.
+    #[command(
+        after_help = "Exits with 1 if a property fails. One that can't hold by definition is exempt if the                       loss's doc says so:
+\"Exempt from order: the first sample of a class is its anchor.\"\n\n                      Examples:\n  retort loss check rkd\n  retort loss check my_pack.wasm#my_loss --html card.html"
+    )]
+    Check(check::Check),
 }
 
 /// Arguments of `retort loss eval`.
@@ -98,6 +104,7 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
         Command::List { pack } => list(pack.as_deref(), common),
         Command::Info { name, source } => info(name, *source, common),
         Command::Eval(eval) => evaluate(eval, common),
+        Command::Check(args) => check::run(args, common),
     }
 }
 

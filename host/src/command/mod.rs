@@ -1,10 +1,12 @@
 //! The command line: one file a command.
 
+pub mod check;
 pub mod demo;
 pub mod devices;
 pub mod evaluate;
 pub mod loss;
 pub mod plugin;
+pub mod snapshot;
 pub mod train;
 
 use crate::failure::{Failure, Result};
@@ -54,6 +56,9 @@ enum Command {
     /// List and describe losses, and compute them on given tensors.
     #[command(subcommand)]
     Loss(loss::Command),
+    /// Pin what a loss computes into a small text file, and verify it later.
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
     /// Build plugins, list and describe them.
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -68,6 +73,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Evaluate(args) => evaluate::run(args, common),
         Command::Devices => devices::run(common),
         Command::Loss(command) => loss::run(command, common),
+        Command::Snapshot(command) => snapshot::run(command, common),
         Command::Plugin(command) => plugin::run(command, common),
     }
 }

@@ -55,6 +55,17 @@ impl Registry {
         Ok(pack)
     }
 
+    /// Every loss that a name means: one, or all of a file that holds several.
+    pub fn find_all(&mut self, name: &str) -> Result<Vec<Found>, PluginError> {
+        if name.contains('#') || !looks_like_a_file(name) {
+            return Ok(vec![self.find(name)?]);
+        }
+        let pack = self.pack(Path::new(name))?;
+        let found =
+            |definition: &Definition| Found { definition: definition.clone(), pack: pack.clone() };
+        Ok(pack.description.losses.iter().map(found).collect())
+    }
+
     /// A loss by name, and the file it comes from if the name says one.
     pub fn find(&mut self, name: &str) -> Result<Found, PluginError> {
         let (pack, loss) = match name.rsplit_once('#') {

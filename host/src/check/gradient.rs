@@ -1,0 +1,145 @@
+//! Gradients against finite differences.
+
+use super::{Status, Subject, Verdict, cpu};
+use crate::case::Case;
+use crate::evaluation::Evaluation;
+use burn::tensor::{FloatDType, TensorData};
+use retort_core::{LossError, Session};
+
+/// Step of the coarser of two difference quotients; the finer one tells whether they can be trusted.
+const STEPS: [f64; 2] = [2e-5, 5e-6];
+
+#[derive(Default)]
+struct Tally {
+    compared: usize,
+    kinks: usize,
+    worst: f64,
+    any: bool,
+}
+
+pub fn check(subject: &Subject) -> Verdict {
+    let mut tally = Tally::default();
+    let mut shapes = 0;
+    for (n, d, views) in [(2, 2, 1), (4, 2, 1), (5, 3, 1), (6, 4, 1), (8, 3, 2), (12, 8, 1)] {
+        let case = Case::example(n, d, 11 + n as u64).with_views(views);
+        match at(subject, &case, &mut tally) {
+            Ok(None) => shapes += 1,
+            Ok(Some(wrong)) => return Verdict::fails("gradient", wrong, &case),
+            Err(LossError::Undefined { .. }) => {}
+            Err(error) => return Verdict::fails("gradient", error.to_string(), &case),
+        }
+    }
+    let Tally { compared, kinks, worst, any } = tally;
+    if !any {
+        let why = "every gradient is zero: nothing would be trained";
+        return Verdict::fails("gradient", why, &Case::example(4, 2, 15));
+    }
+    if kinks > compared {
+        let why = format!("{kinks} of {} directions have no derivative", kinks + compared);
+        return Verdict::fails("gradient", why, &Case::example(4, 2, 15));
+    }
+    let left = if kinks > 0 { format!("; {kinks} at kinks left out") } else { String::new() };
+    let detail = format!("{compared} directions at {shapes} shapes, worst error {worst:.0e}{left}");
+    Verdict::new("gradient", Status::Holds, detail)
+}
+
+/// The loss at a point whose leaf `name` is `data`.
+fn value(
+    session: &mut Session,
+    case: &Case,
+    name: &str,
+    data: TensorData,
+) -> Result<f64, LossError> {
+    let mut moved = case.clone();
+    match name.split_once('.') {
+        None => moved.target = Some(data),
+        Some(("param", _)) => session.load_state([(name.to_owned(), data)].into())?,
+        Some((_, level)) => {
+            let level: usize = level.parse().unwrap_or(0);
+            moved.target_features[level] = data;
+        }
+    }
+    let inputs = moved.inputs(&cpu(), FloatDType::F64);
+    let value = Evaluation::run(session, &inputs)?.value;
+    session.discard();
+    Ok(value)
+}
+
+fn at(subject: &Subject, case: &Case, tally: &mut Tally) -> Result<Option<String>, LossError> {
+    let mut session = subject.session(FloatDType::F64)?;
+    // The second step: what the first one sets once (memories, normalisers) is a constant by then.
+    case.step(&mut session, &cpu(), FloatDType::F64)?;
+    let inputs = case.inputs(&cpu(), FloatDType::F64);
+    let evaluation = Evaluation::run(&mut session, &inputs)?;
+    let gradients = evaluation.gradients(&session, &inputs);
+    session.discard();
+    let state = session.state();
+    let point = case.tensors();
+    for (name, gradient) in &gradients {
+        let gradient: Vec<f64> = gradient.iter::<f64>().collect();
+        let Some(data) = state.get(name).or_else(|| point.get(name)) else { continue };
+        let (shape, x) = (data.shape().to_vec(), data.iter::<f64>().collect::<Vec<f64>>());
+        let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+        tally.any |= norm > 0.0;
+        // What has no gradient at all is tried as a whole: the loss hardly depends on it.
+        let all = directions(x.len()).into_iter().filter(|(what, _)| norm > 0.0 || what.is_none());
+        for (what, direction) in all {
+            let slope: f64 = gradient.iter().zip(&direction).map(|(g, v)| g * v).sum();
+            let mut shifted = |t: f64| {
+                let moved = x.iter().zip(&direction).map(|(x, v)| x + t * v).collect::<Vec<_>>();
+                value(&mut session, case, name, TensorData::new(moved, shape.clone()))
+            };
+            // Richardson's extrapolation: the error falls with the fourth power of the step.
+            let mut quotient = |h: f64| -> Result<f64, LossError> {
+                let wide = (shifted(h)? - shifted(-h)?) / (2.0 * h);
+                let narrow = (shifted(h / 2.0)? - shifted(-h / 2.0)?) / h;
+                Ok((4.0 * narrow - wide) / 3.0)
+            };
+            let [found, finer] = [quotient(STEPS[0])?, quotient(STEPS[1])?];
+            let scale = found.abs().max(slope.abs());
+            let noise = 1e-7 * norm + 1e-9 * evaluation.value.abs().max(1.0);
+            if (found - finer).abs() > 1e-5 * scale + noise {
+                tally.kinks += 1;
+            } else if (found - slope).abs() > 1e-5 * scale + noise || !slope.is_finite() {
+                let what =
+                    what.map_or_else(|| "a random direction".to_owned(), |i| element(&shape, i));
+                return Ok(Some(format!(
+                    "along {what} of {name} autodiff gives {slope:.6e}, finite differences {found:.6e}"
+                )));
+            } else {
+                tally.compared += 1;
+                let error = (found - slope).abs() / scale.max(norm * 0.01).max(1e-12);
+                tally.worst = tally.worst.max(error);
+            }
+        }
+        if name.starts_with("param.") {
+            session.load_state([(name.clone(), data.clone())].into())?;
+        }
+    }
+    Ok(None)
+}
+
+/// A few coordinates, spread over the tensor, and two directions that move everything.
+fn directions(len: usize) -> Vec<(Option<usize>, Vec<f64>)> {
+    let coordinates = (0..len).step_by(len.div_ceil(6).max(1)).map(|i| {
+        let mut v = vec![0.0; len];
+        v[i] = 1.0;
+        (Some(i), v)
+    });
+    let dense = [1usize, 2].map(|salt| {
+        let angle = |i: usize| ((i * 7 + salt * 13) as f64 * 2.399).sin();
+        let v: Vec<f64> = (0..len).map(angle).collect();
+        let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-300);
+        (None, v.into_iter().map(|x| x / norm).collect())
+    });
+    coordinates.chain(dense).collect()
+}
+
+fn element(shape: &[usize], mut i: usize) -> String {
+    let mut index = vec![0; shape.len()];
+    for (axis, &size) in shape.iter().enumerate().rev() {
+        index[axis] = i % size.max(1);
+        i /= size.max(1);
+    }
+    format!("element {index:?}")
+}

@@ -1,0 +1,202 @@
+//! `retort loss check` and `retort snapshot`: green for every loss, red for every fault.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use retort_core::Limits;
+use retort_host::check::{PROPERTIES, Status, Subject, to_json};
+use retort_host::pin;
+use retort_host::plugin::registry::Registry;
+use retort_snapshots::{load_paths, losses, retort, workspace};
+use serde_json::{Map, Value};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Mutex;
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    Command::new(retort()).arg("--device=cpu").args(args).current_dir(dir).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Every loss has every property on every load path, or its doc says why not.
+#[test]
+fn every_loss_passes() {
+    let queue = Mutex::new(losses());
+    let work = || {
+        let mut registry = Registry::new(Limits::default()).unwrap();
+        loop {
+            let Some(loss) = queue.lock().unwrap().pop() else { return };
+            let found = registry.find(&loss).unwrap();
+            let forms =
+                load_paths("plugins", &loss).into_iter().filter(|(path, _)| *path != "built in");
+            let subject = Subject {
+                hyper: found.resolve(&Map::new()).unwrap(),
+                limits: Limits::default(),
+                others: forms.map(|(_, name)| registry.find(&name).unwrap()).collect(),
+                pin: pin::builtin(&loss).map(|text| ("its snapshot".to_owned(), text.to_owned())),
+                found: &found,
+            };
+            let verdicts = subject.check(|_| ());
+            assert_eq!(verdicts.len(), PROPERTIES.len());
+            for verdict in &verdicts {
+                let fine = matches!(verdict.status, Status::Holds | Status::Exempt);
+                assert!(fine, "{loss}: {:#}", to_json(&verdicts));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(work);
+        work();
+    });
+}
+
+/// The properties that fail, by `--json`.
+fn failing(dir: &Path, name: &str, more: &[&str]) -> Vec<String> {
+    let output = run(dir, &[&["loss", "check", name, "--json"], more].concat());
+    let result: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(output.status.success(), result["ok"] == true, "{result}");
+    let verdicts = result["verdicts"].as_array().unwrap();
+    let failed = verdicts.iter().filter(|v| v["verdict"] == "fails");
+    failed.map(|v| v["property"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_fault_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    for (loss, faults) in [
+        ("good", &[][..]),
+        ("bank", &[]),
+        ("lying", &["gradient"]),
+        ("ordered", &["order"]),
+        ("remembering", &["gradient", "determinism", "load path"]),
+        ("bare_root", &["gradient"]),
+        ("silent", &["one class"]),
+        ("looping", &["scaling"]),
+        ("late", &["parameters"]),
+    ] {
+        let (_, name) = load_paths("snapshots/hostile", loss).pop().unwrap();
+        let found = failing(dir.path(), &name, &[]);
+        for fault in faults {
+            assert!(found.iter().any(|f| f == fault), "{loss} should fail {fault}: {found:?}");
+        }
+        assert_eq!(found.is_empty(), faults.is_empty(), "{loss}: {found:?}");
+    }
+    // One that doesn't run at all is said to fail that, and nothing else is tried.
+    for loss in ["huge", "vector"] {
+        let (_, name) = load_paths("snapshots/hostile", loss).pop().unwrap();
+        assert_eq!(failing(dir.path(), &name, &["--limit=seconds=5"]), ["runs"], "{loss}");
+    }
+}
+
+#[test]
+fn a_failure_comes_with_its_smallest_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, name) = load_paths("snapshots/hostile", "bare_root").pop().unwrap();
+    let args = ["loss", "check", &name, "--save", "found", "--html", "card.html"];
+    let output = run(dir.path(), &args);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).starts_with("error: bare_root fails: gradient, "),
+        "{}",
+        stderr(&output)
+    );
+    let text = stdout(&output);
+    assert!(text.contains("the gradient of target holds NaN"), "{text}");
+    assert!(text.contains("duplicates: smallest input: target [["), "{text}");
+    let saved = "found/bare_root.duplicates.safetensors";
+    let gradients = ["--grad", "grad.safetensors", "--json"];
+    let again = [&["loss", "eval", &name, "--input", saved][..], &gradients[..]].concat();
+    assert!(run(dir.path(), &again).status.success());
+    let gradients = retort_snapshots::tensors(&dir.path().join("grad.safetensors"));
+    assert!(gradients["target"].iter::<f64>().any(f64::is_nan), "the saved batch shows it");
+    let card = std::fs::read_to_string(dir.path().join("card.html")).unwrap();
+    for part in ["<h1>bare_root</h1>", "fails", "polyline", "impl Loss for BareRoot"] {
+        assert!(card.contains(part), "{part}");
+    }
+    assert!(!card.contains("http"), "the card needs no network");
+}
+
+#[test]
+fn the_table_of_a_sound_loss() {
+    let output = run(workspace(), &["loss", "check", "rkd_distance"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    // Figures of time and rounding aren't pinned.
+    let text = stdout(&output);
+    let text: Vec<&str> = text.lines().map(|l| l.get(..25).unwrap_or(l).trim_end()).collect();
+    insta::assert_snapshot!(text.join("\n"), @"
+     PROPERTY      VERDICT
+     runs          holds
+     gradient      holds
+     order         holds
+     determinism   holds
+     load path     unchecked
+     duplicates    holds
+     zero rows     holds
+     one class     holds
+     all distinct  holds
+     small batch   holds
+     huge norms    holds
+     tiny norms    holds
+     outlier       holds
+     f16 range     holds
+     scaling       holds
+     parameters    holds
+     snapshot      holds
+    ");
+}
+
+#[test]
+fn snapshots_are_recorded_verified_and_name_what_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, wasm) = load_paths("plugins", "rkd").pop().unwrap();
+    let file = wasm.split('#').next().unwrap();
+    let recorded = run(dir.path(), &["snapshot", "record", &wasm]);
+    assert_eq!(stdout(&recorded), "rkd: recorded in snapshots/rkd.snapshot\n");
+    let same = run(dir.path(), &["snapshot", "verify", "rkd"]);
+    assert_eq!(stdout(&same), "rkd: the same\n", "{}", stderr(&same));
+    // retort's own snapshots are of the same kind.
+    let own = workspace().join("snapshots/snapshots");
+    let own = own.to_str().unwrap();
+    let all = run(dir.path(), &["snapshot", "verify", file, "--against", own]);
+    assert!(all.status.success(), "{}", stderr(&all));
+    assert_eq!(stdout(&all).lines().count(), losses().len());
+
+    let path = dir.path().join("snapshots/rkd.snapshot");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let old = text.lines().find(|l| l.trim_start().starts_with("value.1")).unwrap();
+    std::fs::write(&path, text.replacen(old, "  value.1 1.25e0", 1)).unwrap();
+    let changed = run(dir.path(), &["snapshot", "verify", &wasm]);
+    assert_eq!(changed.status.code(), Some(1));
+    assert!(stderr(&changed).contains("not what was recorded in snapshots: rkd"));
+    let is = old.split_whitespace().last().unwrap();
+    let text = stdout(&changed);
+    let line = format!("  rkd, case n 12 d 6, value.1: was 1.25e0, is {is} (relative change ");
+    assert!(text.contains(&line), "{text}");
+
+    let refused = run(dir.path(), &["snapshot", "record", "rkd"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("record it with --force"), "{}", stderr(&refused));
+    assert!(run(dir.path(), &["snapshot", "record", "rkd", "--force"]).status.success());
+    assert!(run(dir.path(), &["snapshot", "verify", "rkd"]).status.success());
+
+    for (args, part) in [
+        (&["snapshot", "verify", "pkt"][..], "pkt.snapshot"),
+        (
+            &["snapshot", "verify", "pkt", "--against", "snapshots/rkd.snapshot"],
+            "of rkd, not of pkt",
+        ),
+        (&["snapshot", "verify", "rkd", "--against", "Cargo.toml"], "Cargo.toml"),
+        (&["snapshot", "record", "rkd", &wasm], "both have a loss rkd"),
+        (&["loss", "check", "rkd", "--snapshot", "nowhere"], "nowhere"),
+        (&["loss", "check", "rkd", "--with", "nowhere.wasm"], "nowhere.wasm"),
+    ] {
+        let output = run(dir.path(), args);
+        assert!(!output.status.success());
+        assert!(stderr(&output).contains(part), "{args:?}: {}", stderr(&output));
+    }
+}
