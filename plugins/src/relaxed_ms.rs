@@ -34,8 +34,9 @@ impl Loss for RelaxedMs {
         let w = (-pairwise_distance(s).square() / self.sigma).exp();
         let w = w.max(step.shown_samples(t.dim(0)).same());
 
-        let pull = ln_1p_sum_exp(a * d, w.off_diagonal(), 1) / a; // [n, 1]
-        let push = ln_1p_sum_exp(b * (self.delta - d), (1.0 - w).off_diagonal(), 1) / b;
+        let (w, v) = (w.off_diagonal(), (1.0 - w).off_diagonal());
+        let pull = ln_1p_sum_exp(w.ln() + a * d, w, 1) / a; // [n, 1]
+        let push = ln_1p_sum_exp(v.ln() + b * (self.delta - d), v, 1) / b;
         (pull + push).mean()
     }
 }

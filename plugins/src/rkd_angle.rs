@@ -23,6 +23,9 @@ impl Loss for RkdAngle {
 /// Cosines of the angles at row `i` between rows `j` and `k`: `[n, d]` gives `[n, n, n]`.
 fn angle(x: Tensor) -> Tensor {
     let (n, d) = (x.dim(0), x.dim(1));
-    let u = (x.reshape([1, n, d]) - x.reshape([n, 1, d])).normalize(2); // [i, j, d]
-    u.matmul(u.t())
+    let u = x.reshape([1, n, d]) - x.reshape([n, 1, d]); // [i, j, d]
+    let dot = u.matmul(u.t()); // uⱼ·uₖ at i
+    let length = (dot * x.eye(n).reshape([1, n, n])).sum_dim(2).safe_sqrt(); // [i, j, 1]
+    let one = length + length.is_zero(); // a point that coincides with xᵢ has dot 0 to all
+    dot / (one * one.t())
 }

@@ -42,19 +42,20 @@ impl Loss for Triplet {
         let x = step.target().normalize(1);
         let (d, n) = (euclidean_distance(x), x.dim(0)); // [n, n]
         let (positive, negative) = step.pairs();
-        let (near, far) = (d.reshape([n, n, 1]), d.reshape([n, 1, n])); // a, p, n
-        let triplet = positive.reshape([n, n, 1]) * negative.reshape([n, 1, n]);
+        let Some((place, anchor)) = step.positive_pairs() else { return x.sum() * 0.0 };
+        let near = d.reshape([n * n]).gather(0, place).reshape([place.len(), 1]); // d(a, p), [m, 1]
+        let (far, mask) = (d.rows(anchor), negative.rows(anchor)); // d(a, n), [m, n]
         let (term, mask) = match self.triplets {
-            Triplets::All => (near - far + self.margin, triplet),
-            Triplets::SemiHard => (near - far + self.margin, triplet * far.greater(near)),
+            Triplets::All => (near - far + self.margin, mask),
+            Triplets::SemiHard => (near - far + self.margin, mask * far.greater(near)),
             Triplets::Hard => {
                 let farthest = (d * positive).max_dim(1);
                 let nearest = d.select(negative, d.scalar(1e3)).min_dim(1); // no negative: no violation
                 (farthest - nearest + self.margin, positive.max_dim(1))
             }
             Triplets::DistanceWeighted => {
-                let chosen = weighted_negatives(step, d.detach(), negative, x.dim(1));
-                (d - d.gather(1, chosen) + self.margin, positive * negative.max_dim(1))
+                let chosen = weighted_negatives(step, far.detach(), mask, x.dim(1));
+                (near - far.gather(1, chosen) + self.margin, mask.max_dim(1))
             }
         };
         let term = term.relu() * mask;
@@ -62,16 +63,15 @@ impl Loss for Triplet {
     }
 }
 
-/// For each anchor and positive a negative, drawn with probability ∝ 1 / q(d), where q is the density
-/// of distances on the unit sphere in `dim` dimensions: `[n, n]`.
+/// For each positive pair a negative of its anchor, drawn with probability ∝ 1 / q(d), where q is the
+/// density of distances on the unit sphere in `dim` dimensions: `[m, n]` gives `[m, 1]`.
 fn weighted_negatives(step: &Step, d: Tensor, negative: Tensor, dim: usize) -> Index {
-    let (n, dim) = (d.dim(0), dim as f64);
+    let dim = dim as f64;
     let d = d.clamp_min(0.5).clamp_max(1.4); // as the authors, who cut off at 0.5 and 1.4
     let log_q = (dim - 2.0) * d.ln() + 0.5 * (dim - 3.0) * (1.0 - 0.25 * d.square()).ln();
-    let weight = (-log_q + log_q.min_dim(1)).exp() * negative; // [n, n]
+    let weight = (-log_q + log_q.min_dim(1)).exp() * negative; // [m, n]
     let cdf = weight.cumsum(1);
-    let draw = step.random_uniform([n, n]) * cdf.max_dim(1); // [a, p]
+    let draw = step.random_uniform([d.dim(0), 1]) * cdf.max_dim(1);
     // The first negative whose share of the distribution reaches beyond the draw.
-    let beyond = cdf.reshape([n, 1, n]).greater(draw.reshape([n, n, 1]));
-    (1.0 - beyond).argsort(2).slice(2, 0..1).reshape([n, n])
+    (1.0 - cdf.greater(draw)).argsort(1).slice(1, 0..1)
 }

@@ -71,12 +71,11 @@ pub fn log_sum_exp(x: Tensor, mask: Tensor, dim: usize) -> Tensor {
     top + (x - top).exp().sum_dim(dim).ln()
 }
 
-/// `ln(1 + Σ weight · eˣ)` along `dim`, which stays with size 1; never overflows. Weights are 0 or
-/// above, a mask for one; they get no gradient.
+/// `ln(1 + Σ eˣ)` along `dim`, which stays with size 1, over what the mask doesn't leave out; never
+/// overflows. A weight w is a term more in the exponent: `x + w.ln()`, and w the mask.
 #[track_caller]
-pub fn ln_1p_sum_exp(x: Tensor, weight: Tensor, dim: usize) -> Tensor {
-    let weight = weight.detach();
-    let x = (x + (weight + weight.is_zero()).ln()).select(weight, weight.scalar(OUT));
+pub fn ln_1p_sum_exp(x: Tensor, mask: Tensor, dim: usize) -> Tensor {
+    let x = x.select(mask, mask.scalar(OUT));
     let top = x.detach().max_dim(dim).relu(); // the 1 is e⁰
     let rest = (x - top).exp().sum_dim(dim) + ((-top).exp() - 1.0);
     top + rest.ln_1p()

@@ -154,6 +154,22 @@ impl Step {
         (same.off_diagonal(), 1.0 - same)
     }
 
+    /// Every ordered pair `i ≠ j` of one class: its place in a flattened `[n, n]` matrix, and `i`;
+    /// `[m]` each, none if no two samples share a class. Far fewer than all pairs, as a rule.
+    #[track_caller]
+    pub fn positive_pairs(&self) -> Option<(Index, Index)> {
+        let labels = self.labels();
+        let (n, m) = (labels.len(), 2 * self.fact("positive_pairs") as usize);
+        if m == 0 {
+            return None;
+        }
+        let other = 1.0 - labels.same().off_diagonal();
+        let place = other.reshape([n * n]).argsort(0).slice(0, 0..m);
+        let zeros = self.range(0..n).modulo(1).reshape([1, n]);
+        let row = self.range(0..n).column().plus(zeros).reshape([n * n]); // 0, 0, …, 1, 1, …
+        Some((place, row.gather(0, place)))
+    }
+
     /// Declares the loss undefined on a batch in which no two samples share a class.
     #[track_caller]
     pub fn need_positive_pairs(&self) {

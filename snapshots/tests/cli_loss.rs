@@ -253,8 +253,8 @@ fn files_that_cannot_be_used_exit_with_1_and_name_file_and_tensor() {
         (evaluate("rkd", &put("tagret", floats(&[6, 4]))), "tagret, which is no input of a loss"),
         (evaluate("rkd", &put("random.1", floats(&[6]))), "random.0 is missing"),
         (
-            evaluate("rkd", &put("target_features.1", floats(&[6, 2]))),
-            "target_features.0 is missing",
+            evaluate("rkd", &put("target_features.4", floats(&[6, 2]))),
+            "target_features.3 is missing",
         ),
         (
             evaluate("rkd", &put("target_features.0", floats(&[6]))),

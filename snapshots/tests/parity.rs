@@ -166,7 +166,7 @@ impl Allowed {
 fn check(
     entry: &Value,
     expected: &Value,
-    got: &retort_snapshots::Result,
+    got: &retort_snapshots::Outcome,
     file: &File,
     call: &str,
     dtype: FloatDType,
@@ -207,7 +207,7 @@ fn value(got: f64, want: f64, allowed: &Allowed, tally: &mut Tally) -> Result<()
 
 fn gradient(
     name: &str,
-    got: &retort_snapshots::Result,
+    got: &retort_snapshots::Outcome,
     want: &[f64],
     skip: &[usize],
     rows: usize,
@@ -226,7 +226,10 @@ fn gradient(
 }
 
 /// `a - b`, of values and gradients.
-fn minus(a: &retort_snapshots::Result, b: &retort_snapshots::Result) -> retort_snapshots::Result {
+fn minus(
+    a: &retort_snapshots::Outcome,
+    b: &retort_snapshots::Outcome,
+) -> retort_snapshots::Outcome {
     let mut out = a.clone();
     out.value -= b.value;
     for (name, gradient) in &mut out.gradients {
@@ -241,7 +244,7 @@ fn component(
     case: &Case,
     name: &str,
     dtype: FloatDType,
-) -> Result<retort_snapshots::Result, String> {
+) -> Result<retort_snapshots::Outcome, String> {
     let with = |changes: &[(&str, f64)]| {
         let mut case = case.clone();
         for &(key, value) in changes {
@@ -264,7 +267,7 @@ fn component(
 fn memory(
     entry: &Value,
     call: &str,
-    got: &retort_snapshots::Result,
+    got: &retort_snapshots::Outcome,
     file: &File,
     dtype: FloatDType,
 ) -> Result<(), String> {

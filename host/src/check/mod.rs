@@ -68,7 +68,7 @@ pub const PROPERTIES: [(&str, &str); 17] = [
     ("order", "the order of a batch's samples doesn't matter"),
     (
         "determinism",
-        "the same step gives the same bits, whatever ran before and on how many threads",
+        "the same step gives the same bits: again, in another thread, after other batches",
     ),
     ("load path", "built in, native and WASM give the same bits"),
     ("duplicates", "finite where embeddings coincide"),

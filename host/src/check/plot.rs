@@ -63,8 +63,9 @@ pub fn lines(curves: &[Curve], x_label: &str, y_label: &str) -> Option<String> {
         let points: Vec<String> = points.map(|p| format!("{:.1},{:.1}", x(p.0), y(p.1))).collect();
         let _ = write!(svg, "<polyline class=\"curve c{i}\" points=\"{}\"/>", points.join(" "));
         if curves.len() > 1 {
-            let left = WIDTH - 150.0;
-            let down = TOP + 12.0 + 16.0 * i as f64;
+            // Above the plot, where no curve is.
+            let left = WIDTH - 16.0 - 150.0 * (curves.len() - i) as f64;
+            let down = 14.0;
             let _ = write!(
                 svg,
                 "<line class=\"curve c{i}\" x1=\"{left}\" x2=\"{:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>\
