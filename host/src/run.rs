@@ -121,6 +121,9 @@ pub fn train(
             limits: experiment.limits.clone(),
         };
         let session = Session::new(&name, code, setup);
+        // The same loss twice, with other hyperparameters, is told apart in reports.
+        let twins = terms.iter().filter(|t: &&Term| t.session.name() == name).count();
+        let name = if twins == 0 { name } else { format!("{name}_{}", twins + 1) };
         plugins.push(json!({"loss": config.name, "origin": found.pack.origin.to_string(),
             "digest": found.pack.digest, "interface": found.pack.description.interface,
             "sdk": found.pack.description.sdk}));

@@ -108,11 +108,18 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
             code: 130,
         });
     }
+    if done.summary.skipped > 0 {
+        eprintln!(
+            "{} times a loss was left out of a step because it isn't defined on its batch \
+             (on_undefined = \"skip\")",
+            done.summary.skipped
+        );
+    }
     let recall = run::recall_json(&done.summary);
     if common.json {
         output::json(&json!({"role": role, "run": done.folder, "recall": recall,
             "loss": output::number(done.summary.loss), "parameters": done.parameters,
-            "seconds": done.summary.seconds}));
+            "skipped": done.summary.skipped, "seconds": done.summary.seconds}));
     } else {
         let recall = done.summary.recall.iter().flatten();
         let recall: Vec<_> =
