@@ -473,8 +473,9 @@ impl Interpreter {
         }
         self.record(|| TensorData::new(values.clone(), dims));
         let own = values.chunks(1 + k).zip(&self.shown.contrast.ids);
-        if let Some((row, id)) = own.clone().find(|(row, id)| row.first() != Some(*id)) {
-            return Err(format!("column 0 holds {}, where the row's own id is {id}", row[0]));
+        let mut firsts = own.map(|(row, id)| (row.first().copied().unwrap_or(-1), *id));
+        if let Some((first, id)) = firsts.find(|(first, id)| first != id) {
+            return Err(format!("column 0 holds {first}, where the row's own id is {id}"));
         }
         Ok(Slot::int(self.upload_index(values, dims), 2))
     }

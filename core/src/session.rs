@@ -150,7 +150,9 @@ impl Inputs {
 /// Unordered pairs of one class and of two.
 fn pairs(labels: &[i64]) -> (f64, f64) {
     let mut counts = BTreeMap::<i64, usize>::new();
-    labels.iter().for_each(|&label| *counts.entry(label).or_default() += 1);
+    for &label in labels {
+        *counts.entry(label).or_default() += 1;
+    }
     let choose = |n: usize| (n * n.saturating_sub(1) / 2) as f64;
     let positive = counts.values().map(|&n| choose(n)).sum();
     (positive, choose(labels.len()) - positive)

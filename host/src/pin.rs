@@ -10,7 +10,7 @@ use burn::tensor::{Device, FloatDType};
 use retort_core::{Limits, LossError, Session, Setup};
 use retort_sdk::schema::{Field, Kind};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -151,7 +151,7 @@ fn lines(text: &str) -> Vec<(String, Vec<&str>)> {
 pub fn differences(old: &str, new: &str, tolerance: f64) -> Vec<String> {
     let (old, new) = (lines(old), lines(new));
     let by_key: BTreeMap<&str, &Vec<&str>> = new.iter().map(|(k, w)| (k.as_str(), w)).collect();
-    let known: BTreeMap<&str, ()> = old.iter().map(|(k, _)| (k.as_str(), ())).collect();
+    let known: BTreeSet<&str> = old.iter().map(|(k, _)| k.as_str()).collect();
     let mut out = Vec::new();
     for (key, was) in &old {
         match by_key.get(key.as_str()) {
@@ -159,7 +159,7 @@ pub fn differences(old: &str, new: &str, tolerance: f64) -> Vec<String> {
             Some(is) => out.extend(difference(was, is, tolerance).map(|d| format!("{key}: {d}"))),
         }
     }
-    let added = new.iter().filter(|(key, _)| !known.contains_key(key.as_str()));
+    let added = new.iter().filter(|(key, _)| !known.contains(key.as_str()));
     out.extend(added.map(|(key, is)| format!("{key}: is new: {}", is.join(" "))));
     out
 }

@@ -141,7 +141,7 @@ impl File {
 
     /// Samples of the training set, if the file has the class of each.
     pub fn samples(&self) -> Option<usize> {
-        self.tensors.get("sample_labels").map(|data| data.num_elements())
+        self.tensors.get("sample_labels").map(TensorData::num_elements)
     }
 
     /// The target's feature maps, leaves of the graph.

@@ -13,7 +13,7 @@ hyper! {
     /// proxies, and a network that pools by maximum.
     pub struct ProxyNcaPp {
         /// τ.
-        temperature: f64 = 0.1111111111111111 => above(0.0),
+        temperature: f64 = 1.0 / 9.0 => above(0.0),
     }
 }
 

@@ -352,7 +352,9 @@ fn nested(value: &Value) -> TensorData {
             if shape.len() == depth {
                 shape.push(list.len());
             }
-            list.iter().for_each(|v| walk(v, depth + 1, shape, out));
+            for v in list {
+                walk(v, depth + 1, shape, out);
+            }
         } else {
             out.push(value.as_f64().unwrap());
         }

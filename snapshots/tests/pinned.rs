@@ -30,7 +30,9 @@ impl insta::Comparator for Close {
                 let (old, new) = (old.to_string(), new.to_string());
                 let found = pin::differences(&old, &new, pin::TOLERANCE);
                 // insta shows both texts; this says by how much, and where first.
-                found.iter().for_each(|difference| println!("{difference}"));
+                for difference in &found {
+                    println!("{difference}");
+                }
                 found.is_empty()
             }
             _ => false,

@@ -188,7 +188,9 @@ fn pair_weight(subject: &Subject) -> Option<String> {
                 if name == "target" {
                     // At a right angle to the first, so that normalised embeddings move apart too.
                     direction = vec![-rows[0][1], rows[0][0], -rows[0][3], rows[0][2]];
-                    direction.iter_mut().for_each(|x| *x /= norm);
+                    for x in &mut direction {
+                        *x /= norm;
+                    }
                     let first: Vec<f64> = rows[0].iter().map(|x| x / norm).collect();
                     rows[0].clone_from(&first);
                     let at = first.iter().zip(&direction).map(|(x, v)| x + distance * v);

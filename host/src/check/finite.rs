@@ -24,15 +24,15 @@ fn batches(property: &str) -> Vec<(String, Case)> {
             "duplicates" => {
                 push("two equal targets", &|name, rows| {
                     if !source(name) {
-                        rows[1] = rows[0].clone();
+                        copy_first(rows);
                     }
                 });
                 push("two equal sources", &|name, rows| {
                     if source(name) {
-                        rows[1] = rows[0].clone();
+                        copy_first(rows);
                     }
                 });
-                push("two equal samples", &|_, rows| rows[1] = rows[0].clone());
+                push("two equal samples", &|_, rows| copy_first(rows));
                 push("all targets equal", &|name, rows| {
                     if !source(name) {
                         let first = rows[0].clone();
@@ -53,10 +53,10 @@ fn batches(property: &str) -> Vec<(String, Case)> {
                 push("one sample zero", &|_, rows| rows[0].fill(0.0));
                 push("all targets zero", &|name, rows| {
                     if !source(name) {
-                        rows.iter_mut().for_each(|row| row.fill(0.0));
+                        zero(rows);
                     }
                 });
-                push("all zero", &|_, rows| rows.iter_mut().for_each(|row| row.fill(0.0)));
+                push("all zero", &|_, rows| zero(rows));
             }
             // Far apart, so that positives pull; close together, so that negatives push: then a zero
             // can't be the right answer.
@@ -98,6 +98,17 @@ fn batches(property: &str) -> Vec<(String, Case)> {
         }
     }
     out
+}
+
+fn copy_first(rows: Rows) {
+    let first = rows[0].clone();
+    rows[1] = first;
+}
+
+fn zero(rows: Rows) {
+    for row in rows {
+        row.fill(0.0);
+    }
 }
 
 fn scale(rows: Rows, by: f64) {

@@ -167,7 +167,7 @@ pub fn parameters(subject: &Subject) -> Verdict {
     let sized = |n: usize, salt: u64| {
         let all = Case::example(samples, 4, 1);
         let (sample_labels, classes) = (all.sample_labels, all.classes);
-        Case { sample_labels, classes, samples, ..Case::example(n, 4, salt) }
+        Case { classes, samples, sample_labels, ..Case::example(n, 4, salt) }
     };
     let batches = [
         ("a first batch", sized(8, 1), 0, 0.0),

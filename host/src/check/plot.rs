@@ -55,7 +55,7 @@ pub fn lines(curves: &[Curve], x_label: &str, y_label: &str) -> Option<String> {
         svg,
         "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{x_label}</text>\
          <text x=\"{LEFT}\" y=\"14\">{y_label}</text>",
-        (LEFT + WIDTH) / 2.0,
+        f64::midpoint(LEFT, WIDTH),
         HEIGHT - 6.0
     );
     for (i, curve) in curves.iter().enumerate() {
@@ -89,7 +89,7 @@ fn ticks(low: f64, high: f64) -> Vec<f64> {
     let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|&s| s >= rough);
     let step = step.unwrap_or(rough);
     let first = (low / step).ceil() as i64;
-    (first..).map(|i| i as f64 * step).take_while(|&t| t <= high + step * 1e-9).collect()
+    (first..first + 20).map(|i| i as f64 * step).take_while(|&t| t <= high + step * 1e-9).collect()
 }
 
 fn short(x: f64) -> String {

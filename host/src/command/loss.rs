@@ -256,7 +256,6 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
         ids,
         target: file.target(&setup)?,
         sample_labels: file.indices("sample_labels")?.into(),
-        ..Inputs::default()
     };
     file.check_rows(inputs.rows())?;
     let evaluation = Evaluation::run(&mut session, &inputs)?;

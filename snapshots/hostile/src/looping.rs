@@ -10,6 +10,6 @@ hyper! {
 impl Loss for Looping {
     fn loss(&self, step: &Step) -> Tensor {
         let x = step.target();
-        (0..x.dim(0)).map(|i| x.slice(0, i..i + 1).square().sum()).reduce(|a, b| a + b).unwrap()
+        (0..x.dim(0)).map(|i| x.slice(0, i..i + 1).square().sum()).fold(x.sum() * 0.0, |a, b| a + b)
     }
 }
