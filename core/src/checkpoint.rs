@@ -85,25 +85,14 @@ pub fn save(
     notes: &BTreeMap<String, String>,
 ) -> Result<(), CheckpointError> {
     let collect = |e: &dyn std::fmt::Display| CheckpointError::Collect(e.to_string());
-    let mut store = SafetensorsStore::from_bytes(None)
-        .with_to_adapter(BurnToPyTorchAdapter)
-        .skip_enum_variants(true);
-    backbone.save_into(&mut store).map_err(|e| collect(&e))?;
-    let weights = store.get_bytes().map_err(|e| collect(&e))?;
-    let weights = SafeTensors::deserialize(&weights).map_err(|e| collect(&e))?;
-
-    let mut tensors: Vec<(String, TensorView)> =
-        weights.iter().map(|(name, view)| (name.to_owned(), view)).collect();
+    let weights = state_dict(backbone)?;
+    let mut tensors = Vec::new();
+    for (name, data) in &weights {
+        tensors.push((name.clone(), view(data).map_err(|e| collect(&e))?));
+    }
     for (number, state) in losses.iter().enumerate() {
         for (name, data) in state {
-            let dtype = match data.dtype() {
-                DType::F64 => Dtype::F64,
-                DType::I64 => Dtype::I64,
-                DType::I32 => Dtype::I32,
-                _ => Dtype::F32,
-            };
-            let view = TensorView::new(dtype, data.shape().to_vec(), data.as_bytes());
-            tensors.push((format!("loss.{number}.{name}"), view.map_err(|e| collect(&e))?));
+            tensors.push((format!("loss.{number}.{name}"), view(data).map_err(|e| collect(&e))?));
         }
     }
     // One entry, because the order of several would differ from run to run.
@@ -113,6 +102,50 @@ pub fn save(
     let metadata = HashMap::from([("retort".to_owned(), about)]);
     let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| collect(&e))?;
     Ok(atomic_write(path, &bytes)?)
+}
+
+fn view(data: &TensorData) -> Result<TensorView<'_>, safetensors::SafeTensorError> {
+    let dtype = match data.dtype() {
+        DType::F64 => Dtype::F64,
+        DType::I64 => Dtype::I64,
+        DType::I32 => Dtype::I32,
+        _ => Dtype::F32,
+    };
+    TensorView::new(dtype, data.shape().to_vec(), data.as_bytes())
+}
+
+/// A network's parameters and running statistics, under PyTorch's names and in its layouts.
+pub fn state_dict(backbone: &Backbone) -> Result<BTreeMap<String, TensorData>, CheckpointError> {
+    let collect = |e: &dyn std::fmt::Display| CheckpointError::Collect(e.to_string());
+    let mut store = SafetensorsStore::from_bytes(None)
+        .with_to_adapter(BurnToPyTorchAdapter)
+        .skip_enum_variants(true);
+    backbone.save_into(&mut store).map_err(|e| collect(&e))?;
+    let bytes = store.get_bytes().map_err(|e| collect(&e))?;
+    let weights = SafeTensors::deserialize(&bytes).map_err(|e| collect(&e))?;
+    let mut out = BTreeMap::new();
+    for (name, view) in weights.iter() {
+        let dtype = match view.dtype() {
+            Dtype::F64 => DType::F64,
+            Dtype::I64 => DType::I64,
+            _ => DType::F32,
+        };
+        let data = TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), dtype);
+        out.insert(name.to_owned(), data);
+    }
+    Ok(out)
+}
+
+/// Sets a network's parameters and running statistics: all of them, and no others. The message lists
+/// missing, unexpected and wrong-shaped keys: the first ten and counts.
+pub fn load_state_dict(
+    backbone: &mut Backbone,
+    state: &BTreeMap<String, TensorData>,
+) -> Result<(), String> {
+    let views: Result<Vec<_>, _> =
+        state.iter().map(|(name, data)| Ok((name.clone(), view(data)?))).collect();
+    let bytes = views.and_then(|views| safetensors::serialize(views, None));
+    apply(backbone, bytes.map_err(|e| e.to_string())?)
 }
 
 /// Reads a checkpoint onto a device.

@@ -1,6 +1,8 @@
 //! Every loss pinned: snapshots on fixed embeddings, parity with the golden data, hostile plugins.
 //! This library is what those tests share.
 
+pub mod formula;
+
 pub use retort_host::case::{Case, Outcome, session};
 
 use burn::tensor::{Device, TensorData};

@@ -1,0 +1,179 @@
+//! What the networks are made of: first values, batch norm as PyTorch has it, pooling and embedding.
+
+use crate::random;
+use burn::module::{Module, Param, RunningState};
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
+use burn::tensor::module::{batch_norm, batch_norm_train};
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// First values, from the seed and each parameter's name alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Init<'a> {
+    /// The seed.
+    pub seed: u64,
+    /// Where the parameters live.
+    pub device: &'a Device,
+}
+
+impl Init<'_> {
+    fn normal(&self, name: &str, n: usize) -> Vec<f64> {
+        let mut stream = random::stream(random::key(self.seed, name), &[]);
+        (0..n).map(|_| random::normal(&mut stream)).collect()
+    }
+
+    /// A matrix or more, normal with this standard deviation.
+    pub fn scaled<const D: usize>(
+        &self,
+        name: &str,
+        dims: [usize; D],
+        deviation: f64,
+    ) -> Param<Tensor<D>> {
+        let values = self.normal(name, dims.iter().product());
+        let values: Vec<f32> = values.into_iter().map(|v| (deviation * v) as f32).collect();
+        Param::from_tensor(Tensor::from_data(TensorData::new(values, dims), self.device))
+    }
+
+    /// A convolution `input → output` channels that keeps the size at stride 1; He's normal values.
+    pub fn conv(
+        &self,
+        name: &str,
+        [input, output]: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        bias: bool,
+    ) -> Conv2d {
+        let pad = kernel / 2;
+        let mut conv = Conv2dConfig::new([input, output], [kernel, kernel])
+            .with_stride([stride, stride])
+            .with_padding(PaddingConfig2d::Explicit(pad, pad, pad, pad))
+            .with_bias(bias)
+            .init(self.device);
+        let deviation = (2.0 / (kernel * kernel * input) as f64).sqrt();
+        let dims = [output, input, kernel, kernel];
+        conv.weight = self.scaled(&format!("{name}.weight"), dims, deviation);
+        if bias {
+            conv.bias = Some(Param::from_tensor(Tensor::zeros([output], self.device)));
+        }
+        conv
+    }
+
+    /// A linear layer whose rows or columns are orthonormal, and whose bias is zero.
+    pub fn embedding(&self, input: usize, output: usize) -> Linear {
+        let mut linear = LinearConfig::new(input, output).init(self.device);
+        let values = self.orthogonal("embedding.weight", input, output);
+        let data = TensorData::new(values, [input, output]);
+        linear.weight = Param::from_tensor(Tensor::from_data(data, self.device));
+        linear.bias = Some(Param::from_tensor(Tensor::zeros([output], self.device)));
+        linear
+    }
+
+    /// A matrix `[rows, columns]` whose shorter side's vectors are orthonormal (Gram-Schmidt on
+    /// normal numbers, as `torch.nn.init.orthogonal_` up to signs).
+    fn orthogonal(&self, name: &str, rows: usize, columns: usize) -> Vec<f32> {
+        let (count, length) = (rows.min(columns), rows.max(columns));
+        let values = self.normal(name, count * length);
+        let mut basis: Vec<Vec<f64>> = Vec::with_capacity(count);
+        for vector in values.chunks(length) {
+            let mut vector = vector.to_vec();
+            for _ in 0..2 {
+                for other in &basis {
+                    let dot: f64 = vector.iter().zip(other).map(|(a, b)| a * b).sum();
+                    vector.iter_mut().zip(other).for_each(|(a, b)| *a -= dot * b);
+                }
+            }
+            let norm = vector.iter().map(|x| x * x).sum::<f64>().sqrt();
+            basis.push(vector.iter().map(|x| x / norm).collect());
+        }
+        let at = |i: usize, j: usize| if rows <= columns { basis[i][j] } else { basis[j][i] };
+        (0..rows * columns).map(|k| at(k / columns, k % columns) as f32).collect()
+    }
+
+    /// Batch norm over `channels`; frozen, it uses its running statistics and never changes.
+    pub fn batch_norm(&self, channels: usize, momentum: f64, frozen: bool) -> BatchNorm {
+        let filled = |value: f64| Tensor::full([channels], value, self.device);
+        let param = |value: f64| Param::from_tensor(filled(value)).set_require_grad(!frozen);
+        BatchNorm {
+            gamma: param(1.0),
+            beta: param(0.0),
+            running_mean: RunningState::new(filled(0.0)),
+            running_var: RunningState::new(filled(1.0)),
+            momentum,
+            frozen,
+        }
+    }
+}
+
+/// Batch normalisation over `[n, c, h, w]` as PyTorch's: the running variance takes the unbiased batch
+/// variance, which Burn's own layer doesn't.
+#[derive(Module, Debug)]
+pub struct BatchNorm {
+    gamma: Param<Tensor<1>>,
+    beta: Param<Tensor<1>>,
+    running_mean: RunningState<Tensor<1>>,
+    running_var: RunningState<Tensor<1>>,
+    /// Share of the newest batch in the running statistics.
+    momentum: f64,
+    frozen: bool,
+}
+
+/// ε of every batch norm.
+const EPSILON: f64 = 1e-5;
+
+impl BatchNorm {
+    /// Normalises; on an autodiff device by the batch's statistics, unless frozen.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let (gamma, beta) = (self.gamma.val(), self.beta.val());
+        if self.frozen || !x.device().is_autodiff() {
+            let (mean, var) = (self.running_mean.value(), self.running_var.value());
+            let device = x.device();
+            return batch_norm(
+                x,
+                gamma,
+                beta,
+                mean.to_device(&device),
+                var.to_device(&device),
+                EPSILON,
+            );
+        }
+        let [n, _, h, w] = x.dims();
+        let unbiased = (n * h * w) as f64 / (n * h * w).saturating_sub(1).max(1) as f64;
+        let device = x.device();
+        let result = batch_norm_train(x, gamma, beta, EPSILON);
+        let mix = |kept: Tensor<1>, new: Tensor<1>, scale: f64| {
+            let kept = kept.to_device(&device) * (1.0 - self.momentum);
+            (kept + new.detach() * (self.momentum * scale)).detach()
+        };
+        let mean = mix(self.running_mean.value_sync(), result.mean, 1.0);
+        self.running_mean.update(mean);
+        let var = mix(self.running_var.value_sync(), result.variance, unbiased);
+        self.running_var.update(var);
+        result.output
+    }
+}
+
+/// Global average plus global maximum of `[n, c, h, w]`: `[n, c]`.
+pub fn pooled(x: &Tensor<4>) -> Tensor<2> {
+    let [n, c, h, w] = x.dims();
+    let flat = x.clone().reshape([n, c, h * w]);
+    (flat.clone().mean_dim(2) + flat.max_dim(2)).reshape([n, c])
+}
+
+/// Rows of `[n, d]` at unit length, if asked for; the norm is at least 1e-12.
+pub fn unit_rows(x: Tensor<2>, l2_norm: bool) -> Tensor<2> {
+    if !l2_norm {
+        return x;
+    }
+    let norm = x.clone().powi_scalar(2).sum_dim(1).clamp_min(1e-24).sqrt();
+    x / norm
+}
+
+/// Pictures `[n, 3, h, w]` with values 0 to 255, normalised channel by channel: `(x / scale - mean) / std`.
+pub fn normalised(images: Tensor<4>, scale: f64, mean: [f64; 3], std: [f64; 3]) -> Tensor<4> {
+    let device = images.device();
+    let channel = |values: [f64; 3]| {
+        Tensor::<1>::from_data(TensorData::from(values), (&device, images.dtype()))
+            .reshape([1, 3, 1, 1])
+    };
+    (images.clone() / scale - channel(mean)) / channel(std)
+}

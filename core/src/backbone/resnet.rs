@@ -1,0 +1,120 @@
+//! He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, with torchvision's
+//! names and its stride in the 3x3 convolution.
+
+use super::layers::{BatchNorm, Init, normalised, pooled, unit_rows};
+use super::{NetworkConfig, Output};
+use crate::session::Feature;
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::nn::conv::Conv2d;
+use burn::tensor::module::max_pool2d;
+use burn::tensor::ops::MaxPoolOptions;
+use burn::tensor::{Tensor, activation::relu};
+
+/// Two 3x3 convolutions, or 1x1, 3x3, 1x1, added to the input or a 1x1 convolution of it.
+#[derive(Module, Debug)]
+pub struct Block {
+    conv1: Conv2d,
+    bn1: BatchNorm,
+    conv2: Conv2d,
+    bn2: BatchNorm,
+    conv3: Option<Conv2d>,
+    bn3: Option<BatchNorm>,
+    downsample: Option<(Conv2d, BatchNorm)>,
+}
+
+/// Pictures `[n, 3, h, w]` to `[n, d]`; feature maps after each of the four stages.
+#[derive(Module, Debug)]
+pub struct ResNet {
+    conv1: Conv2d,
+    bn1: BatchNorm,
+    layer1: Vec<Block>,
+    layer2: Vec<Block>,
+    layer3: Vec<Block>,
+    layer4: Vec<Block>,
+    embedding: Linear,
+    l2_norm: bool,
+}
+
+impl ResNet {
+    /// A network with `blocks` in each stage, of three convolutions each if `deep`, else of two.
+    pub fn new(config: &NetworkConfig, blocks: [usize; 4], deep: bool, init: Init) -> Self {
+        let bn = |channels| init.batch_norm(channels, 0.1, config.frozen_batch_norm);
+        let conv =
+            |name: &str, channels, kernel, stride| init.conv(name, channels, kernel, stride, false);
+        let mut input = 64;
+        let mut stage = |number: usize| -> Vec<Block> {
+            let width = 64 << number;
+            let output = if deep { 4 * width } else { width };
+            let mut list = Vec::new();
+            for i in 0..blocks[number] {
+                let stride = if i == 0 && number > 0 { 2 } else { 1 };
+                let name = |part: &str| format!("layer{}.{i}.{part}", number + 1);
+                let shortcut = stride != 1 || input != output;
+                let strides = if deep { [1, stride] } else { [stride, 1] };
+                let first = if deep { 1 } else { 3 };
+                list.push(Block {
+                    conv1: conv(&name("conv1"), [input, width], first, strides[0]),
+                    bn1: bn(width),
+                    conv2: conv(&name("conv2"), [width, width], 3, strides[1]),
+                    bn2: bn(width),
+                    conv3: deep.then(|| conv(&name("conv3"), [width, output], 1, 1)),
+                    bn3: deep.then(|| bn(output)),
+                    downsample: shortcut.then(|| {
+                        (conv(&name("downsample.0"), [input, output], 1, stride), bn(output))
+                    }),
+                });
+                input = output;
+            }
+            list
+        };
+        let [layer1, layer2, layer3, layer4] = [0, 1, 2, 3].map(&mut stage);
+        ResNet {
+            conv1: conv("conv1", [3, 64], 7, 2),
+            bn1: bn(64),
+            layer1,
+            layer2,
+            layer3,
+            layer4,
+            embedding: init.embedding(if deep { 2048 } else { 512 }, config.embedding),
+            l2_norm: config.l2_norm,
+        }
+    }
+
+    /// Values 0 to 255, red first, normalised by `ImageNet`'s mean and deviation.
+    pub fn input(images: Tensor<4>) -> Tensor<4> {
+        normalised(images, 255.0, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    }
+
+    /// See [`Backbone::forward_input`](super::Backbone::forward_input).
+    pub fn forward(&self, x: Tensor<4>) -> Output {
+        let x = relu(self.bn1.forward(self.conv1.forward(x)));
+        let pool = MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]);
+        let mut x = max_pool2d(x, pool);
+        let mut features = Vec::new();
+        for stage in [&self.layer1, &self.layer2, &self.layer3, &self.layer4] {
+            for block in stage {
+                x = block.forward(x);
+            }
+            features.push(Feature::Map(x.clone()));
+        }
+        let pooled = pooled(&x);
+        features.push(Feature::Vector(pooled.clone()));
+        Output { embedding: unit_rows(self.embedding.forward(pooled), self.l2_norm), features }
+    }
+}
+
+impl Block {
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let shortcut = match &self.downsample {
+            Some((conv, bn)) => bn.forward(conv.forward(x.clone())),
+            None => x.clone(),
+        };
+        let x = relu(self.bn1.forward(self.conv1.forward(x)));
+        let mut x = self.bn2.forward(self.conv2.forward(x));
+        if let (Some(conv), Some(bn)) = (&self.conv3, &self.bn3) {
+            x = bn.forward(conv.forward(relu(x)));
+        }
+        relu(x + shortcut)
+    }
+}
