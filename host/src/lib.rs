@@ -6,12 +6,14 @@ pub mod command;
 pub mod evaluation;
 pub mod experiment;
 pub mod failure;
+pub mod folder;
 pub mod output;
 pub mod pin;
 pub mod plugin;
 pub mod progress;
 pub mod run;
 pub mod settings;
+pub mod tensorboard;
 pub mod tensors;
 
 use clap::Parser as _;
