@@ -57,6 +57,9 @@ pub struct LossConfig {
     /// Its factor in the sum.
     #[serde(default = "one")]
     pub weight: f64,
+    /// Factor of the learning rate for its parameters; none takes the recipe's `loss_lr_factor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lr_factor: Option<f64>,
     /// Hyperparameters that differ from their defaults.
     #[serde(flatten)]
     pub hyper: serde_json::Map<String, serde_json::Value>,
@@ -69,7 +72,12 @@ fn one() -> f64 {
 impl LossConfig {
     /// A loss with its default hyperparameters.
     pub fn new(name: &str) -> Self {
-        LossConfig { name: name.to_owned(), weight: 1.0, hyper: serde_json::Map::new() }
+        LossConfig {
+            name: name.to_owned(),
+            weight: 1.0,
+            lr_factor: None,
+            hyper: serde_json::Map::new(),
+        }
     }
 }
 

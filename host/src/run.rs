@@ -9,8 +9,8 @@ use retort_core::checkpoint;
 use retort_core::device::DeviceInfo;
 use retort_core::fs::{WriteError, atomic_write};
 use retort_core::trainer::{
-    EpochReport, Observer, StepReport, Summary, Term, TrainError, Trainer, checkpoint_in,
-    parameter_count,
+    EpochReport, Observer, Optimizer, State, StepReport, Summary, Term, TrainError, Trainer,
+    checkpoint_in, parameter_count,
 };
 use retort_core::{LossError, Session, Setup};
 use retort_datasets::Split;
@@ -116,7 +116,7 @@ pub fn train(
         let code = found.create(&config.hyper, &experiment.limits)?;
         let setup = Setup {
             device: place.device.clone(),
-            dtype: burn::tensor::FloatDType::F32,
+            dtype: experiment.train.precision.dtype(),
             seed: experiment.seed,
             limits: experiment.limits.clone(),
         };
@@ -128,7 +128,9 @@ pub fn train(
             "digest": found.pack.digest, "interface": found.pack.description.interface,
             "sdk": found.pack.description.sdk}));
         losses.push((name.clone(), found.pack.origin.to_string()));
-        terms.push(Term { name, weight: config.weight, session });
+        let lr_factor = config.lr_factor.unwrap_or(experiment.train.loss_lr_factor);
+        let optimizer = Optimizer::new(&experiment.train);
+        terms.push(Term { name, weight: config.weight, lr_factor, session, optimizer });
     }
     let source = match &experiment.source {
         None => None,
@@ -136,19 +138,19 @@ pub fn train(
             let loaded =
                 checkpoint::load(&checkpoint_in(path), &place.device).map_err(Failure::new)?;
             check_pictures(&loaded, &experiment, path)?;
-            Some(loaded.backbone)
+            Some(loaded.backbone.cast(experiment.train.precision.dtype()))
         }
     };
     let target = Backbone::new(&experiment.network, experiment.seed, &place.device)
-        .map_err(Failure::usage)?;
+        .map_err(Failure::usage)?
+        .cast(experiment.train.precision.dtype());
     let parameters = parameter_count(&target);
     write_setup(folder, &experiment, &plugins, &place.info)?;
 
     let trainer = Trainer {
-        target,
+        state: State::new(target, terms, &experiment.train),
         network: experiment.network.clone(),
         source,
-        terms,
         recipe: experiment.train.clone(),
         train: experiment.data.open(Split::Train)?,
         augmentation: (entry.augmentation)(),
@@ -158,7 +160,7 @@ pub fn train(
         seed: experiment.seed,
         device: place.device.clone(),
         checkpoint: folder.join("checkpoint.safetensors"),
-        skipped: 0,
+        steps: 0,
     };
     let mut record =
         Record::new(folder, Progress::new(label, experiment.train.epochs, place.quiet))?;
@@ -167,7 +169,8 @@ pub fn train(
     let summary = result?;
     let file = folder.join("summary.json");
     let text = json!({
-        "interrupted": summary.interrupted, "skipped": summary.skipped, "steps": summary.steps, "loss": summary.loss,
+        "interrupted": summary.interrupted, "skipped": summary.skipped, "steps": summary.steps,
+        "epochs": summary.epochs, "loss": summary.loss,
         "recall": recall_json(&summary), "seconds": summary.seconds, "parameters": parameters,
     });
     write_text(&file, &format!("{text:#}\n"))?;
