@@ -57,6 +57,13 @@ pub struct Recipe {
     /// Evaluations without a better Recall (at the smallest K) after which the training ends; 0 goes
     /// on to the last epoch.
     pub patience: usize,
+    /// Steps between two checkpoints; 0 writes them at the ends of epochs only.
+    pub checkpoint_steps: usize,
+    /// Epochs between two checkpoints that are kept as `epoch-NNNN.safetensors`; 0 keeps none but
+    /// the last and the best.
+    pub checkpoint_every: usize,
+    /// How many of these stay, the newest; 0 keeps all.
+    pub keep: usize,
     /// Threads that load pictures.
     pub workers: usize,
 }
@@ -147,6 +154,9 @@ impl Default for Recipe {
             log_every: 10,
             evaluate_every: 0,
             patience: 0,
+            checkpoint_steps: 0,
+            checkpoint_every: 0,
+            keep: 0,
             workers: 1,
         }
     }

@@ -57,13 +57,12 @@ impl Lock {
                 Err(TryLockError::Error(e)) => return Err(fail(e)),
             }
         }
-        let note = || -> std::io::Result<()> {
+        let mut sign = || {
             file.set_len(0)?;
             file.rewind()?;
             writeln!(file, "{}", std::process::id())
         };
-        let mut note = note;
-        note().map_err(fail)?;
+        sign().map_err(fail)?;
         Ok(Lock(file))
     }
 
@@ -159,15 +158,16 @@ impl Run {
         epochs.max().unwrap_or(0)
     }
 
-    /// The best evaluation's epoch, its Recall at the smallest K, and the split it was made on.
+    /// The best evaluation's epoch, its Recall at the smallest K, and the split it was made on. On
+    /// the test classes, if the run has come to its end.
     pub fn best(&self) -> Option<(u64, f64, &str)> {
+        let chosen = self.summary.as_ref().map_or(&Value::Null, |summary| &summary["best"]);
+        if let (Some(epoch), Some(recall)) = (chosen["epoch"].as_u64(), smallest(chosen)) {
+            return Some((epoch, recall, "test"));
+        }
         let mut best: Option<(u64, f64, &str)> = None;
         for line in self.epoch_lines() {
-            let recall = line["recall"].as_object().into_iter().flatten();
-            let smallest = recall.min_by_key(|(k, _)| k.parse::<u64>().unwrap_or(u64::MAX));
-            let (Some(epoch), Some(value)) =
-                (line["epoch"].as_u64(), smallest.and_then(|(_, r)| r.as_f64()))
-            else {
+            let (Some(epoch), Some(value)) = (line["epoch"].as_u64(), smallest(line)) else {
                 continue;
             };
             if best.is_none_or(|(_, most, _)| value > most) {
@@ -184,13 +184,18 @@ impl Run {
 
     /// Recall at the smallest K, of the epochs that were evaluated.
     pub fn recalls(&self) -> Vec<f64> {
-        let k = self.config.recall_at.iter().min().map(ToString::to_string).unwrap_or_default();
-        self.epoch_lines().filter_map(|line| line["recall"][&k].as_f64()).collect()
+        self.epoch_lines().filter_map(smallest).collect()
     }
 
     fn epoch_lines(&self) -> impl Iterator<Item = &Value> {
         self.metrics.iter().filter(|line| line.get("mean_loss").is_some())
     }
+}
+
+/// Recall at the smallest K of what has a `recall`.
+fn smallest(line: &Value) -> Option<f64> {
+    let recall = line["recall"].as_object().into_iter().flatten();
+    recall.min_by_key(|(k, _)| k.parse::<u64>().unwrap_or(u64::MAX))?.1.as_f64()
 }
 
 /// Whether a folder is a run's.
@@ -221,11 +226,17 @@ pub fn find(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The whole lines of a run's metrics; a line that was cut off ends them.
+/// The lines of a run's metrics.
 pub fn metrics(dir: &Path) -> Result<Vec<Value>> {
+    Ok(metrics_with_text(dir)?.into_iter().map(|(_, line)| line).collect())
+}
+
+/// The same with their text, whose numbers have all digits; a line that was cut off ends them.
+pub fn metrics_with_text(dir: &Path) -> Result<Vec<(String, Value)>> {
     let path = dir.join(METRICS);
+    let whole = |l: &str| Some((l.to_owned(), serde_json::from_str(l).ok()?));
     match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(text.lines().map_while(|l| serde_json::from_str(l).ok()).collect()),
+        Ok(text) => Ok(text.lines().map_while(whole).collect()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(e) => Err(Failure::file("read", &path, e)),
     }

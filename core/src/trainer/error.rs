@@ -46,6 +46,14 @@ pub enum TrainError {
         /// Where the last good checkpoint is.
         kept: Kept,
     },
+    /// A checkpoint isn't of this training.
+    #[error("the training can't go on from {path}: {why}", path = path.display())]
+    Resume {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The checkpoint could not be written.
     #[error(transparent)]
     Checkpoint(Box<CheckpointError>),
@@ -65,13 +73,17 @@ impl From<CheckpointError> for TrainError {
 
 /// The last good checkpoint, for messages.
 #[derive(Debug)]
-pub struct Kept(pub(super) Option<(PathBuf, usize)>);
+pub struct Kept(pub(super) Option<(PathBuf, (usize, usize))>);
 
 impl std::fmt::Display for Kept {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
-            Some((path, epoch)) => {
+            Some((path, (epoch, 0))) => {
                 write!(f, ". {} holds the network after epoch {epoch}", path.display())
+            }
+            Some((path, (epoch, steps))) => {
+                let epoch = epoch + 1;
+                write!(f, ". {} holds the network after step {steps} of epoch {epoch}", path.display())
             }
             None => f.write_str(". There is no checkpoint of this run yet"),
         }

@@ -1,13 +1,12 @@
 //! `retort runs`: what trainings there are, and what became of them.
 
 use crate::command::Common;
-use crate::experiment::Experiment;
+use crate::difference::{Difference, differing, flatten};
 use crate::failure::{Failure, Result};
 use crate::folder::{self, Run, State};
 use crate::output;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What to do with runs.
@@ -146,7 +145,7 @@ fn show(args: &Show, common: &Common) -> Result<()> {
         table.add_row([key.to_owned(), value]);
     };
     row("state", format!("{}, {}/{} epochs", run.state, run.epochs(), run.config.train.epochs));
-    for (key, value) in facts(&run) {
+    for (key, value) in flatten(&facts(&run)) {
         row(&key, value);
     }
     for (key, values) in [("loss", run.curve("loss")), ("Recall@1", run.recalls())] {
@@ -159,31 +158,15 @@ fn show(args: &Show, common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// What a run was made with, and what came out: one line each.
-fn facts(run: &Run) -> BTreeMap<String, String> {
+/// What a run was made with, and what came out.
+fn facts(run: &Run) -> Value {
     let mut tree = Map::new();
     for key in ["retort", "interface", "role", "begun", "device", "hardware", "plugins", "source"] {
         tree.insert(key.to_owned(), run.info[key].clone());
     }
     tree.insert("resumed".to_owned(), json!(run.info["resumed"].as_array().map(Vec::len)));
     tree.insert("summary".to_owned(), json!(run.summary));
-    let mut out = BTreeMap::new();
-    flatten(&Value::Object(tree), "", &mut out);
-    out
-}
-
-/// Every value of a tree under its path, such as `loss.0.name`; those that aren't there are left out.
-fn flatten(tree: &Value, path: &str, out: &mut BTreeMap<String, String>) {
-    let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-    match tree {
-        Value::Null => {}
-        Value::Object(map) => map.iter().for_each(|(key, x)| flatten(x, &join(key), out)),
-        Value::Array(list) if list.iter().any(|x| x.is_object() || x.is_array()) => {
-            list.iter().enumerate().for_each(|(i, x)| flatten(x, &join(&i.to_string()), out));
-        }
-        Value::String(text) => drop(out.insert(path.to_owned(), text.clone())),
-        other => drop(out.insert(path.to_owned(), other.to_string())),
-    }
+    Value::Object(tree)
 }
 
 /// A curve of at most 60 characters; each stands for the mean of its share of the values.
@@ -205,31 +188,21 @@ fn sparkline(values: &[f64]) -> String {
 }
 
 fn diff(args: &Diff, common: &Common) -> Result<()> {
-    let sides = [&args.a, &args.b].map(|path| Run::open(path));
-    let [a, b] = sides;
-    let (a, b) = (a?, b?);
-    let config = |run: &Run| -> Result<BTreeMap<String, String>> {
-        let mut out = BTreeMap::new();
-        flatten(&serde_json::to_value::<&Experiment>(&run.config).map_err(Failure::new)?, "", &mut out);
-        Ok(out)
-    };
-    let sections = [
-        ("config", differing(&config(&a)?, &config(&b)?)),
-        ("run", differing(&facts(&a), &facts(&b))),
-    ];
+    let (a, b) = (Run::open(&args.a)?, Run::open(&args.b)?);
+    let config = |run: &Run| serde_json::to_value(&run.config).map_err(Failure::new);
+    let settings = differing(&config(&a)?, &config(&b)?);
+    let results = differing(&facts(&a), &facts(&b));
     if common.json {
-        let section = |rows: &Rows| {
-            let pair = |(key, a, b): &Row| (key.clone(), json!([a, b]));
-            Value::Object(rows.iter().map(pair).collect())
+        let section = |rows: &[Difference]| -> Map<String, Value> {
+            rows.iter().map(|(key, a, b)| (key.clone(), json!([a, b]))).collect()
         };
-        let [config, run] = &sections;
-        output::json(&json!({"a": args.a, "b": args.b, "config": section(&config.1),
-            "run": section(&run.1)}));
+        output::json(&json!({"a": args.a, "b": args.b, "config": section(&settings),
+            "run": section(&results)}));
         return Ok(());
     }
     let (a, b) = (args.a.display().to_string(), args.b.display().to_string());
     let mut table = output::table(["", &a, &b]);
-    for (key, left, right) in sections.into_iter().flat_map(|(_, rows)| rows) {
+    for (key, left, right) in settings.into_iter().chain(results) {
         let shown = |side: Option<String>| side.unwrap_or_else(|| "-".to_owned());
         table.add_row([key, shown(left), shown(right)]);
     }
@@ -239,18 +212,6 @@ fn diff(args: &Diff, common: &Common) -> Result<()> {
         output::line(table);
     }
     Ok(())
-}
-
-type Row = (String, Option<String>, Option<String>);
-type Rows = Vec<Row>;
-
-/// Keys whose values aren't the same on both sides.
-fn differing(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> Rows {
-    let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
-    keys.sort();
-    keys.dedup();
-    let row = |key: &String| (key.clone(), a.get(key).cloned(), b.get(key).cloned());
-    keys.into_iter().map(row).filter(|(_, a, b)| a != b).collect()
 }
 
 fn remove(args: &Remove, common: &Common) -> Result<()> {
