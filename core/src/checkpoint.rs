@@ -1,5 +1,7 @@
 //! Checkpoints: one safetensors file with the network under PyTorch's names, the state of its
-//! losses under `loss.<number>.`, and in its metadata what is needed to build the network again.
+//! losses under `loss.<number>.`, what else a training needs to go on under `training.`, and in its
+//! metadata what is needed to build the network again. One file, so that no part can be of another
+//! step than the rest.
 
 use crate::backbone::{Backbone, NetworkConfig, NetworkError};
 use crate::fs::{WriteError, atomic_write};
@@ -16,6 +18,9 @@ use std::path::{Path, PathBuf};
 /// The format's number.
 const FORMAT: u32 = 1;
 
+/// What the names of [`Training::tensors`] begin with in the file.
+const TRAINING: &str = "training.";
+
 /// What the file's metadata holds, as JSON under `retort`.
 #[derive(Serialize, Deserialize)]
 struct About {
@@ -23,6 +28,9 @@ struct About {
     network: NetworkConfig,
     image_size: usize,
     notes: BTreeMap<String, String>,
+    /// [`Training::progress`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    training: Option<serde_json::Value>,
 }
 
 /// Why a checkpoint can't be used.
@@ -73,6 +81,17 @@ pub struct Checkpoint {
     pub losses: Vec<BTreeMap<String, TensorData>>,
     /// What the trainer noted beside them: epoch, seed, and so on.
     pub notes: BTreeMap<String, String>,
+    /// What else its training needs to go on, if the file has it.
+    pub training: Option<Training>,
+}
+
+/// What a training needs beside its network and losses to go on as if it had never stopped.
+#[derive(Clone, Debug)]
+pub struct Training {
+    /// Numbers.
+    pub progress: serde_json::Value,
+    /// The optimisers' memories, and the like.
+    pub tensors: BTreeMap<String, TensorData>,
 }
 
 /// Writes a checkpoint, whole or not at all.
@@ -83,6 +102,19 @@ pub fn save(
     image_size: usize,
     losses: &[BTreeMap<String, TensorData>],
     notes: &BTreeMap<String, String>,
+) -> Result<(), CheckpointError> {
+    save_with(path, backbone, network, image_size, losses, notes, None)
+}
+
+/// The same, with what its training needs to go on.
+pub fn save_with(
+    path: &Path,
+    backbone: &Backbone,
+    network: &NetworkConfig,
+    image_size: usize,
+    losses: &[BTreeMap<String, TensorData>],
+    notes: &BTreeMap<String, String>,
+    training: Option<&Training>,
 ) -> Result<(), CheckpointError> {
     let collect = |e: &dyn std::fmt::Display| CheckpointError::Collect(e.to_string());
     let weights = state_dict(backbone)?;
@@ -95,9 +127,17 @@ pub fn save(
             tensors.push((format!("loss.{number}.{name}"), view(data).map_err(|e| collect(&e))?));
         }
     }
+    for (name, data) in training.iter().flat_map(|t| &t.tensors) {
+        tensors.push((format!("{TRAINING}{name}"), view(data).map_err(|e| collect(&e))?));
+    }
     // One entry, because the order of several would differ from run to run.
-    let about =
-        About { format: FORMAT, network: network.clone(), image_size, notes: notes.clone() };
+    let about = About {
+        format: FORMAT,
+        network: network.clone(),
+        image_size,
+        notes: notes.clone(),
+        training: training.map(|t| t.progress.clone()),
+    };
     let about = serde_json::to_string(&about).map_err(|e| collect(&e))?;
     let metadata = HashMap::from([("retort".to_owned(), about)]);
     let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| collect(&e))?;
@@ -167,11 +207,15 @@ pub fn load(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError>
         let found = about.format;
         return Err(read(format!("it has format {found}, and this retort reads format {FORMAT}")));
     }
-    let About { network, image_size, notes, .. } = about;
+    let About { network, image_size, notes, training, .. } = about;
 
     let mut losses: Vec<BTreeMap<String, TensorData>> = Vec::new();
-    let mut weights = Vec::new();
+    let (mut weights, mut of_training) = (Vec::new(), BTreeMap::new());
     for (name, view) in tensors.iter() {
+        if let Some(rest) = name.strip_prefix(TRAINING) {
+            of_training.insert(rest.to_owned(), data_of(name, &view).map_err(read)?);
+            continue;
+        }
         let Some((number, rest)) = name.strip_prefix("loss.").and_then(|r| r.split_once('.'))
         else {
             weights.push((name.to_owned(), view));
@@ -182,22 +226,27 @@ pub fn load(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError>
             return Err(read(format!("{name} has number {number}, beyond any run's losses")));
         }
         losses.resize_with(losses.len().max(number + 1), BTreeMap::new);
-        let dtype = match view.dtype() {
-            Dtype::F32 => DType::F32,
-            Dtype::F64 => DType::F64,
-            Dtype::I64 => DType::I64,
-            Dtype::I32 => DType::I32,
-            other => return Err(read(format!("{name} has type {other:?}"))),
-        };
-        let data = TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), dtype);
-        losses[number].insert(rest.to_owned(), data);
+        losses[number].insert(rest.to_owned(), data_of(name, &view).map_err(read)?);
     }
     let mut backbone = Backbone::new(&network, 0, device)
         .map_err(|source| CheckpointError::Network { path: path.to_owned(), source })?;
     let weights = safetensors::serialize(weights, None).map_err(damaged)?;
     apply(&mut backbone, weights)
         .map_err(|why| CheckpointError::Mismatch { path: path.to_owned(), why })?;
-    Ok(Checkpoint { backbone, network, image_size, losses, notes })
+    let training = training.map(|progress| Training { progress, tensors: of_training });
+    Ok(Checkpoint { backbone, network, image_size, losses, notes, training })
+}
+
+/// A tensor of the file, bit for bit.
+fn data_of(name: &str, view: &TensorView) -> Result<TensorData, String> {
+    let dtype = match view.dtype() {
+        Dtype::F32 => DType::F32,
+        Dtype::F64 => DType::F64,
+        Dtype::I64 => DType::I64,
+        Dtype::I32 => DType::I32,
+        other => return Err(format!("{name} has type {other:?}")),
+    };
+    Ok(TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), dtype))
 }
 
 /// Loads weights; all of the network's, and no others.

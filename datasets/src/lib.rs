@@ -30,6 +30,7 @@ mod omniglot;
 mod picture;
 mod random;
 mod sampler;
+mod subset;
 mod transform;
 
 pub use dataset::{DATASETS, Dataset, Entry, Opened, Options, Split, find, open};
@@ -39,4 +40,5 @@ pub use picture::Image;
 pub use rand_chacha::ChaCha8Rng;
 pub use random::augmentation_rng;
 pub use sampler::{BalancedSampler, RandomSampler, Sampler};
+pub use subset::hold_out;
 pub use transform::{Compose, Identity, RandomAffine, RandomCropFlip, Resize, Transform};

@@ -19,6 +19,8 @@ pub struct Experiment {
     pub source: Option<PathBuf>,
     /// K of Recall@K.
     pub recall_at: Vec<usize>,
+    /// On which classes the best epoch is chosen.
+    pub select_on: SelectOn,
     /// Pictures.
     pub data: Data,
     /// The network to train.
@@ -29,6 +31,18 @@ pub struct Experiment {
     pub loss: Vec<LossConfig>,
     /// What a step of a loss may use.
     pub limits: Limits,
+}
+
+/// On which classes a training is evaluated while it runs, and its best epoch chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SelectOn {
+    /// The test classes, as the field's code does; the best epoch's Recall is optimistic then.
+    #[default]
+    Test,
+    /// Classes held out of the training split (`data.validation_classes`); the test classes are
+    /// looked at once, at the end.
+    Validation,
 }
 
 /// A data set.
@@ -47,6 +61,8 @@ pub struct Data {
     pub classes: Option<usize>,
     /// Pictures of each class of generated data.
     pub images: Option<usize>,
+    /// Share of the training classes that is held out for `select_on = "validation"`: the last ones.
+    pub validation_classes: f64,
 }
 
 /// A loss with its weight and hyperparameters.
@@ -57,10 +73,16 @@ pub struct LossConfig {
     /// Its factor in the sum.
     #[serde(default = "one")]
     pub weight: f64,
+    /// Factor of the learning rate for its parameters; none takes the recipe's `loss_lr_factor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lr_factor: Option<f64>,
     /// Hyperparameters that differ from their defaults.
     #[serde(flatten)]
     pub hyper: serde_json::Map<String, serde_json::Value>,
 }
+
+/// The labelled pictures of a split.
+pub type Pictures = std::sync::Arc<dyn datasets::Dataset>;
 
 fn one() -> f64 {
     1.0
@@ -69,7 +91,12 @@ fn one() -> f64 {
 impl LossConfig {
     /// A loss with its default hyperparameters.
     pub fn new(name: &str) -> Self {
-        LossConfig { name: name.to_owned(), weight: 1.0, hyper: serde_json::Map::new() }
+        LossConfig {
+            name: name.to_owned(),
+            weight: 1.0,
+            lr_factor: None,
+            hyper: serde_json::Map::new(),
+        }
     }
 }
 
@@ -79,6 +106,7 @@ impl Default for Experiment {
             seed: 0,
             source: None,
             recall_at: vec![1, 2, 4, 8],
+            select_on: SelectOn::Test,
             data: Data::default(),
             network: NetworkConfig::default(),
             train: Recipe::default(),
@@ -91,13 +119,21 @@ impl Default for Experiment {
 impl Default for Data {
     fn default() -> Self {
         let name = "glyphs".to_owned();
-        Data { name, root: None, size: 32, seed: 0, classes: None, images: None }
+        Data {
+            name,
+            root: None,
+            size: 32,
+            seed: 0,
+            classes: None,
+            images: None,
+            validation_classes: 0.0,
+        }
     }
 }
 
 impl Data {
     /// Opens a split.
-    pub fn open(&self, split: datasets::Split) -> Result<std::sync::Arc<dyn datasets::Dataset>> {
+    pub fn open(&self, split: datasets::Split) -> Result<Pictures> {
         let options = datasets::Options {
             root: self.root.clone(),
             seed: self.seed,
@@ -106,6 +142,16 @@ impl Data {
             glyph_images: self.images,
         };
         Ok(datasets::open(&self.name, split, &options)?.into())
+    }
+
+    /// Opens the training split and, if classes are held out of it, those.
+    pub fn open_train(&self) -> Result<(Pictures, Option<Pictures>)> {
+        let train = self.open(datasets::Split::Train)?;
+        if self.validation_classes == 0.0 {
+            return Ok((train, None));
+        }
+        let (train, validation) = datasets::hold_out(&train, self.validation_classes)?;
+        Ok((train, Some(validation)))
     }
 
     /// What is known of the data set without opening it.

@@ -3,15 +3,20 @@
 pub mod case;
 pub mod check;
 pub mod command;
+pub mod difference;
 pub mod evaluation;
 pub mod experiment;
 pub mod failure;
+pub mod folder;
+pub mod hardware;
 pub mod output;
 pub mod pin;
 pub mod plugin;
 pub mod progress;
+pub mod record;
 pub mod run;
 pub mod settings;
+pub mod tensorboard;
 pub mod tensors;
 
 use clap::Parser as _;

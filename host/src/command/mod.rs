@@ -6,6 +6,7 @@ pub mod devices;
 pub mod evaluate;
 pub mod loss;
 pub mod plugin;
+pub mod runs;
 pub mod snapshot;
 pub mod train;
 
@@ -59,6 +60,9 @@ enum Command {
     /// Pin what a loss computes into a small text file, and verify it later.
     #[command(subcommand)]
     Snapshot(snapshot::Command),
+    /// List, show, compare and delete the runs in a folder.
+    #[command(subcommand)]
+    Runs(runs::Command),
     /// Build plugins, list and describe them.
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -74,6 +78,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Devices => devices::run(common),
         Command::Loss(command) => loss::run(command, common),
         Command::Snapshot(command) => snapshot::run(command, common),
+        Command::Runs(command) => runs::run(command, common),
         Command::Plugin(command) => plugin::run(command, common),
     }
 }
