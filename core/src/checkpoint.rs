@@ -144,6 +144,21 @@ pub fn state_dict(backbone: &Backbone) -> Result<BTreeMap<String, TensorData>, C
     Ok(out)
 }
 
+/// Writes the network alone, as plain safetensors with PyTorch's names behind the prefix; the number
+/// of tensors.
+pub fn export(path: &Path, backbone: &Backbone, prefix: &str) -> Result<usize, CheckpointError> {
+    let collect = |e: &dyn std::fmt::Display| CheckpointError::Collect(e.to_string());
+    let state = state_dict(backbone)?;
+    let views: Result<Vec<_>, _> =
+        state.iter().map(|(name, data)| Ok((format!("{prefix}{name}"), view(data)?))).collect();
+    let views = views.map_err(|e: safetensors::SafeTensorError| collect(&e))?;
+    // What other libraries look for to know whose layouts these are.
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| collect(&e))?;
+    atomic_write(path, &bytes)?;
+    Ok(state.len())
+}
+
 /// Sets a network's parameters and running statistics: all of them, and no others. The message lists
 /// missing, unexpected and wrong-shaped keys: the first ten and counts.
 pub fn load_state_dict(
@@ -260,11 +275,7 @@ pub fn open(
 }
 
 /// retort's own, with what the options say in place of what it says.
-fn own(
-    path: &Path,
-    options: &OpenOptions,
-    device: &Device,
-) -> Result<Checkpoint, CheckpointError> {
+fn own(path: &Path, options: &OpenOptions, device: &Device) -> Result<Checkpoint, CheckpointError> {
     let mut checkpoint = load(path, device)?;
     let (has, size) = (&checkpoint.network.name, checkpoint.network.embedding);
     let why = match (&options.model, options.embedding) {

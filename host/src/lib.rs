@@ -3,6 +3,7 @@
 pub mod case;
 pub mod check;
 pub mod command;
+pub mod download;
 pub mod evaluation;
 pub mod experiment;
 pub mod failure;

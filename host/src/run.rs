@@ -5,7 +5,7 @@ use crate::failure::{Failure, Result};
 use crate::plugin::registry::Registry;
 use crate::progress::Progress;
 use retort_core::backbone::Backbone;
-use retort_core::checkpoint;
+use retort_core::checkpoint::{self, OpenOptions};
 use retort_core::device::DeviceInfo;
 use retort_core::fs::{WriteError, atomic_write};
 use retort_core::trainer::{
@@ -133,14 +133,18 @@ pub fn train(
     let source = match &experiment.source {
         None => None,
         Some(path) => {
-            let loaded =
-                checkpoint::load(&checkpoint_in(path), &place.device).map_err(Failure::new)?;
+            let options =
+                OpenOptions { model: experiment.source_model.clone(), ..OpenOptions::default() };
+            let loaded = checkpoint::open(&checkpoint_in(path), &options, &place.device)?;
             check_pictures(&loaded, &experiment, path)?;
             Some(loaded.backbone)
         }
     };
-    let target = Backbone::new(&experiment.network, experiment.seed, &place.device)
-        .map_err(Failure::usage)?;
+    let (network, seed) = (&experiment.network, experiment.seed);
+    let target = match &experiment.pretrained {
+        None => Backbone::new(network, seed, &place.device).map_err(Failure::usage)?,
+        Some(path) => checkpoint::start(&checkpoint_in(path), network, seed, &place.device)?,
+    };
     let parameters = parameter_count(&target);
     write_setup(folder, &experiment, &plugins, &place.info)?;
 

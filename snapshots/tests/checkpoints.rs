@@ -48,7 +48,8 @@ fn every_tensor_is_read_bit_for_bit() {
         // The list's keys are without that of the dictionary around them.
         let find = |key: &str| {
             let found = all.iter().find(|(full, _)| {
-                full.strip_suffix(key).is_some_and(|rest| rest.is_empty() || rest.ends_with("dict."))
+                full.strip_suffix(key)
+                    .is_some_and(|rest| rest.is_empty() || rest.ends_with("dict."))
             });
             *found.unwrap_or_else(|| panic!("{}: no {key}", file["file"])).1
         };
@@ -146,11 +147,8 @@ fn error(path: &Path) -> String {
 /// A zip as `torch.save` writes it, with this pickle and one storage of 16 bytes.
 fn zipped(path: &Path, pickle: &[u8], compressed: bool) {
     let mut zip = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
-    let method = if compressed {
-        zip::CompressionMethod::Deflated
-    } else {
-        zip::CompressionMethod::Stored
-    };
+    let method =
+        if compressed { zip::CompressionMethod::Deflated } else { zip::CompressionMethod::Stored };
     let options = zip::write::SimpleFileOptions::default().compression_method(method);
     for (name, content) in
         [("x/data.pkl", pickle), ("x/byteorder", b"little"), ("x/data/0", &[0; 16])]

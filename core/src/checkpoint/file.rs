@@ -178,9 +178,8 @@ fn damaged(why: &str) -> String {
 
 fn safetensors(path: &Path) -> Result<Weights, String> {
     let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
-    let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| {
-        format!("it isn't a whole safetensors file ({e}); use another copy of it")
-    })?;
+    let (header, metadata) = SafeTensors::read_metadata(&bytes)
+        .map_err(|e| format!("it isn't a whole safetensors file ({e}); use another copy of it"))?;
     let about = metadata.metadata().as_ref().and_then(|m| m.get("retort")).cloned();
     let bytes = Arc::new(bytes);
     let mut tensors = BTreeMap::new();
@@ -213,5 +212,12 @@ fn safetensors(path: &Path) -> Result<Weights, String> {
     let Some(about) = about else { return Ok(Weights::new(Container::Safetensors, tensors)) };
     let (beside, tensors) = tensors.into_iter().partition(|(name, _)| name.starts_with("loss."));
     let prefix = String::new();
-    Ok(Weights { container: Container::Retort, prefix, tensors, beside, size: 0, about: Some(about) })
+    Ok(Weights {
+        container: Container::Retort,
+        prefix,
+        tensors,
+        beside,
+        size: 0,
+        about: Some(about),
+    })
 }

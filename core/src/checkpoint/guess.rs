@@ -1,6 +1,6 @@
 //! Which network a file's keys and shapes are of.
 
-use crate::backbone::{NETWORKS, NetworkConfig};
+use crate::backbone::NetworkConfig;
 use burn::store::burn_pack::Tensor;
 use std::collections::BTreeMap;
 
@@ -28,7 +28,9 @@ pub(super) fn network(tensors: &BTreeMap<String, Tensor>) -> Result<NetworkConfi
 
 fn resnet(tensors: &BTreeMap<String, Tensor>) -> Result<String, String> {
     let stages = [1, 2, 3, 4].map(|stage| {
-        (0..).take_while(|i| tensors.contains_key(&format!("layer{stage}.{i}.conv1.weight"))).count()
+        (0..)
+            .take_while(|i| tensors.contains_key(&format!("layer{stage}.{i}.conv1.weight")))
+            .count()
     });
     let deep = tensors.contains_key("layer1.0.conv3.weight");
     let name = match (stages, deep) {
@@ -47,17 +49,13 @@ fn resnet(tensors: &BTreeMap<String, Tensor>) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
-/// Names begin with `vit_s` or `vit_b`; of several the one that has the patch's size in its name.
 fn vit(width: usize, patch: usize) -> Result<String, String> {
-    let kind = match width {
-        192 => "vit_t",
-        384 => "vit_s",
-        768 => "vit_b",
-        _ => "vit_l",
-    };
-    let names = || NETWORKS.iter().map(|n| n.0).filter(|name| name.starts_with(kind));
-    let with_patch = names().find(|name| name.contains(&patch.to_string()));
-    with_patch.or_else(|| names().next()).map(ToOwned::to_owned).ok_or_else(|| {
-        format!("it is a vision transformer of width {width}, patch {patch}, which retort doesn't have")
-    })
+    match (width, patch) {
+        (384, 16) => Ok("vit_small".to_owned()),
+        (768, 16) => Ok("vit_base".to_owned()),
+        _ => Err(format!(
+            "it is a vision transformer of width {width} for patches of {patch} pixels, which retort \
+             doesn't have"
+        )),
+    }
 }

@@ -66,8 +66,26 @@ fn scan(reader: &mut impl BufRead) -> Result<(), String> {
         let [operation] = bytes::<1>(reader)?;
         match operation {
             b'.' => return Ok(()),
-            b'(' | b')' | b'0'..=b'2' | b'N' | b'R' | b'Q' | b'a' | b'b' | b'd' | b'e' | b'l'
-            | b'o' | b's' | b't' | b'u' | b'}' | b']' | 0x81 | 0x85..=0x89 | 0x8f..=0x92 => {
+            b'('
+            | b')'
+            | b'0'..=b'2'
+            | b'N'
+            | b'R'
+            | b'Q'
+            | b'a'
+            | b'b'
+            | b'd'
+            | b'e'
+            | b'l'
+            | b'o'
+            | b's'
+            | b't'
+            | b'u'
+            | b'}'
+            | b']'
+            | 0x81
+            | 0x85..=0x89
+            | 0x8f..=0x92 => {
                 names.top = None;
             }
             b'K' | 0x80 => skip(reader, 1)?,
@@ -148,9 +166,31 @@ impl Names {
 /// Refuses what runs programs, loads code or opens files. Other names are inert.
 fn refuse(module: &str, name: &str) -> Result<(), String> {
     const MODULES: &[&str] = &[
-        "os", "posix", "nt", "subprocess", "sys", "shutil", "socket", "pty", "runpy", "importlib",
-        "ctypes", "webbrowser", "pickle", "_pickle", "cPickle", "commands", "code", "codeop",
-        "bdb", "pdb", "timeit", "urllib", "requests", "http", "ftplib",
+        "os",
+        "posix",
+        "nt",
+        "subprocess",
+        "sys",
+        "shutil",
+        "socket",
+        "pty",
+        "runpy",
+        "importlib",
+        "ctypes",
+        "webbrowser",
+        "pickle",
+        "_pickle",
+        "cPickle",
+        "commands",
+        "code",
+        "codeop",
+        "bdb",
+        "pdb",
+        "timeit",
+        "urllib",
+        "requests",
+        "http",
+        "ftplib",
     ];
     const FUNCTIONS: &[&str] =
         &["eval", "exec", "execfile", "compile", "open", "__import__", "input", "breakpoint"];
