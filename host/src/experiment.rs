@@ -17,6 +17,10 @@ pub struct Experiment {
     pub seed: u64,
     /// Checkpoint or run folder of the network that teaches; none trains without transfer.
     pub source: Option<PathBuf>,
+    /// The source's network, where the checkpoint's keys don't tell.
+    pub source_model: Option<String>,
+    /// Weights that the network to train starts from, such as ImageNet's; none starts afresh.
+    pub pretrained: Option<PathBuf>,
     /// K of Recall@K.
     pub recall_at: Vec<usize>,
     /// On which classes the best epoch is chosen.
@@ -105,6 +109,8 @@ impl Default for Experiment {
         Experiment {
             seed: 0,
             source: None,
+            source_model: None,
+            pretrained: None,
             recall_at: vec![1, 2, 4, 8],
             select_on: SelectOn::Test,
             data: Data::default(),

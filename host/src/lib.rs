@@ -4,6 +4,7 @@ pub mod case;
 pub mod check;
 pub mod command;
 pub mod difference;
+pub mod download;
 pub mod evaluation;
 pub mod experiment;
 pub mod failure;

@@ -10,7 +10,7 @@ use crate::plugin::registry::Registry;
 use crate::progress::Progress;
 use crate::record::Record;
 use retort_core::backbone::Backbone;
-use retort_core::checkpoint;
+use retort_core::checkpoint::{self, OpenOptions};
 use retort_core::device::DeviceInfo;
 use retort_core::fs::{TEMPORARY, atomic_write};
 use retort_core::trainer::{
@@ -275,16 +275,21 @@ fn prepare(experiment: &mut Experiment, folder: &Path, place: &mut Place) -> Res
         None => (None, None),
         Some(path) => {
             let file = checkpoint_in(path);
-            let loaded = checkpoint::load(&file, &place.device).map_err(Failure::new)?;
+            let options =
+                OpenOptions { model: experiment.source_model.clone(), ..OpenOptions::default() };
+            let loaded = checkpoint::open(&file, &options, &place.device)?;
             check_pictures(&loaded, experiment, path)?;
             let bytes = std::fs::read(&file).map_err(|e| Failure::file("read", &file, e))?;
             let backbone = loaded.backbone.cast(experiment.train.precision.dtype());
             (Some(backbone), Some(json!({"digest": digest(&bytes)})))
         }
     };
-    let target = Backbone::new(&experiment.network, experiment.seed, &place.device)
-        .map_err(Failure::usage)?
-        .cast(experiment.train.precision.dtype());
+    let (network, seed) = (&experiment.network, experiment.seed);
+    let target = match &experiment.pretrained {
+        None => Backbone::new(network, seed, &place.device).map_err(Failure::usage)?,
+        Some(path) => checkpoint::start(&checkpoint_in(path), network, seed, &place.device)?,
+    };
+    let target = target.cast(experiment.train.precision.dtype());
     let parameters = parameter_count(&target);
     let test = experiment.data.open(Split::Test)?;
     let (train, validation) = experiment.data.open_train()?;

@@ -1,6 +1,7 @@
 //! `retort evaluate`: Recall@K of a checkpoint on classes it has never seen.
 
 use crate::command::Common;
+use crate::command::open::Open;
 use crate::experiment::{Data, Experiment};
 use crate::failure::{Failure, Result};
 use crate::output;
@@ -17,7 +18,7 @@ use std::path::PathBuf;
     after_help = "Examples:\n  retort evaluate runs/target-glyphs-rkd\n  retort evaluate checkpoint.safetensors --dataset glyphs"
 )]
 pub struct Evaluate {
-    /// A run folder or a checkpoint.
+    /// A run folder or a checkpoint of any origin.
     #[arg(value_name = "RUN|CHECKPOINT")]
     checkpoint: PathBuf,
     /// Data set [default: the run's].
@@ -29,13 +30,14 @@ pub struct Evaluate {
     /// The K of Recall@K.
     #[arg(long = "k", value_delimiter = ',', default_value = "1,2,4,8")]
     ks: Vec<usize>,
+    #[command(flatten)]
+    open: Open,
 }
 
 /// Runs the command.
 pub fn run(args: &Evaluate, common: &Common) -> Result<()> {
     let (device, info) = common.device()?;
-    let loaded =
-        checkpoint::load(&checkpoint_in(&args.checkpoint), &device).map_err(Failure::new)?;
+    let loaded = checkpoint::open(&checkpoint_in(&args.checkpoint), &args.open.options(), &device)?;
     let mut data = data(args)?;
     data.size = loaded.image_size;
     let channels = loaded.network.channels;

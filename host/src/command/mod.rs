@@ -1,10 +1,13 @@
 //! The command line: one file a command.
 
 pub mod check;
+pub mod checkpoint;
 pub mod demo;
 pub mod devices;
 pub mod evaluate;
+pub mod fetch;
 pub mod loss;
+pub mod open;
 pub mod plugin;
 pub mod runs;
 pub mod snapshot;
@@ -52,6 +55,9 @@ enum Command {
     Train(train::Command),
     /// Evaluate a checkpoint: Recall@K on classes it has never seen.
     Evaluate(evaluate::Evaluate),
+    /// Look into checkpoints of any origin, import, export and download them.
+    #[command(subcommand)]
+    Checkpoint(checkpoint::Command),
     /// List the devices there are, and the one that `auto` takes.
     Devices,
     /// List and describe losses, and compute them on given tensors.
@@ -75,6 +81,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Demo(args) => demo::run(args, common),
         Command::Train(command) => train::run(command, common),
         Command::Evaluate(args) => evaluate::run(args, common),
+        Command::Checkpoint(command) => checkpoint::run(command, common),
         Command::Devices => devices::run(common),
         Command::Loss(command) => loss::run(command, common),
         Command::Snapshot(command) => snapshot::run(command, common),

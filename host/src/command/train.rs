@@ -54,6 +54,9 @@ pub struct Train {
     /// A loss, built in or `FILE#NAME`; may be given several times.
     #[arg(long = "loss", value_name = "NAME")]
     losses: Vec<String>,
+    /// Weights to start from, such as ImageNet's: a checkpoint of any origin, of the same network.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pretrained: Option<PathBuf>,
     /// Dimensions of the embedding.
     #[arg(long)]
     embedding: Option<usize>,
@@ -92,9 +95,12 @@ pub struct Train {
 /// Flags of `retort train target`.
 #[derive(Args, Debug)]
 pub struct Target {
-    /// Checkpoint or run folder of the source network.
+    /// Run folder of the source network, or its checkpoint, of any origin.
     #[arg(long, value_name = "RUN|CHECKPOINT")]
     source: Option<PathBuf>,
+    /// The source's network, if its keys don't tell.
+    #[arg(long, value_name = "NETWORK")]
+    source_model: Option<String>,
     #[command(flatten)]
     train: Train,
 }
@@ -106,7 +112,10 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
         Command::Source(train) => ("source", train, None),
         Command::Target(target) => ("target", &target.train, target.source.as_deref()),
     };
-    let experiment = resolve(train, source)?;
+    let mut experiment = resolve(train, source)?;
+    if let Command::Target(Target { source_model: Some(name), .. }) = command {
+        experiment.source_model = Some(name.clone());
+    }
     let (device, info) = common.device()?;
     let mut registry = Registry::new(experiment.limits.clone())?;
     let stop = stop_flag()?;
@@ -221,6 +230,9 @@ fn resolve(train: &Train, source: Option<&Path>) -> Result<Experiment> {
     put(&mut experiment.seed, train.seed.as_ref());
     if train.data_root.is_some() {
         experiment.data.root.clone_from(&train.data_root);
+    }
+    if train.pretrained.is_some() {
+        experiment.pretrained.clone_from(&train.pretrained);
     }
     if let Some(source) = source {
         experiment.source = Some(source.to_owned());
