@@ -102,7 +102,7 @@ pub fn train(
     place: &mut Place,
 ) -> Result<Finished> {
     let entry = experiment.data.entry()?;
-    experiment.network.channels = entry.channels;
+    experiment.network.set_channels(entry.channels).map_err(Failure::usage)?;
     experiment.train.check().map_err(|e| Failure::usage(format!("train: {e}")))?;
     if experiment.loss.is_empty() {
         return Err(Failure::usage("a training needs a loss: --loss NAME; see `retort loss list`"));
