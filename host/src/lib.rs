@@ -11,14 +11,18 @@ pub mod failure;
 pub mod folder;
 pub mod hardware;
 pub mod output;
+pub mod pictures;
 pub mod pin;
 pub mod plugin;
 pub mod progress;
 pub mod record;
+pub mod rows;
 pub mod run;
 pub mod settings;
+pub mod sheet;
 pub mod tensorboard;
 pub mod tensors;
+pub mod weights;
 
 use clap::Parser as _;
 use std::panic::catch_unwind;

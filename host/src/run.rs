@@ -240,7 +240,7 @@ struct Prepared {
 /// Makes a training of an experiment, and resolves what the experiment leaves open.
 fn prepare(experiment: &mut Experiment, folder: &Path, place: &mut Place) -> Result<Prepared> {
     let entry = experiment.data.entry()?;
-    experiment.network.channels = entry.channels;
+    experiment.network.set_channels(entry.channels).map_err(Failure::usage)?;
     experiment.train.check().map_err(|e| Failure::usage(format!("train: {e}")))?;
     check_selection(experiment)?;
     if experiment.loss.is_empty() {

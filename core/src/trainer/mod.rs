@@ -19,7 +19,7 @@ mod trainable;
 pub use average::Average;
 pub use batch::{Minibatch, Pictures};
 pub use error::{Kept, TrainError};
-pub use evaluate::{checkpoint_in, embed, evaluate, parameter_count};
+pub use evaluate::{checkpoint_in, embed, evaluate, outputs, parameter_count};
 pub use log::Log;
 pub use optimizer::Optimizer;
 pub use report::{EpochReport, Observer, StepReport, Summary};
@@ -152,6 +152,10 @@ impl Trainer {
         self.recipe.check().map_err(TrainError::Setup)?;
         if self.state.terms.is_empty() {
             return Err(TrainError::Setup("a training needs a loss".to_owned()));
+        }
+        for net in self.source.iter().chain([&self.state.target]) {
+            let checked = net.check([self.image_size; 2]);
+            checked.map_err(|e| TrainError::Setup(e.to_string()))?;
         }
         let sampler = self.sampler()?;
         let per_epoch = sampler.batches_per_epoch();

@@ -4,12 +4,15 @@ pub mod check;
 pub mod checkpoint;
 pub mod demo;
 pub mod devices;
+pub mod embed;
 pub mod evaluate;
 pub mod fetch;
 pub mod loss;
+pub mod model;
 pub mod open;
 pub mod plugin;
 pub mod runs;
+pub mod search;
 pub mod snapshot;
 pub mod train;
 
@@ -58,6 +61,13 @@ enum Command {
     /// Look into checkpoints of any origin, import, export and download them.
     #[command(subcommand)]
     Checkpoint(checkpoint::Command),
+    /// Write a network's embeddings, pooled vectors and feature maps of given pictures.
+    Embed(embed::Embed),
+    /// Find a picture's nearest neighbours in a data set.
+    Search(search::Search),
+    /// List and describe networks: layers, shapes, parameters, multiplications.
+    #[command(subcommand)]
+    Model(model::Command),
     /// List the devices there are, and the one that `auto` takes.
     Devices,
     /// List and describe losses, and compute them on given tensors.
@@ -82,6 +92,9 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Train(command) => train::run(command, common),
         Command::Evaluate(args) => evaluate::run(args, common),
         Command::Checkpoint(command) => checkpoint::run(command, common),
+        Command::Embed(args) => embed::run(args, common),
+        Command::Search(args) => search::run(args, common),
+        Command::Model(command) => model::run(command, common),
         Command::Devices => devices::run(common),
         Command::Loss(command) => loss::run(command, common),
         Command::Snapshot(command) => snapshot::run(command, common),
