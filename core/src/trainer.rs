@@ -3,7 +3,7 @@
 use crate::backbone::{Backbone, NetworkConfig, Output};
 use crate::checkpoint::{self, CheckpointError};
 use crate::error::LossError;
-use crate::metric::{Embeddings, RecallError, recall_at};
+use crate::metric::{Embeddings, MetricError, recall_at};
 use crate::recipe::{OnUndefined, Recipe};
 use crate::session::{Feature, Inputs, Session};
 use burn::grad_clipping::GradientClippingConfig;
@@ -65,7 +65,7 @@ pub enum TrainError {
     Checkpoint(Box<CheckpointError>),
     /// The embeddings can't be evaluated.
     #[error(transparent)]
-    Recall(#[from] RecallError),
+    Metric(#[from] MetricError),
     /// The run folder could not be written.
     #[error(transparent)]
     Write(#[from] crate::fs::WriteError),
@@ -591,7 +591,7 @@ pub fn evaluate(
     device: &Device,
 ) -> Result<BTreeMap<usize, f64>, TrainError> {
     let embeddings = embed(net, data, channels, device)?;
-    let recall = recall_at(&embeddings, ks)?;
+    let recall = recall_at(&embeddings, ks, Some(device))?;
     Ok(ks.iter().copied().zip(recall).collect())
 }
 

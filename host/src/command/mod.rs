@@ -5,6 +5,7 @@ pub mod demo;
 pub mod devices;
 pub mod evaluate;
 pub mod loss;
+pub mod metrics;
 pub mod plugin;
 pub mod snapshot;
 pub mod train;
@@ -49,8 +50,10 @@ enum Command {
     /// Train a network.
     #[command(subcommand)]
     Train(train::Command),
-    /// Evaluate a checkpoint: Recall@K on classes it has never seen.
+    /// Evaluate a checkpoint: retrieval metrics on classes it has never seen.
     Evaluate(evaluate::Evaluate),
+    /// Retrieval metrics of embeddings in a file, from any system.
+    Metrics(metrics::Metrics),
     /// List the devices there are, and the one that `auto` takes.
     Devices,
     /// List and describe losses, and compute them on given tensors.
@@ -71,6 +74,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Demo(args) => demo::run(args, common),
         Command::Train(command) => train::run(command, common),
         Command::Evaluate(args) => evaluate::run(args, common),
+        Command::Metrics(args) => metrics::run(args, common),
         Command::Devices => devices::run(common),
         Command::Loss(command) => loss::run(command, common),
         Command::Snapshot(command) => snapshot::run(command, common),
