@@ -103,7 +103,8 @@ pub fn run(args: &Metrics, common: &Common) -> Result<()> {
 /// The file and the tensor that `FILE|TENSOR` means.
 fn place(given: &str, file: &Path, usual: &str) -> (PathBuf, String) {
     let path = Path::new(given);
-    let is_file = path.is_file() || path.extension().is_some() || path.components().count() > 1;
+    let named = path.extension().is_some_and(|e| e == "safetensors" || e == "txt");
+    let is_file = named || path.is_file(); // a tensor's name may have slashes and dots
     if is_file { (path.to_owned(), usual.to_owned()) } else { (file.to_owned(), given.to_owned()) }
 }
 
