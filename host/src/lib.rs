@@ -16,6 +16,7 @@ pub mod pin;
 pub mod plugin;
 pub mod progress;
 pub mod record;
+pub mod retrieval;
 pub mod rows;
 pub mod run;
 pub mod settings;

@@ -60,7 +60,7 @@ pub fn evaluate(
     device: &Device,
 ) -> Result<BTreeMap<usize, f64>, TrainError> {
     let embeddings = embed(net, data, channels, device)?;
-    let recall = recall_at(&embeddings, ks)?;
+    let recall = recall_at(&embeddings, ks, Some(device))?;
     Ok(ks.iter().copied().zip(recall).collect())
 }
 

@@ -8,6 +8,7 @@ pub mod embed;
 pub mod evaluate;
 pub mod fetch;
 pub mod loss;
+pub mod metrics;
 pub mod model;
 pub mod open;
 pub mod plugin;
@@ -56,7 +57,7 @@ enum Command {
     /// Train a network.
     #[command(subcommand)]
     Train(train::Command),
-    /// Evaluate a checkpoint: Recall@K on classes it has never seen.
+    /// Evaluate a checkpoint: retrieval metrics on classes it has never seen.
     Evaluate(evaluate::Evaluate),
     /// Look into checkpoints of any origin, import, export and download them.
     #[command(subcommand)]
@@ -68,6 +69,8 @@ enum Command {
     /// List and describe networks: layers, shapes, parameters, multiplications.
     #[command(subcommand)]
     Model(model::Command),
+    /// Retrieval metrics of embeddings in a file, from any system.
+    Metrics(metrics::Metrics),
     /// List the devices there are, and the one that `auto` takes.
     Devices,
     /// List and describe losses, and compute them on given tensors.
@@ -95,6 +98,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Embed(args) => embed::run(args, common),
         Command::Search(args) => search::run(args, common),
         Command::Model(command) => model::run(command, common),
+        Command::Metrics(args) => metrics::run(args, common),
         Command::Devices => devices::run(common),
         Command::Loss(command) => loss::run(command, common),
         Command::Snapshot(command) => snapshot::run(command, common),

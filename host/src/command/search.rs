@@ -11,7 +11,7 @@ use burn::module::Module as _;
 use burn::tensor::{Device, FloatDType};
 use clap::Args;
 use retort_core::checkpoint::Checkpoint;
-use retort_core::metric::{Embeddings, nearest};
+use retort_core::metric::{self, Embeddings};
 use retort_core::trainer::{checkpoint_in, embed, outputs};
 use retort_datasets::{Dataset, Image};
 use serde_json::{Value, json};
@@ -92,7 +92,7 @@ pub fn run(args: &Search, common: &Common) -> Result<()> {
     if args.top == 0 || args.top > others {
         return Err(Failure::usage(format!("--top {}: it may be 1 to {others}", args.top)));
     }
-    let found = nearest(&all, &query, args.top, args.sample).map_err(Failure::new)?;
+    let found = neighbours(&all, query, args.top, args.sample)?;
     let right = |row: usize| class.map(|class| pictures.labels()[row] == class);
     if let Some(path) = &args.out {
         let shown = found.iter().map(|n| Ok((pictures.image(n.row)?, right(n.row))));
@@ -128,6 +128,40 @@ pub fn run(args: &Search, common: &Common) -> Result<()> {
     }
     output::line(table);
     Ok(())
+}
+
+/// A sample of the data set, and how far it is from the query.
+struct Neighbour {
+    row: usize,
+    /// Euclidean distance.
+    distance: f64,
+    /// Cosine of the angle between the two; 0 where one of them is zero.
+    cosine: f64,
+}
+
+/// The `k` samples nearest to `query` `[dim]`, the nearest first and equal ones by number; `skip` is the
+/// query's own number, if it has one.
+fn neighbours(
+    all: &Embeddings,
+    query: Vec<f32>,
+    k: usize,
+    skip: Option<usize>,
+) -> Result<Vec<Neighbour>> {
+    let queries = Embeddings { dim: query.len(), rows: query, labels: vec![0] };
+    let deepest = k + usize::from(skip.is_some());
+    let found = metric::Search::default().nearest(&queries, all, deepest).map_err(Failure::new)?;
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+    };
+    let query = queries.row(0);
+    let neighbour = |(&row, &distance): (&u32, &f64)| {
+        let x = all.row(row as usize);
+        let lengths = (dot(query, query) * dot(x, x)).sqrt();
+        let cosine = if lengths > 0.0 { dot(x, query) / lengths } else { 0.0 };
+        Neighbour { row: row as usize, distance, cosine }
+    };
+    let others = found.samples.iter().zip(&found.distances).map(neighbour);
+    Ok(others.filter(|n| Some(n.row) != skip).take(k).collect())
 }
 
 /// The data set that a file of embeddings is of, if they are this network's.
