@@ -4,14 +4,14 @@ use crate::backbone::{Backbone, NetworkConfig, Output};
 use crate::checkpoint::{self, CheckpointError};
 use crate::error::LossError;
 use crate::metric::{Embeddings, RecallError, recall_at};
-use crate::recipe::{OnUndefined, Recipe};
+use crate::recipe::{OnUndefined, Recipe, Sampling};
 use crate::session::{Feature, Inputs, Session};
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor, TensorData};
 use retort_datasets::{
-    BalancedSampler, Batch, DataError, Dataset, Identity, Loader, RandomSampler, Sampler,
+    BalancedSampler, Batch, DataError, Dataset, Loader, RandomSampler, Sampler, SuperClassSampler,
     Transform, evaluation_batches,
 };
 use std::collections::BTreeMap;
@@ -376,9 +376,19 @@ impl Trainer {
 
     fn sampler(&self) -> Result<Box<dyn Sampler>, DataError> {
         let (labels, recipe) = (self.train.labels(), &self.recipe);
-        Ok(match recipe.images_per_class {
-            0 => Box::new(RandomSampler::new(labels.len(), recipe.batch, self.seed)?),
-            ipc => Box::new(BalancedSampler::new(labels, recipe.batch, ipc, self.seed)?),
+        let (batch, seed) = (recipe.batch, self.seed);
+        Ok(match (recipe.sampler, recipe.images_per_class) {
+            (Sampling::Random, _) | (Sampling::Balanced, 0) => {
+                Box::new(RandomSampler::new(labels.len(), batch, seed)?)
+            }
+            (Sampling::Balanced, ipc) => Box::new(BalancedSampler::new(labels, batch, ipc, seed)?),
+            (Sampling::AllClasses, ipc) => {
+                Box::new(BalancedSampler::all_classes(labels, batch, ipc, seed)?)
+            }
+            (Sampling::SuperClass, ipc) => {
+                let groups = self.train.super_labels().unwrap_or_default();
+                Box::new(SuperClassSampler::new(labels, groups, batch, ipc, seed)?)
+            }
         })
     }
 
@@ -572,7 +582,7 @@ pub fn embed(
     let device = device.clone().inner();
     let batches = evaluation_batches(data.len(), 256);
     let (mut rows, mut labels, mut dim) = (Vec::new(), Vec::new(), 0);
-    for batch in Loader::new(data.clone(), Arc::new(Identity), batches, 1, 1, 0, 0, channels) {
+    for batch in Loader::new(data.clone(), data.evaluation(), batches, 1, 1, 0, 0, channels) {
         let batch = batch?;
         let embedding = net.forward(upload(&batch, &device)).embedding;
         dim = embedding.dims()[1];

@@ -72,6 +72,9 @@ impl Jpeg {
     /// (Colour is coded at half the resolution and interpolated from neighbours, so a block more is
     /// decoded all around.)
     pub fn decode(mut self, wanted: Area) -> Result<(Image, usize, usize), DataError> {
+        let whole = Area::whole(self.width, self.height);
+        // The decoder can't take a part of four-colour pictures.
+        let wanted = if self.format == PixelFormat::Cmyk { whole } else { wanted };
         let end = (wanted.top + wanted.height + 2).next_multiple_of(self.block.1);
         if let (true, Some(at)) = (end < self.height, self.height_at) {
             self.bytes[at..at + 2].copy_from_slice(&(end as u16).to_be_bytes());
@@ -82,8 +85,7 @@ impl Jpeg {
             let mut decoder =
                 Decoder::new_with_limits(&self.bytes, limits()).map_err(|e| e.to_string())?;
             decoder.set_output_format(self.format);
-            decoder.set_stop_on_warning(false);
-            if (wanted.width, wanted.height) != (self.width, self.height) {
+            if wanted != whole {
                 decoder.set_crop_region(left, wanted.top, right - left, wanted.height);
             }
             let image = decoder.decode_image().map_err(|e| e.to_string())?;
@@ -96,8 +98,7 @@ impl Jpeg {
             if decoded.pixels.len() != decoded.width * decoded.height * channels {
                 return Err("the decoder gave a picture of another size".to_owned());
             }
-            let whole = (wanted.width, wanted.height) == (self.width, self.height);
-            Ok(if whole { (decoded, 0, 0) } else { (decoded, left, wanted.top) })
+            Ok(if wanted == whole { (decoded, 0, 0) } else { (decoded, left, wanted.top) })
         })
     }
 }

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use crate::error::sentence;
 use crate::{DataError, Dataset, Image, Transform, augmentation_rng};
 
 /// What a network is fed: `views` augmented copies of `n` samples. Row `v * n + i` is view `v` of
@@ -271,7 +272,7 @@ impl Job {
             Ok((0..self.views).map(view).collect())
         };
         catch_unwind(AssertUnwindSafe(views)).unwrap_or_else(|panic| {
-            let problem = format!("loading it panicked: {}", message(&*panic));
+            let problem = format!("loading it panicked: {}", sentence(message(&*panic)));
             Err(self.error(id, problem, "This is a bug of the data set or of the augmentation"))
         })
     }

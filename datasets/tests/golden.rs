@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use common::{golden, golden_json};
+use common::{crc32, golden, golden_json};
 use retort_datasets::{
     Area, Dataset, Image, Options, Picture, ResizeCrop, Resized, Split, Transform,
     augmentation_rng, open,
@@ -225,13 +225,4 @@ fn random_crops_of_fixed_boxes_match_bit_for_bit() {
         let picked: Vec<u8> = (0..n).map(|j| found[j * found.len() / n]).collect();
         assert_eq!(differences(&picked, strided.data()), (0, 0), "{name}");
     }
-}
-
-/// IEEE, reflected, as in zip.
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0_u32, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
-            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
-        })
-    })
 }

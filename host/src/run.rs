@@ -1,6 +1,6 @@
 //! A training with its folder: resolved configuration, plugins, metrics, checkpoint, summary.
 
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, left_out};
 use crate::failure::{Failure, Result};
 use crate::plugin::registry::Registry;
 use crate::progress::Progress;
@@ -103,6 +103,7 @@ pub fn train(
 ) -> Result<Finished> {
     let entry = experiment.data.entry()?;
     experiment.network.channels = entry.channels;
+    experiment.data.size = experiment.data.size()?;
     experiment.train.check().map_err(|e| Failure::usage(format!("train: {e}")))?;
     if experiment.loss.is_empty() {
         return Err(Failure::usage("a training needs a loss: --loss NAME; see `retort loss list`"));
@@ -144,15 +145,16 @@ pub fn train(
     let parameters = parameter_count(&target);
     write_setup(folder, &experiment, &plugins, &place.info)?;
 
+    let (train, test) = (experiment.data.open(Split::Train)?, experiment.data.open(Split::Test)?);
     let trainer = Trainer {
         target,
         network: experiment.network.clone(),
         source,
         terms,
         recipe: experiment.train.clone(),
-        train: experiment.data.open(Split::Train)?,
-        augmentation: (entry.augmentation)(),
-        test: experiment.data.open(Split::Test)?,
+        train: train.clone(),
+        augmentation: (entry.augmentation)(experiment.data.size),
+        test: test.clone(),
         ks: experiment.recall_at.clone(),
         image_size: experiment.data.size,
         seed: experiment.seed,
@@ -165,10 +167,12 @@ pub fn train(
     let result = trainer.run(&mut record, place.stop);
     record.progress.end();
     let summary = result?;
+    let left_out = left_out(&[&train, &test]);
     let file = folder.join("summary.json");
     let text = json!({
         "interrupted": summary.interrupted, "skipped": summary.skipped, "steps": summary.steps, "loss": summary.loss,
         "recall": recall_json(&summary), "seconds": summary.seconds, "parameters": parameters,
+        "pictures_left_out": left_out,
     });
     write_text(&file, &format!("{text:#}\n"))?;
     Ok(Finished { folder: folder.to_owned(), summary, parameters, losses })

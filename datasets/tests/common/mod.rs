@@ -35,6 +35,12 @@ pub fn golden_json(name: &str) -> serde_json::Value {
     serde_json::from_str(&text).unwrap()
 }
 
+/// IEEE, reflected, as in zip.
+pub fn crc32(bytes: &[u8]) -> u32 {
+    let bit = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+    !bytes.iter().fold(!0_u32, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), bit))
+}
+
 /// A message is one paragraph that says each of `parts`.
 #[track_caller]
 pub fn assert_says(error: &DataError, parts: &[&str]) {

@@ -1,7 +1,7 @@
 //! `retort evaluate`: Recall@K of a checkpoint on classes it has never seen.
 
 use crate::command::Common;
-use crate::experiment::{Data, Experiment};
+use crate::experiment::{Data, Experiment, left_out};
 use crate::failure::{Failure, Result};
 use crate::output;
 use clap::Args;
@@ -48,6 +48,7 @@ pub fn run(args: &Evaluate, common: &Common) -> Result<()> {
     }
     let test = data.open(Split::Test)?;
     let recall = evaluate(&loaded.backbone, &test, channels, &args.ks, &device)?;
+    left_out(&[&test]);
     if common.json {
         let recall: serde_json::Map<String, Value> =
             recall.iter().map(|(k, r)| (k.to_string(), json!(r))).collect();

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 pub mod check;
+pub mod data;
 pub mod demo;
 pub mod devices;
 pub mod evaluate;
@@ -51,6 +52,9 @@ enum Command {
     Train(train::Command),
     /// Evaluate a checkpoint: Recall@K on classes it has never seen.
     Evaluate(evaluate::Evaluate),
+    /// List and describe data sets, and check their files.
+    #[command(subcommand)]
+    Data(data::Command),
     /// List the devices there are, and the one that `auto` takes.
     Devices,
     /// List and describe losses, and compute them on given tensors.
@@ -71,6 +75,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Demo(args) => demo::run(args, common),
         Command::Train(command) => train::run(command, common),
         Command::Evaluate(args) => evaluate::run(args, common),
+        Command::Data(command) => data::run(command, common),
         Command::Devices => devices::run(common),
         Command::Loss(command) => loss::run(command, common),
         Command::Snapshot(command) => snapshot::run(command, common),
