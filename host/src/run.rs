@@ -1,7 +1,7 @@
 //! A training with its folder: resolved configuration, plugins, metrics, checkpoints, summary.
 
 use crate::difference::{Difference, differing};
-use crate::experiment::{Experiment, Pictures, SelectOn};
+use crate::experiment::{Experiment, Pictures, SelectOn, left_out};
 use crate::failure::{Failure, Result};
 use crate::folder::{CHECKPOINT, CONFIG, INFO, Lock, Run, SUMMARY, State, metrics};
 use crate::hardware;
@@ -241,6 +241,7 @@ struct Prepared {
 fn prepare(experiment: &mut Experiment, folder: &Path, place: &mut Place) -> Result<Prepared> {
     let entry = experiment.data.entry()?;
     experiment.network.set_channels(entry.channels).map_err(Failure::usage)?;
+    experiment.data.size = experiment.data.size()?;
     experiment.train.check().map_err(|e| Failure::usage(format!("train: {e}")))?;
     check_selection(experiment)?;
     if experiment.loss.is_empty() {
@@ -300,7 +301,7 @@ fn prepare(experiment: &mut Experiment, folder: &Path, place: &mut Place) -> Res
         source,
         recipe: experiment.train.clone(),
         train,
-        augmentation: (entry.augmentation)(),
+        augmentation: (entry.augmentation)(experiment.data.size),
         test: validation.unwrap_or_else(|| test.clone()),
         ks: experiment.recall_at.clone(),
         image_size: experiment.data.size,
@@ -338,12 +339,14 @@ fn carry_out(
     place: &mut Place,
 ) -> Result<Finished> {
     let Prepared { trainer, test, split, losses, parameters, .. } = prepared;
+    let train = trainer.train.clone();
     let progress = Progress::new(label, experiment.train.epochs, place.quiet);
     let mut record = Record::new(folder, step, split, progress)?;
     let best_file = trainer.best_checkpoint();
     let result = trainer.run(&mut record, place.stop);
     record.end();
     let mut summary = result?;
+    let left_out = left_out(&[&train, &test]);
     let mut best = Value::Null;
     if !summary.interrupted {
         let on_test = |file: &Path| -> Result<_> {
@@ -368,6 +371,7 @@ fn carry_out(
         "interrupted": summary.interrupted, "skipped": summary.skipped, "steps": summary.steps,
         "epochs": summary.epochs, "loss": summary.loss, "recall": recall_json(&summary),
         "best": best, "seconds": summary.seconds, "parameters": parameters,
+        "pictures_left_out": left_out,
     });
     write_text(&folder.join(SUMMARY), &format!("{text:#}\n"))?;
     Ok(Finished { folder: folder.to_owned(), summary, best, parameters, losses })

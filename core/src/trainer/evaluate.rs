@@ -6,7 +6,7 @@ use crate::backbone::{Backbone, Output};
 use crate::metric::{Embeddings, recall_at};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
-use retort_datasets::{Batch, Dataset, Identity, Loader, evaluation_batches};
+use retort_datasets::{Batch, Dataset, Loader, evaluation_batches};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub fn outputs<'a>(
     device: &'a Device,
 ) -> impl Iterator<Item = Result<(Batch, Output), TrainError>> + 'a {
     let batches = evaluation_batches(data.len(), batch);
-    let loader = Loader::new(data.clone(), Arc::new(Identity), batches, 1, 1, 0, 0, channels);
+    let loader = Loader::new(data.clone(), data.evaluation(), batches, 1, 1, 0, 0, channels);
     loader.map(move |batch| {
         let batch = batch?;
         let [_, _, height, width] = batch.shape;

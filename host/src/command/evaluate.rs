@@ -2,7 +2,7 @@
 
 use crate::command::Common;
 use crate::command::open::Open;
-use crate::experiment::{Data, Experiment};
+use crate::experiment::{Data, Experiment, left_out};
 use crate::failure::{Failure, Result};
 use crate::output;
 use crate::retrieval::Options;
@@ -51,6 +51,7 @@ pub fn run(args: &Evaluate, common: &Common) -> Result<()> {
     }
     let test = data.open(Split::Test)?;
     let embeddings = embed(&loaded.backbone, &test, channels, &device)?;
+    left_out(&[&test]);
     let name = |class: i64| test.classes().get(class as usize).cloned().unwrap_or_default();
     let report = args.options.report(&embeddings, None, None, &device, &name)?;
     if common.json {

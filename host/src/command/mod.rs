@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod checkpoint;
+pub mod data;
 pub mod demo;
 pub mod devices;
 pub mod embed;
@@ -71,6 +72,9 @@ enum Command {
     Model(model::Command),
     /// Retrieval metrics of embeddings in a file, from any system.
     Metrics(metrics::Metrics),
+    /// List and describe data sets, and check their files.
+    #[command(subcommand)]
+    Data(data::Command),
     /// List the devices there are, and the one that `auto` takes.
     Devices,
     /// List and describe losses, and compute them on given tensors.
@@ -99,6 +103,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Search(args) => search::run(args, common),
         Command::Model(command) => model::run(command, common),
         Command::Metrics(args) => metrics::run(args, common),
+        Command::Data(command) => data::run(command, common),
         Command::Devices => devices::run(common),
         Command::Loss(command) => loss::run(command, common),
         Command::Snapshot(command) => snapshot::run(command, common),

@@ -51,6 +51,9 @@ pub struct Train {
     /// Folder with the data set's files.
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
+    /// Memory for decoded pictures, such as 8GiB.
+    #[arg(long, value_name = "BYTES")]
+    cache: Option<String>,
     /// A loss, built in or `FILE#NAME`; may be given several times.
     #[arg(long = "loss", value_name = "NAME")]
     losses: Vec<String>,
@@ -233,6 +236,9 @@ fn resolve(train: &Train, source: Option<&Path>) -> Result<Experiment> {
     }
     if train.pretrained.is_some() {
         experiment.pretrained.clone_from(&train.pretrained);
+    }
+    if train.cache.is_some() {
+        experiment.data.cache.clone_from(&train.cache);
     }
     if let Some(source) = source {
         experiment.source = Some(source.to_owned());
