@@ -12,6 +12,7 @@ pub mod plugin;
 pub mod progress;
 pub mod run;
 pub mod settings;
+pub mod suite;
 pub mod tensors;
 
 use clap::Parser as _;

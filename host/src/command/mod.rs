@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 pub mod check;
+pub mod compare;
 pub mod demo;
 pub mod devices;
 pub mod evaluate;
@@ -49,6 +50,8 @@ enum Command {
     /// Train a network.
     #[command(subcommand)]
     Train(train::Command),
+    /// Run a suite of trainings, methods by data sets by seeds, and print its tables.
+    Compare(compare::Compare),
     /// Evaluate a checkpoint: Recall@K on classes it has never seen.
     Evaluate(evaluate::Evaluate),
     /// List the devices there are, and the one that `auto` takes.
@@ -70,6 +73,7 @@ pub fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Demo(args) => demo::run(args, common),
         Command::Train(command) => train::run(command, common),
+        Command::Compare(args) => compare::run(args, common),
         Command::Evaluate(args) => evaluate::run(args, common),
         Command::Devices => devices::run(common),
         Command::Loss(command) => loss::run(command, common),
