@@ -3,9 +3,9 @@
 use crate::command::{Common, stop_flag};
 use crate::experiment::{Experiment, LossConfig};
 use crate::failure::{Failure, Result};
-use crate::output;
 use crate::plugin::registry::Registry;
 use crate::run::{self, Place};
+use crate::{output, progress};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -66,6 +66,9 @@ pub struct Train {
     /// A key of the experiment file, or a hyperparameter of the last loss.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Show a dashboard: loss, its terms, recall, images per second, memory, time left.
+    #[arg(long)]
+    tui: bool,
     /// The run's folder, new or empty [default: a new one in `runs`].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -91,6 +94,9 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
     let (device, info) = common.device()?;
     let mut registry = Registry::new(experiment.limits.clone())?;
     let stop = stop_flag()?;
+    if train.tui {
+        progress::use_dashboard();
+    }
     let loss = experiment.loss.iter().map(|l| l.name.rsplit('#').next().unwrap_or(&l.name));
     let loss = loss.collect::<Vec<_>>().join("+");
     let name = format!("{role}-{}-{loss}", experiment.data.name);

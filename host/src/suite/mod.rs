@@ -15,6 +15,7 @@ pub mod work;
 
 use crate::experiment::Experiment;
 use crate::failure::{Failure, Result};
+use crate::settings::suggest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -169,7 +170,7 @@ impl Suite {
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let mut suite: Suite = toml::from_str(text).map_err(|e| {
             let line = e.span().map_or(1, |at| 1 + text[..at.start].matches('\n').count());
-            let why = e.message().replace('\n', " ");
+            let why = suggest(&e.message().replace('\n', " "));
             Failure::usage(format!("{}, line {line}: {why}", path.display()))
         })?;
         if suite.title.is_empty() {
@@ -326,7 +327,6 @@ fn experiment(
     overlays: &[&Overlay],
     over: &Over,
 ) -> Result<Experiment> {
-    let wrong = |e: &dyn std::fmt::Display| Failure::usage(format!("{place}: {e}"));
     let mut tree = Overlay::new();
     for overlay in overlays {
         merge(&mut tree, overlay);
@@ -343,8 +343,8 @@ fn experiment(
     if let Some(data) = data.as_object_mut() {
         data.entry("name").or_insert_with(|| Value::from(dataset.name.clone()));
     }
-    let experiment: Experiment =
-        serde_json::from_value(Value::Object(tree)).map_err(|e| wrong(&e))?;
+    let experiment: Experiment = serde_json::from_value(Value::Object(tree))
+        .map_err(|e| Failure::usage(format!("{place}: {}", suggest(&e.to_string()))))?;
     let mut experiment = Experiment::read(None, experiment, &over.set)?;
     if experiment.data.root.is_none() && experiment.data.entry()?.needs_root {
         let root = over.roots.get(&dataset.name).or_else(|| over.roots.get(""));
