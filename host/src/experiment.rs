@@ -1,7 +1,7 @@
 //! An experiment file: data, network, losses and recipe of one training, as TOML.
 
 use crate::failure::{Failure, Result};
-use crate::settings::assignment;
+use crate::settings::{assignment, suggest};
 use retort_core::Limits;
 use retort_core::Recipe;
 use retort_core::backbone::NetworkConfig;
@@ -270,7 +270,7 @@ impl Experiment {
                     .map_err(|e| Failure::file("read the experiment", path, e))?;
                 toml::from_str(&text).map_err(|e| {
                     let line = e.span().map_or(1, |at| 1 + text[..at.start].matches('\n').count());
-                    let why = e.message().replace('\n', " ");
+                    let why = suggest(&e.message().replace('\n', " "));
                     Failure::usage(format!("{}, line {line}: {why}", path.display()))
                 })?
             }
@@ -307,6 +307,7 @@ impl Experiment {
             };
         }
         *place = value;
-        serde_json::from_value(tree).map_err(|e| Failure::usage(format!("--set {key}: {e}")))
+        serde_json::from_value(tree)
+            .map_err(|e| Failure::usage(format!("--set {key}: {}", suggest(&e.to_string()))))
     }
 }

@@ -4,9 +4,9 @@ use crate::command::{Common, stop_flag};
 use crate::experiment::{Experiment, LossConfig, SelectOn};
 use crate::failure::{Failure, Result};
 use crate::folder::Run;
-use crate::output;
 use crate::plugin::registry::Registry;
 use crate::run::{self, Finished, Place};
+use crate::{output, progress};
 use clap::{Args, Subcommand};
 use retort_core::device::{self, DeviceChoice};
 use serde_json::json;
@@ -90,6 +90,9 @@ pub struct Train {
     /// A key of the experiment file, or a hyperparameter of the last loss.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Show a dashboard: loss, its terms, recall, images per second, memory, time left.
+    #[arg(long)]
+    tui: bool,
     /// The run's folder, new or empty [default: a new one in `runs`].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -122,6 +125,9 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
     let (device, info) = common.device()?;
     let mut registry = Registry::new(experiment.limits.clone())?;
     let stop = stop_flag()?;
+    if train.tui {
+        progress::use_dashboard();
+    }
     let loss = experiment.loss.iter().map(|l| l.name.rsplit('#').next().unwrap_or(&l.name));
     let loss = loss.collect::<Vec<_>>().join("+");
     let name = format!("{role}-{}-{loss}", experiment.data.name);
