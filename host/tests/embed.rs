@@ -145,7 +145,7 @@ fn raw_input_and_a_data_set_give_the_same_embeddings() {
         labels: run["labels"].1.iter().map(|&v| v as i64).collect(),
     };
     for (k, recall) in evaluated["recall"].as_object().unwrap() {
-        let own = recall_at(&embeddings, &[k.parse().unwrap()]).unwrap()[0];
+        let own = recall_at(&embeddings, &[k.parse().unwrap()], None).unwrap()[0];
         assert!((own - recall.as_f64().unwrap()).abs() < 0.03, "Recall@{k}: {own}, {recall}");
     }
 }
