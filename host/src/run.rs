@@ -5,7 +5,7 @@ use crate::failure::{Failure, Result};
 use crate::plugin::registry::Registry;
 use crate::progress::Progress;
 use retort_core::backbone::Backbone;
-use retort_core::checkpoint::{self, OpenOptions};
+use retort_core::checkpoint::{self, CheckpointError, OpenOptions};
 use retort_core::device::DeviceInfo;
 use retort_core::fs::{WriteError, atomic_write};
 use retort_core::trainer::{
@@ -135,7 +135,8 @@ pub fn train(
         Some(path) => {
             let options =
                 OpenOptions { model: experiment.source_model.clone(), ..OpenOptions::default() };
-            let loaded = checkpoint::open(&checkpoint_in(path), &options, &place.device)?;
+            let loaded = checkpoint::open(&checkpoint_in(path), &options, &place.device)
+                .map_err(|e| misfit(e, SOURCE_FLAGS))?;
             check_pictures(&loaded, &experiment, path)?;
             Some(loaded.backbone)
         }
@@ -143,7 +144,8 @@ pub fn train(
     let (network, seed) = (&experiment.network, experiment.seed);
     let target = match &experiment.pretrained {
         None => Backbone::new(network, seed, &place.device).map_err(Failure::usage)?,
-        Some(path) => checkpoint::start(&checkpoint_in(path), network, seed, &place.device)?,
+        Some(path) => checkpoint::start(&checkpoint_in(path), network, seed, &place.device)
+            .map_err(|e| misfit(e, PRETRAINED_FLAGS))?,
     };
     let parameters = parameter_count(&target);
     write_setup(folder, &experiment, &plugins, &place.info)?;
@@ -176,6 +178,18 @@ pub fn train(
     });
     write_text(&file, &format!("{text:#}\n"))?;
     Ok(Finished { folder: folder.to_owned(), summary, parameters, losses })
+}
+
+const SOURCE_FLAGS: &str = "In a training --model is --source-model; the other flags are those of \
+     `retort checkpoint import`, whose file is a --source too";
+const PRETRAINED_FLAGS: &str = "In a training --model NAME is --set network.name=NAME";
+
+/// Checkpoints' advice names the flags of `retort checkpoint import`; trainings have others.
+fn misfit(e: CheckpointError, flags: &str) -> Failure {
+    match e {
+        CheckpointError::Mismatch { .. } => Failure::usage(format!("{e}. {flags}")),
+        other => other.into(),
+    }
 }
 
 /// Refuses a source network that can't see this experiment's pictures.
