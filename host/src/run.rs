@@ -10,7 +10,7 @@ use crate::plugin::registry::Registry;
 use crate::progress::Progress;
 use crate::record::Record;
 use retort_core::backbone::Backbone;
-use retort_core::checkpoint::{self, OpenOptions};
+use retort_core::checkpoint::{self, CheckpointError, OpenOptions};
 use retort_core::device::DeviceInfo;
 use retort_core::fs::{TEMPORARY, atomic_write};
 use retort_core::trainer::{
@@ -278,7 +278,8 @@ fn prepare(experiment: &mut Experiment, folder: &Path, place: &mut Place) -> Res
             let file = checkpoint_in(path);
             let options =
                 OpenOptions { model: experiment.source_model.clone(), ..OpenOptions::default() };
-            let loaded = checkpoint::open(&file, &options, &place.device)?;
+            let loaded = checkpoint::open(&file, &options, &place.device)
+                .map_err(|e| misfit(e, SOURCE_FLAGS))?;
             check_pictures(&loaded, experiment, path)?;
             let bytes = std::fs::read(&file).map_err(|e| Failure::file("read", &file, e))?;
             let backbone = loaded.backbone.cast(experiment.train.precision.dtype());
@@ -288,7 +289,8 @@ fn prepare(experiment: &mut Experiment, folder: &Path, place: &mut Place) -> Res
     let (network, seed) = (&experiment.network, experiment.seed);
     let target = match &experiment.pretrained {
         None => Backbone::new(network, seed, &place.device).map_err(Failure::usage)?,
-        Some(path) => checkpoint::start(&checkpoint_in(path), network, seed, &place.device)?,
+        Some(path) => checkpoint::start(&checkpoint_in(path), network, seed, &place.device)
+            .map_err(|e| misfit(e, PRETRAINED_FLAGS))?,
     };
     let target = target.cast(experiment.train.precision.dtype());
     let parameters = parameter_count(&target);
@@ -382,6 +384,18 @@ fn recall_of(folder: &Path, epoch: usize) -> Result<Value> {
     let lines = metrics(folder)?;
     let found = |line: &&Value| line["epoch"] == json!(epoch) && line["recall"].is_object();
     Ok(lines.iter().rfind(found).map_or(Value::Null, |line| line["recall"].clone()))
+}
+
+const SOURCE_FLAGS: &str = "In a training --model is --source-model; the other flags are those of \
+     `retort checkpoint import`, whose file is a --source too";
+const PRETRAINED_FLAGS: &str = "In a training --model NAME is --set network.name=NAME";
+
+/// Checkpoints' advice names the flags of `retort checkpoint import`; trainings have others.
+fn misfit(e: CheckpointError, flags: &str) -> Failure {
+    match e {
+        CheckpointError::Mismatch { .. } => Failure::usage(format!("{e}. {flags}")),
+        other => other.into(),
+    }
 }
 
 /// Refuses a source network that can't see this experiment's pictures.
