@@ -136,6 +136,12 @@ impl Options {
             None => search.retrieval(queries, &self.ks)?,
             Some(gallery) => search.retrieval_in(queries, gallery, &self.ks)?,
         };
+        if found.device_refused {
+            eprintln!(
+                "warning: this device couldn't compute matrix products in 32-bit arithmetic; the CPU \
+                 computed them instead"
+            );
+        }
         let recall = self.ks.iter().map(|&k| Measure::Recall(k));
         let others = [Measure::PrecisionAt1, Measure::RPrecision, Measure::MapAtR];
         let measures: Vec<Measure> = recall.chain(others).collect();
