@@ -265,7 +265,9 @@ impl Report<'_> {
                 of_class.insert("label".to_owned(), json!(class));
                 of_class.insert("name".to_owned(), json!((self.name)(class)));
                 of_class.insert("queries".to_owned(), json!(queries));
-                values.into_iter().for_each(|(m, value)| put(&mut of_class, m, number(value)));
+                for (measure, value) in values {
+                    put(&mut of_class, measure, number(value));
+                }
                 Value::Object(of_class)
             });
             out.insert("per_class".to_owned(), classes.collect());
@@ -313,11 +315,12 @@ impl Report<'_> {
             }
             parts.push(table.to_string());
         }
-        if self.found.alone() > 0 {
+        let alone = self.found.alone();
+        if alone > 0 {
+            let who =
+                if alone == 1 { "1 query has".to_owned() } else { format!("{alone} queries have") };
             parts.push(format!(
-                "{} queries have no other sample of their class: Recall counts them as misses, the \
-                 other metrics leave them out.",
-                self.found.alone()
+                "{who} no other sample of the same class: a miss for Recall, left out of the others."
             ));
         }
         if self.options.reference {
