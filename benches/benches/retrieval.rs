@@ -49,12 +49,20 @@ fn peak() -> Option<f64> {
     line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kib| kib / 1024.0)
 }
 
+/// CPU time of this process's threads in seconds (Linux counts it in hundredths).
+fn cpu() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<f64>().ok();
+    Some((next()? + next()?) / 100.0)
+}
+
 /// One search of this side, in a process of its own.
 fn measure(n: usize, dim: usize, lists: bool) {
     let data = embeddings(n, dim);
     let search = Search { threads: THREADS, ..Search::default() };
     let ks: Vec<usize> = KS.into_iter().filter(|&k| k < n).collect();
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), cpu());
     let (recall, share) = if lists {
         let count = n.min(LISTS);
         let queries = Embeddings {
@@ -71,7 +79,8 @@ fn measure(n: usize, dim: usize, lists: bool) {
         (ks.iter().map(|&k| found.mean(Measure::Recall(k))).collect(), 1.0)
     };
     let seconds = start.elapsed().as_secs_f64() / share;
-    println!("{}", json!({"seconds": seconds, "recall": recall, "peak_mib": peak()}));
+    let cpu = cpu().zip(before).map(|(now, before)| (now - before) / share);
+    println!("{}", json!({"seconds": seconds, "cpu": cpu, "recall": recall, "peak_mib": peak()}));
 }
 
 fn main() {
@@ -124,26 +133,24 @@ fn main() {
         }
     }
     let _ = std::fs::remove_dir_all(&folder);
-    println!(
-        "{n} x {dim}, {THREADS} threads\n\n| | seconds | ratio | peak MiB | Recall@{} |",
-        ks.join(", ")
-    );
-    println!("|---|---|---|---|---|");
-    let own = best[0].as_ref().and_then(|v| v["seconds"].as_f64());
-    for (name, result) in SIDES.iter().zip(&best) {
-        let (Some(result), Some(own)) = (result, own) else {
-            println!("| {name} | not installed | | | |");
-            continue;
-        };
-        let seconds = result["seconds"].as_f64().unwrap_or(f64::NAN);
-        let recall: Vec<String> = result["recall"]
-            .as_array()
-            .map(|r| r.iter().filter_map(Value::as_f64).map(|r| format!("{r:.5}")).collect())
-            .unwrap_or_default();
-        let peak = result["peak_mib"].as_f64().unwrap_or(f64::NAN);
+    let names = ks.join(", ");
+    println!("{n} x {dim}, {THREADS} threads\n");
+    println!("| | seconds | ratio | CPU seconds | ratio | peak MiB | Recall@{names} |");
+    println!("|---|---|---|---|---|---|---|");
+    let number = |side: usize, key: &str| {
+        best[side].as_ref().and_then(|r| r[key].as_f64()).unwrap_or(f64::NAN)
+    };
+    for (side, name) in SIDES.iter().enumerate() {
+        let result = best[side].as_ref();
+        let recall = result.and_then(|r| r["recall"].as_array()).into_iter().flatten();
+        let recall: Vec<String> =
+            recall.filter_map(Value::as_f64).map(|r| format!("{r:.5}")).collect();
+        let (seconds, cpu) = (number(side, "seconds"), number(side, "cpu"));
         println!(
-            "| {name} | {seconds:.2} | {:.2} | {peak:.0} | {} |",
-            seconds / own,
+            "| {name} | {seconds:.2} | {:.2} | {cpu:.2} | {:.2} | {:.0} | {} |",
+            seconds / number(0, "seconds"),
+            cpu / number(0, "cpu"),
+            number(side, "peak_mib"),
             recall.join(", ")
         );
     }
