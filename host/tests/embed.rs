@@ -357,3 +357,17 @@ fn model_lists_and_describes_networks() {
         assert!(message.contains(part), "{args:?}: {message}");
     }
 }
+
+#[test]
+fn a_training_says_which_sizes_its_network_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let train = |more: &[&str]| {
+        let args = ["train", "source", "--loss=proxy_anchor", "--out=run", "--epochs=1"];
+        retort(&[&args[..], more].concat(), dir.path())
+    };
+    let message = error(&train(&["--set=network.name=bn_inception", "--set=data.size=50"]), 2);
+    assert!(
+        message.contains("the nearest that work: height 38 or 63, width 38 or 63"),
+        "{message}"
+    );
+}

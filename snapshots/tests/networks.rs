@@ -326,8 +326,13 @@ fn sizes_are_refused_exactly_where_a_network_cant_compute_them() {
         for side in 1..72 {
             let run = || net.forward_input(Tensor::zeros([1, 3, 64, side], &device)).embedding;
             let ran = catch_unwind(AssertUnwindSafe(run)).is_ok_and(|e| e.dims() == [1, 8]);
-            // Burn would leave out the pixels that make no whole patch; timm refuses them.
-            let ran = ran && (entry.name != "vit_small" || side % 16 == 0);
+            // Burn would leave out the pixels that make no whole patch, and pool windows that lie in
+            // nothing but padding; timm and PyTorch refuse both.
+            let ran = match entry.name {
+                "vit_small" => ran && side % 16 == 0,
+                "bn_inception" => ran && side >= 31,
+                _ => ran,
+            };
             assert_eq!(net.check([64, side]).is_ok(), ran, "{}: {side}", entry.name);
         }
     }

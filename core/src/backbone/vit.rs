@@ -10,7 +10,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Tensor, TensorData, activation::gelu};
+use burn::tensor::{Tensor, TensorData};
 
 /// Side of a patch, in pixels.
 const PATCH: usize = 16;
@@ -197,6 +197,12 @@ impl Attention {
         note(self.qkv.weight.id, "attention", &[n, t, width], 2 * t);
         self.proj.run(mixed.swap_dims(1, 2).reshape([n, t, width]))
     }
+}
+
+/// `x (1 + erf(x / √2)) / 2`. Burn's own has the gradient of an approximation on GPUs.
+fn gelu(x: Tensor<3>) -> Tensor<3> {
+    let cdf = ((x.clone() * std::f64::consts::FRAC_1_SQRT_2).erf() + 1.0) * 0.5;
+    x * cdf
 }
 
 /// Weights `[to, from]` that resample a line of `from` values bicubically (a = -0.5), the kernel
