@@ -148,7 +148,7 @@ impl Network for Vit {
     }
 
     fn input(images: Tensor<4>) -> Tensor<4> {
-        imagenet(images)
+        imagenet(&images)
     }
 
     fn forward(&self, x: Tensor<4>) -> Output {
@@ -224,7 +224,9 @@ fn bicubic(from: usize, to: usize) -> Vec<f64> {
             *weight = kernel((i as f64 - centre + 0.5) / stretch);
         }
         let sum: f64 = row.iter().sum();
-        row.iter_mut().for_each(|weight| *weight /= sum);
+        for weight in row {
+            *weight /= sum;
+        }
     }
     weights
 }

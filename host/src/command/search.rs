@@ -67,16 +67,13 @@ pub fn run(args: &Search, common: &Common) -> Result<()> {
     let (device, info) = common.device()?;
     let loaded = weights::load(&args.run, args.model.as_deref(), &device)?;
     let file = args.embeddings.as_deref().map(Reader::open).transpose()?;
-    let (mut place, part) = match &file {
-        Some(file) => embedded(file, args)?,
-        None => {
-            let place = data(&args.run, args.dataset.as_ref(), args.data_root.as_ref())?;
-            (place, args.split)
-        }
-    };
-    if file.is_none() {
+    let (place, part) = if let Some(file) = &file {
+        embedded(file, args)?
+    } else {
+        let mut place = data(&args.run, args.dataset.as_ref(), args.data_root.as_ref())?;
         place.size = loaded.image_size;
-    }
+        (place, args.split)
+    };
     let pictures = place.open(part.into())?;
     let class = class(args, &pictures)?;
     let (picture, query) = query(args, place.size, &pictures, &loaded, &device)?;
