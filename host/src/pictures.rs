@@ -1,5 +1,6 @@
 //! Pictures of a folder, or a single one, as a data set of one class.
 
+use crate::experiment::Data;
 use crate::failure::{Failure, Result};
 use retort_datasets::{ChaCha8Rng, DataError, Dataset, Image, Resize, Transform, augmentation_rng};
 use std::fs::DirEntry;
@@ -97,13 +98,12 @@ impl Dataset for Pictures {
     }
 }
 
-/// What makes a picture of any size into a network's input: as the data set does it, or as is usual for
-/// photographs where there is none.
-pub fn evaluation(of_data_set: bool, size: usize) -> Arc<dyn Transform> {
-    if of_data_set {
-        Arc::new(Resize { width: size, height: size })
-    } else {
-        Arc::new(ResizeCrop { resize: (size * 256 + 112) / 224, crop: size })
+/// What makes a picture of any size into a network's input: what the network's data set does with its own,
+/// or what is usual for photographs where none is known.
+pub fn evaluation(data: Option<&Data>, size: usize) -> Arc<dyn Transform> {
+    match data {
+        Some(_) => Arc::new(Resize { width: size, height: size }),
+        None => Arc::new(ResizeCrop { resize: (size * 256 + 112) / 224, crop: size }),
     }
 }
 

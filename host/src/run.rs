@@ -135,6 +135,9 @@ pub fn train(
         Some(path) => {
             let loaded =
                 checkpoint::load(&checkpoint_in(path), &place.device).map_err(Failure::new)?;
+            // Both see the same batch: a target that can see grey sees colour if its source does.
+            let channels = &mut experiment.network.channels;
+            *channels = loaded.network.channels.max(*channels);
             check_pictures(&loaded, &experiment, path)?;
             Some(loaded.backbone)
         }

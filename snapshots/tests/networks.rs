@@ -353,6 +353,20 @@ fn sizes_are_refused_exactly_where_a_network_cant_compute_them() {
 }
 
 #[test]
+fn networks_that_see_colour_take_grey_pictures_as_such() {
+    for entry in backbone::networks() {
+        let mut grey = config(entry.name, 8);
+        grey.set_channels(1).unwrap();
+        assert_eq!(grey.channels, if entry.any_channels { 1 } else { 3 }, "{}", entry.name);
+        let forced = NetworkConfig { channels: 1, ..config(entry.name, 8) };
+        let built = Backbone::blank(&forced, &Device::flex());
+        assert_eq!(built.is_ok(), entry.any_channels, "{}", entry.name);
+    }
+    let error = config("resnet5", 8).set_channels(3).unwrap_err().to_string();
+    assert!(error.contains("did you mean resnet50?"), "{error}");
+}
+
+#[test]
 fn embeddings_begin_orthogonal() {
     for (name, size) in [("resnet18", 64), ("resnet18", 600), ("vit_small", 384)] {
         let net = Backbone::new(&config(name, size), 7, &Device::flex()).unwrap();

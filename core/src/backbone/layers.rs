@@ -134,9 +134,17 @@ thread_local! {
 
 /// Runs `f`, and lists the layers that run in it on this thread, in order.
 pub fn observed<T>(f: impl FnOnce() -> T) -> (T, Vec<Ran>) {
-    RAN.with_borrow_mut(|ran| *ran = Some(Vec::new()));
+    /// Ends the listing, also if `f` panics.
+    struct End;
+    impl Drop for End {
+        fn drop(&mut self) {
+            RAN.take();
+        }
+    }
+    RAN.set(Some(Vec::new()));
+    let _end = End;
     let result = f();
-    (result, RAN.with_borrow_mut(Option::take).unwrap_or_default())
+    (result, RAN.take().unwrap_or_default())
 }
 
 /// Says that a layer ran, with so many multiplications for each number that it gave.

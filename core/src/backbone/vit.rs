@@ -147,6 +147,7 @@ impl Network for Vit {
         side > 0 && side.is_multiple_of(PATCH)
     }
 
+    /// As DINO's weights want them.
     fn input(images: Tensor<4>) -> Tensor<4> {
         imagenet(&images)
     }

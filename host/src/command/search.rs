@@ -3,6 +3,7 @@
 use crate::command::Common;
 use crate::command::embed::{About, Part, digest};
 use crate::command::evaluate::data;
+use crate::experiment::Data;
 use crate::failure::{Failure, Result};
 use crate::pictures::{Pictures, evaluation};
 use crate::rows::Reader;
@@ -76,7 +77,7 @@ pub fn run(args: &Search, common: &Common) -> Result<()> {
     };
     let pictures = place.open(part.into())?;
     let class = class(args, &pictures)?;
-    let (picture, query) = query(args, place.size, &pictures, &loaded, &device)?;
+    let (picture, query) = query(args, &place, &pictures, &loaded, &device)?;
 
     let spinner = progress::spinner();
     spinner.set_message(format!("embedding {} pictures of {}", pictures.len(), place.name));
@@ -128,7 +129,7 @@ pub fn run(args: &Search, common: &Common) -> Result<()> {
 }
 
 /// The data set that a file of embeddings is of, if they are this network's.
-fn embedded(file: &Reader, args: &Search) -> Result<(crate::experiment::Data, Part)> {
+fn embedded(file: &Reader, args: &Search) -> Result<(Data, Part)> {
     let wrong = |why: &str| Failure::usage(format!("{}: {why}", file.path().display()));
     let about = file.note("retort").and_then(|text| serde_json::from_str::<About>(text).ok());
     let about = about.ok_or_else(|| wrong("it wasn't written by `retort embed`"))?;
@@ -191,13 +192,13 @@ fn class(args: &Search, pictures: &Arc<dyn Dataset>) -> Result<Option<usize>> {
 /// The query's picture and its embedding.
 fn query(
     args: &Search,
-    size: usize,
+    place: &Data,
     pictures: &Arc<dyn Dataset>,
     loaded: &Checkpoint,
     device: &Device,
 ) -> Result<(Image, Vec<f32>)> {
     let one: Arc<dyn Dataset> = match (&args.query, args.sample) {
-        (Some(path), _) => Arc::new(single(path, size)?),
+        (Some(path), _) => Arc::new(single(path, place)?),
         (None, sample) => Arc::new(One { of: pictures.clone(), sample: sample.unwrap_or(0) }),
     };
     let (net, device) = (loaded.backbone.valid(), device.clone().inner());
@@ -206,12 +207,12 @@ fn query(
     Ok((one.image(0)?, output.embedding.into_data().iter::<f32>().collect()))
 }
 
-fn single(path: &Path, size: usize) -> Result<Pictures> {
+fn single(path: &Path, place: &Data) -> Result<Pictures> {
     if path.is_dir() {
         let path = path.display();
         return Err(Failure::usage(format!("{path} is a folder: the query is one picture")));
     }
-    Pictures::open(path, evaluation(true, size))
+    Pictures::open(path, evaluation(Some(place), place.size))
 }
 
 /// One picture of a data set.
