@@ -280,6 +280,9 @@ fn prepare(experiment: &mut Experiment, folder: &Path, place: &mut Place) -> Res
                 OpenOptions { model: experiment.source_model.clone(), ..OpenOptions::default() };
             let loaded = checkpoint::open(&file, &options, &place.device)
                 .map_err(|e| misfit(e, SOURCE_FLAGS))?;
+            // Both see the same batch: a target that can see grey sees colour if its source does.
+            let channels = &mut experiment.network.channels;
+            *channels = loaded.network.channels.max(*channels);
             check_pictures(&loaded, experiment, path)?;
             let bytes = std::fs::read(&file).map_err(|e| Failure::file("read", &file, e))?;
             let backbone = loaded.backbone.cast(experiment.train.precision.dtype());
