@@ -165,17 +165,18 @@ fn fifty_kills_change_nothing() {
     while kills < 50 || torn_kills < 10 || ends == 0 {
         let begin = training(&more, "--out=run");
         let args = if resumes { vec!["train", "resume", "run"] } else { begin };
+        let goal = if resumes { step_of(&run) } else { 0 } + 1 + random(3);
         let mut child = start(&args, dir);
         // Before it is a run, there is nothing to go on with.
         let mut alive = wait_for("run", &mut child, || run.join("run.json").is_file());
-        if alive && random(2) == 0 {
-            for _ in 0..=random(3) {
-                alive = alive
-                    && wait_for("file being written", &mut child, || torn(&run))
-                    && (random(2) == 0 || wait_for("file", &mut child, || !torn(&run)));
-            }
-        } else {
-            std::thread::sleep(Duration::from_millis(random(150)));
+        // Every fifth one while it is still taking up the run; the others get a few steps further.
+        if alive && kills % 5 < 4 {
+            alive = wait_for("progress", &mut child, || step_of(&run) >= goal);
+        }
+        if alive && random(3) > 0 {
+            wait_for("file being written", &mut child, || torn(&run));
+        } else if alive {
+            std::thread::sleep(Duration::from_millis(random(30)));
         }
         child.kill().unwrap();
         let killed = child.wait().unwrap().code().is_none();
@@ -190,6 +191,7 @@ fn fifty_kills_change_nothing() {
             ends += 1;
         }
     }
+    println!("{kills} kills, {torn_kills} of them with a file half written; {ends} runs ended");
     if resumes {
         json(&retort(&["train", "resume", "run", "--json"], dir));
         assert!(!torn(&run), "half-written files are cleared away");
