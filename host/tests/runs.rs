@@ -119,7 +119,7 @@ fn runs_are_listed_shown_compared_and_deleted() {
 fn what_is_no_run_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    json(&train(&["--out=group/run", "--epochs=1"], dir));
+    json(&train(&["--out=group/run", "--set=train.epochs=1"], dir));
     std::fs::write(dir.join("group/notes.txt"), "mine").unwrap();
     let rm = |path: &str| retort(&["runs", "rm", path, "--yes"], dir);
     assert!(error(&rm("group"), 2).contains("group isn't a run"));
@@ -129,7 +129,7 @@ fn what_is_no_run_is_left_alone() {
     let both = retort(&["runs", "rm", "group/run", "missing", "--yes"], dir);
     assert!(error(&both, 2).contains("missing isn't a run"));
     // A run with another one inside.
-    json(&train(&["--out=group/run/inner", "--epochs=1"], dir));
+    json(&train(&["--out=group/run/inner", "--set=train.epochs=1"], dir));
     assert!(error(&rm("group/run"), 2).contains("holds another run"));
     assert!(dir.join("group/run/inner/run.json").is_file());
     for command in ["show", "rm"] {
@@ -203,7 +203,7 @@ fn the_best_epoch_can_be_chosen_on_held_out_classes() {
 fn checkpoints_are_kept_as_asked() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let keep = ["--out=run", "--epochs=7", "--set=train.checkpoint_every=2", "--set=train.keep=2"];
+    let keep = ["--out=run", "--set=train.epochs=7", "--set=train.checkpoint_every=2", "--set=train.keep=2"];
     json(&train(&keep, dir));
     let entries = std::fs::read_dir(dir.join("run")).unwrap().map(|e| e.unwrap().file_name());
     let mut names: Vec<_> = entries.map(|n| n.into_string().unwrap()).collect();
