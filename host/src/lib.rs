@@ -10,6 +10,7 @@ pub mod output;
 pub mod pin;
 pub mod plugin;
 pub mod progress;
+pub mod reference;
 pub mod run;
 pub mod settings;
 pub mod tensors;

@@ -9,8 +9,8 @@ use retort_core::checkpoint;
 use retort_core::device::DeviceInfo;
 use retort_core::fs::{WriteError, atomic_write};
 use retort_core::trainer::{
-    EpochReport, Observer, Optimizer, State, StepReport, Summary, Term, TrainError, Trainer,
-    checkpoint_in, parameter_count,
+    EpochReport, Observer, Optimizer, Replica, State, StepReport, Summary, Term, TrainError,
+    Trainer, checkpoint_in, parameter_count,
 };
 use retort_core::{LossError, Session, Setup};
 use retort_datasets::Split;
@@ -102,7 +102,8 @@ pub fn train(
     place: &mut Place,
 ) -> Result<Finished> {
     let entry = experiment.data.entry()?;
-    experiment.network.channels = entry.channels;
+    experiment.network.channels =
+        if experiment.network.name == "convnet" { entry.channels } else { 3 };
     experiment.train.check().map_err(|e| Failure::usage(format!("train: {e}")))?;
     if experiment.loss.is_empty() {
         return Err(Failure::usage("a training needs a loss: --loss NAME; see `retort loss list`"));
@@ -138,9 +139,16 @@ pub fn train(
             let loaded =
                 checkpoint::load(&checkpoint_in(path), &place.device).map_err(Failure::new)?;
             check_pictures(&loaded, &experiment, path)?;
-            Some(loaded.backbone.cast(experiment.train.precision.dtype()))
+            let source = normed(loaded, experiment.source_norm, &place.device)?;
+            Some(source.cast(experiment.train.precision.dtype()))
         }
     };
+    let mut replicas = Vec::new();
+    for name in &experiment.also_on {
+        let choice = name.parse().map_err(Failure::usage)?;
+        let (device, _) = retort_core::device::resolve(choice).map_err(Failure::new)?;
+        replicas.push(Replica::new(device, source.as_ref()));
+    }
     let target = Backbone::new(&experiment.network, experiment.seed, &place.device)
         .map_err(Failure::usage)?
         .cast(experiment.train.precision.dtype());
@@ -159,6 +167,7 @@ pub fn train(
         image_size: experiment.data.size,
         seed: experiment.seed,
         device: place.device.clone(),
+        replicas,
         checkpoint: folder.join("checkpoint.safetensors"),
         steps: 0,
     };
@@ -175,6 +184,23 @@ pub fn train(
     });
     write_text(&file, &format!("{text:#}\n"))?;
     Ok(Finished { folder: folder.to_owned(), summary, parameters, losses })
+}
+
+/// The checkpoint's network, its embeddings normalised or not.
+fn normed(
+    loaded: checkpoint::Checkpoint,
+    l2_norm: Option<bool>,
+    device: &burn::tensor::Device,
+) -> Result<Backbone> {
+    let checkpoint::Checkpoint { backbone, mut network, .. } = loaded;
+    match l2_norm {
+        Some(l2_norm) if l2_norm != network.l2_norm => network.l2_norm = l2_norm,
+        _ => return Ok(backbone),
+    }
+    let mut other = Backbone::new(&network, 0, device).map_err(Failure::usage)?;
+    let weights = checkpoint::state_dict(&backbone).map_err(Failure::new)?;
+    checkpoint::load_state_dict(&mut other, &weights).map_err(Failure::new)?;
+    Ok(other)
 }
 
 /// Refuses a source network that can't see this experiment's pictures.

@@ -389,6 +389,7 @@ impl Run<'_> {
             image_size: self.count("size"),
             seed: 0,
             device: cpu(),
+            replicas: Vec::new(),
             checkpoint: "none".into(),
             steps: recipe.epochs * self.count("steps_per_epoch"),
             recipe,
