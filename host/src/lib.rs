@@ -14,6 +14,7 @@ pub mod pin;
 pub mod plugin;
 pub mod progress;
 pub mod record;
+pub mod reference;
 pub mod run;
 pub mod settings;
 pub mod tensorboard;

@@ -14,8 +14,8 @@ use retort_core::checkpoint;
 use retort_core::device::DeviceInfo;
 use retort_core::fs::{TEMPORARY, atomic_write};
 use retort_core::trainer::{
-    self as training, Optimizer, Summary, Term, TrainError, Trainer, checkpoint_in, evaluate,
-    parameter_count,
+    self as training, Optimizer, Replica, Summary, Term, TrainError, Trainer, checkpoint_in,
+    evaluate, parameter_count,
 };
 use retort_core::{LossError, Session, Setup};
 use retort_datasets::Split;
@@ -240,7 +240,8 @@ struct Prepared {
 /// Makes a training of an experiment, and resolves what the experiment leaves open.
 fn prepare(experiment: &mut Experiment, folder: &Path, place: &mut Place) -> Result<Prepared> {
     let entry = experiment.data.entry()?;
-    experiment.network.channels = entry.channels;
+    experiment.network.channels =
+        if experiment.network.name == "convnet" { entry.channels } else { 3 };
     experiment.train.check().map_err(|e| Failure::usage(format!("train: {e}")))?;
     check_selection(experiment)?;
     if experiment.loss.is_empty() {
@@ -278,10 +279,17 @@ fn prepare(experiment: &mut Experiment, folder: &Path, place: &mut Place) -> Res
             let loaded = checkpoint::load(&file, &place.device).map_err(Failure::new)?;
             check_pictures(&loaded, experiment, path)?;
             let bytes = std::fs::read(&file).map_err(|e| Failure::file("read", &file, e))?;
-            let backbone = loaded.backbone.cast(experiment.train.precision.dtype());
-            (Some(backbone), Some(json!({"digest": digest(&bytes)})))
+            let source = normed(loaded, experiment.source_norm, &place.device)?;
+            let source = source.cast(experiment.train.precision.dtype());
+            (Some(source), Some(json!({"digest": digest(&bytes)})))
         }
     };
+    let mut replicas = Vec::new();
+    for name in &experiment.also_on {
+        let choice = name.parse().map_err(Failure::usage)?;
+        let (device, _) = retort_core::device::resolve(choice).map_err(Failure::new)?;
+        replicas.push(Replica::new(device, source.as_ref()));
+    }
     let target = Backbone::new(&experiment.network, experiment.seed, &place.device)
         .map_err(Failure::usage)?
         .cast(experiment.train.precision.dtype());
@@ -301,6 +309,7 @@ fn prepare(experiment: &mut Experiment, folder: &Path, place: &mut Place) -> Res
         image_size: experiment.data.size,
         seed: experiment.seed,
         device: place.device.clone(),
+        replicas,
         checkpoint: folder.join(CHECKPOINT),
         steps: 0,
     };
@@ -373,6 +382,23 @@ fn recall_of(folder: &Path, epoch: usize) -> Result<Value> {
     let lines = metrics(folder)?;
     let found = |line: &&Value| line["epoch"] == json!(epoch) && line["recall"].is_object();
     Ok(lines.iter().rfind(found).map_or(Value::Null, |line| line["recall"].clone()))
+}
+
+/// The checkpoint's network, its embeddings normalised or not.
+fn normed(
+    loaded: checkpoint::Checkpoint,
+    l2_norm: Option<bool>,
+    device: &burn::tensor::Device,
+) -> Result<Backbone> {
+    let checkpoint::Checkpoint { backbone, mut network, .. } = loaded;
+    match l2_norm {
+        Some(l2_norm) if l2_norm != network.l2_norm => network.l2_norm = l2_norm,
+        _ => return Ok(backbone),
+    }
+    let mut other = Backbone::new(&network, 0, device).map_err(Failure::usage)?;
+    let weights = checkpoint::state_dict(&backbone).map_err(Failure::new)?;
+    checkpoint::load_state_dict(&mut other, &weights).map_err(Failure::new)?;
+    Ok(other)
 }
 
 /// Refuses a source network that can't see this experiment's pictures.

@@ -11,6 +11,7 @@ mod evaluate;
 mod log;
 mod names;
 mod optimizer;
+mod parts;
 mod report;
 mod save;
 mod step;
@@ -22,6 +23,7 @@ pub use error::{Kept, TrainError};
 pub use evaluate::{checkpoint_in, embed, evaluate, parameter_count};
 pub use log::Log;
 pub use optimizer::Optimizer;
+pub use parts::Replica;
 pub use report::{EpochReport, Observer, StepReport, Summary};
 pub use step::Step;
 pub use trainable::Trainable;
@@ -33,7 +35,7 @@ use crate::session::Session;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
 use retort_datasets::{
-    BalancedSampler, DataError, Dataset, Loader, RandomSampler, Sampler, Transform,
+    BalancedSampler, Batch, DataError, Dataset, Loader, RandomSampler, Sampler, Transform,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -63,6 +65,8 @@ pub struct Trainer {
     pub seed: u64,
     /// An autodiff device.
     pub device: Device,
+    /// Further devices that share each batch's work.
+    pub replicas: Vec<Replica>,
     /// Where checkpoints go.
     pub checkpoint: PathBuf,
     /// Steps in all, for losses that ask how far the training is; [`run`](Self::run) counts them.
@@ -158,14 +162,16 @@ impl Trainer {
         self.steps = per_epoch * self.recipe.epochs;
         let start = Instant::now();
         let mut last = EpochReport { epoch: 0, step: 0, loss: f64::NAN, recall: None };
-        self.probe(&sampler.epoch(0))?;
+        for batch in self.load(sampler.epoch(0).into_iter().take(1).collect(), 0) {
+            self.probe(&self.upload(batch?))?;
+        }
 
         while self.state.epoch < self.recipe.epochs {
             self.begin_epoch();
             let epoch = self.state.epoch as u64;
             let begun = self.state.batch; // more than 0 in a training that goes on
             for batch in self.load(sampler.epoch(epoch), epoch).skip(begun) {
-                let batch = Minibatch::new(batch?, &self.device, self.recipe.precision.dtype());
+                let batch = self.upload(batch?);
                 let (i, images) = (self.state.batch, batch.labels.len());
                 let outcome = self.step(&batch)?;
                 self.state.log.add(i, images, outcome);
@@ -239,20 +245,17 @@ impl Trainer {
         epoch == self.recipe.epochs || (every > 0 && epoch.is_multiple_of(every))
     }
 
-    /// Lets every loss ask for its parameters once, on the first batch, before anything is trained.
-    fn probe(&mut self, batches: &[Vec<usize>]) -> Result<(), TrainError> {
-        let first = batches.iter().take(1).cloned().collect();
-        for batch in self.load(first, 0) {
-            let batch = Minibatch::new(batch?, &self.device, self.recipe.precision.dtype());
-            let source = self.source.as_ref().map(|net| step::teach(net, &batch.pictures));
-            let target = step::teach(&self.state.target, &batch.pictures);
-            let inputs = self.inputs(&batch, target, source);
-            for term in &mut self.state.terms {
-                match term.session.probe(&inputs) {
-                    Err(LossError::Undefined { .. })
-                        if self.recipe.on_undefined == OnUndefined::Skip => {}
-                    probed => probed.map_err(|e| TrainError::Probe(Box::new(e)))?,
-                }
+    /// Lets every loss ask for its parameters and buffers once, on a batch like the training's,
+    /// before anything is trained.
+    pub fn probe(&mut self, batch: &Minibatch) -> Result<(), TrainError> {
+        let source = self.source.as_ref().map(|net| step::teach(net, &batch.pictures));
+        let target = step::teach(&self.state.target, &batch.pictures);
+        let inputs = self.inputs(batch, target, source);
+        for term in &mut self.state.terms {
+            match term.session.probe(&inputs) {
+                Err(LossError::Undefined { .. })
+                    if self.recipe.on_undefined == OnUndefined::Skip => {}
+                probed => probed.map_err(|e| TrainError::Probe(Box::new(e)))?,
             }
         }
         Ok(())
@@ -264,6 +267,10 @@ impl Trainer {
             0 => Box::new(RandomSampler::new(labels.len(), recipe.batch, self.seed)?),
             ipc => Box::new(BalancedSampler::new(labels, recipe.batch, ipc, self.seed)?),
         })
+    }
+
+    fn upload(&self, batch: Batch) -> Minibatch {
+        Minibatch::new(batch, &self.device, self.recipe.precision.dtype())
     }
 
     fn load(&self, batches: Vec<Vec<usize>>, epoch: u64) -> Loader {

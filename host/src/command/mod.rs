@@ -6,6 +6,7 @@ pub mod devices;
 pub mod evaluate;
 pub mod loss;
 pub mod plugin;
+pub mod recipe;
 pub mod runs;
 pub mod snapshot;
 pub mod train;
