@@ -38,6 +38,17 @@ pub enum DeviceError {
     NoGpu(String),
 }
 
+impl std::fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            DeviceChoice::Auto => f.write_str("auto"),
+            DeviceChoice::Cpu => f.write_str("cpu"),
+            DeviceChoice::Gpu(None) => f.write_str("gpu"),
+            DeviceChoice::Gpu(Some(number)) => write!(f, "gpu:{number}"),
+        }
+    }
+}
+
 impl FromStr for DeviceChoice {
     type Err = DeviceError;
 

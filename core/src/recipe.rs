@@ -13,6 +13,8 @@ pub struct Recipe {
     pub batch: usize,
     /// Samples of each class in a batch (IPC); 0 draws samples without regard to class.
     pub images_per_class: usize,
+    /// Which samples form a batch.
+    pub sampler: Sampling,
     /// Augmented copies of each sample in a batch.
     pub views: usize,
     /// How parameters are updated.
@@ -69,6 +71,22 @@ pub struct Recipe {
     pub keep: usize,
     /// Threads that load pictures.
     pub workers: usize,
+}
+
+/// Which samples form a batch: a function of seed and epoch alone, so that a checkpoint that notes
+/// seed, epoch and step has all of a sampler's state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// The same number of images of each of some classes; each image once in so many.
+    #[default]
+    Balanced,
+    /// Any samples.
+    Random,
+    /// As `Balanced`, with epochs long enough for every class to come.
+    AllClasses,
+    /// As `Balanced`, with classes of two super-classes, where the data set has those.
+    SuperClass,
 }
 
 /// How parameters are updated.
@@ -137,6 +155,7 @@ impl Default for Recipe {
             epochs: 20,
             batch: 80,
             images_per_class: 4,
+            sampler: Sampling::Balanced,
             views: 1,
             optimizer: Method::AdamW,
             lr: 2e-3,

@@ -1,14 +1,17 @@
 //! Some classes of a split, as a split of their own.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{DataError, Dataset, Image};
+use crate::{DataError, Dataset, Image, Picture, Transform};
 
 /// The samples of some classes of a data set; labels count from 0 again.
 struct Subset {
     whole: Arc<dyn Dataset>,
     classes: Vec<String>,
+    /// The first class's number in the whole.
+    first: usize,
     labels: Vec<usize>,
     /// Each sample's number in the whole.
     samples: Vec<usize>,
@@ -18,8 +21,9 @@ impl Subset {
     fn new(whole: &Arc<dyn Dataset>, classes: Range<usize>) -> Arc<dyn Dataset> {
         let kept = whole.labels().iter().enumerate().filter(|(_, label)| classes.contains(label));
         let (samples, labels) = kept.map(|(i, label)| (i, label - classes.start)).unzip();
+        let first = classes.start;
         let names = whole.classes()[classes].to_vec();
-        Arc::new(Subset { whole: whole.clone(), classes: names, labels, samples })
+        Arc::new(Subset { whole: whole.clone(), classes: names, first, labels, samples })
     }
 }
 
@@ -42,6 +46,34 @@ impl Dataset for Subset {
 
     fn image(&self, i: usize) -> Result<Image, DataError> {
         self.whole.image(self.samples[i])
+    }
+
+    fn picture(&self, i: usize) -> Result<Picture, DataError> {
+        self.whole.picture(self.samples[i])
+    }
+
+    fn file(&self, i: usize) -> Option<PathBuf> {
+        self.whole.file(self.samples[i])
+    }
+
+    fn class_id(&self, class: usize) -> usize {
+        self.whole.class_id(self.first + class)
+    }
+
+    fn super_labels(&self) -> Option<&[usize]> {
+        Some(&self.whole.super_labels()?[self.first..][..self.classes.len()])
+    }
+
+    fn evaluation(&self) -> Arc<dyn Transform> {
+        self.whole.evaluation()
+    }
+
+    fn skip(&self, i: usize, error: &DataError) -> bool {
+        self.whole.skip(self.samples[i], error)
+    }
+
+    fn skipped(&self) -> Vec<String> {
+        self.whole.skipped()
     }
 }
 

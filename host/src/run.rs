@@ -1,7 +1,7 @@
 //! A training with its folder: resolved configuration, plugins, metrics, checkpoints, summary.
 
 use crate::difference::{Difference, differing};
-use crate::experiment::{Experiment, Pictures, SelectOn};
+use crate::experiment::{Experiment, Pictures, SelectOn, left_out};
 use crate::failure::{Failure, Result};
 use crate::folder::{CHECKPOINT, CONFIG, INFO, Lock, Run, SUMMARY, State, metrics};
 use crate::hardware;
@@ -10,7 +10,7 @@ use crate::plugin::registry::Registry;
 use crate::progress::Progress;
 use crate::record::Record;
 use retort_core::backbone::Backbone;
-use retort_core::checkpoint;
+use retort_core::checkpoint::{self, OpenOptions};
 use retort_core::device::DeviceInfo;
 use retort_core::fs::{TEMPORARY, atomic_write};
 use retort_core::trainer::{
@@ -109,7 +109,7 @@ pub fn train(
     label: &str,
     place: &mut Place,
 ) -> Result<Finished> {
-    let prepared = prepare(&mut experiment, folder, place)?;
+    let prepared = prepare(&mut experiment, folder, true, place)?;
     let _lock = Lock::take(folder)?;
     let config = toml::to_string(&experiment)
         .map_err(|e| Failure::new(format!("can't write the configuration as TOML: {e}")))?;
@@ -129,7 +129,8 @@ pub fn train(
 pub fn resume(mut run: Run, allow_changed: bool, place: &mut Place) -> Result<Finished> {
     let folder = run.path.clone();
     let _lock = Lock::take(&folder)?;
-    let mut prepared = prepare(&mut run.config, &folder, place)?;
+    let file = folder.join(CHECKPOINT);
+    let mut prepared = prepare(&mut run.config, &folder, !file.exists(), place)?;
     let now = identity(&run.config, &prepared)?;
     let was: serde_json::Map<String, Value> = (now.as_object().into_iter().flatten())
         .map(|(key, _)| (key.clone(), run.info[key].clone()))
@@ -146,7 +147,6 @@ pub fn resume(mut run: Run, allow_changed: bool, place: &mut Place) -> Result<Fi
         )));
     }
     remove_torn(&folder)?;
-    let file = folder.join(CHECKPOINT);
     if file.exists() {
         let loaded = checkpoint::load(&file, &place.device).map_err(Failure::new)?;
         prepared.trainer.resume(loaded)?;
@@ -238,10 +238,16 @@ struct Prepared {
 }
 
 /// Makes a training of an experiment, and resolves what the experiment leaves open.
-fn prepare(experiment: &mut Experiment, folder: &Path, place: &mut Place) -> Result<Prepared> {
+/// Without `weights`, which a checkpoint brings, the network starts afresh.
+fn prepare(
+    experiment: &mut Experiment,
+    folder: &Path,
+    weights: bool,
+    place: &mut Place,
+) -> Result<Prepared> {
     let entry = experiment.data.entry()?;
-    experiment.network.channels =
-        if experiment.network.name == "convnet" { entry.channels } else { 3 };
+    experiment.network.set_channels(entry.channels).map_err(Failure::usage)?;
+    experiment.data.size = experiment.data.size()?;
     experiment.train.check().map_err(|e| Failure::usage(format!("train: {e}")))?;
     check_selection(experiment)?;
     if experiment.loss.is_empty() {
@@ -276,11 +282,15 @@ fn prepare(experiment: &mut Experiment, folder: &Path, place: &mut Place) -> Res
         None => (None, None),
         Some(path) => {
             let file = checkpoint_in(path);
-            let loaded = checkpoint::load(&file, &place.device).map_err(Failure::new)?;
+            let options = OpenOptions {
+                model: experiment.source_model.clone(),
+                l2_norm: experiment.source_norm,
+                ..OpenOptions::default()
+            };
+            let loaded = checkpoint::open(&file, &options, &place.device)?;
             check_pictures(&loaded, experiment, path)?;
             let bytes = std::fs::read(&file).map_err(|e| Failure::file("read", &file, e))?;
-            let source = normed(loaded, experiment.source_norm, &place.device)?;
-            let source = source.cast(experiment.train.precision.dtype());
+            let source = loaded.backbone.cast(experiment.train.precision.dtype());
             (Some(source), Some(json!({"digest": digest(&bytes)})))
         }
     };
@@ -290,9 +300,14 @@ fn prepare(experiment: &mut Experiment, folder: &Path, place: &mut Place) -> Res
         let (device, _) = retort_core::device::resolve(choice).map_err(Failure::new)?;
         replicas.push(Replica::new(device, source.as_ref()));
     }
-    let target = Backbone::new(&experiment.network, experiment.seed, &place.device)
-        .map_err(Failure::usage)?
-        .cast(experiment.train.precision.dtype());
+    let (network, seed) = (&experiment.network, experiment.seed);
+    let target = match &experiment.pretrained {
+        Some(path) if weights => {
+            checkpoint::start(&checkpoint_in(path), network, seed, &place.device)?
+        }
+        _ => Backbone::new(network, seed, &place.device).map_err(Failure::usage)?,
+    };
+    let target = target.cast(experiment.train.precision.dtype());
     let parameters = parameter_count(&target);
     let test = experiment.data.open(Split::Test)?;
     let (train, validation) = experiment.data.open_train()?;
@@ -303,7 +318,7 @@ fn prepare(experiment: &mut Experiment, folder: &Path, place: &mut Place) -> Res
         source,
         recipe: experiment.train.clone(),
         train,
-        augmentation: (entry.augmentation)(),
+        augmentation: (entry.augmentation)(experiment.data.size),
         test: validation.unwrap_or_else(|| test.clone()),
         ks: experiment.recall_at.clone(),
         image_size: experiment.data.size,
@@ -342,12 +357,14 @@ fn carry_out(
     place: &mut Place,
 ) -> Result<Finished> {
     let Prepared { trainer, test, split, losses, parameters, .. } = prepared;
+    let train = trainer.train.clone();
     let progress = Progress::new(label, experiment.train.epochs, place.quiet);
     let mut record = Record::new(folder, step, split, progress)?;
     let best_file = trainer.best_checkpoint();
     let result = trainer.run(&mut record, place.stop);
     record.end();
     let mut summary = result?;
+    let left_out = left_out(&[&train, &test]);
     let mut best = Value::Null;
     if !summary.interrupted {
         let on_test = |file: &Path| -> Result<_> {
@@ -372,6 +389,7 @@ fn carry_out(
         "interrupted": summary.interrupted, "skipped": summary.skipped, "steps": summary.steps,
         "epochs": summary.epochs, "loss": summary.loss, "recall": recall_json(&summary),
         "best": best, "seconds": summary.seconds, "parameters": parameters,
+        "pictures_left_out": left_out,
     });
     write_text(&folder.join(SUMMARY), &format!("{text:#}\n"))?;
     Ok(Finished { folder: folder.to_owned(), summary, best, parameters, losses })
@@ -382,23 +400,6 @@ fn recall_of(folder: &Path, epoch: usize) -> Result<Value> {
     let lines = metrics(folder)?;
     let found = |line: &&Value| line["epoch"] == json!(epoch) && line["recall"].is_object();
     Ok(lines.iter().rfind(found).map_or(Value::Null, |line| line["recall"].clone()))
-}
-
-/// The checkpoint's network, its embeddings normalised or not.
-fn normed(
-    loaded: checkpoint::Checkpoint,
-    l2_norm: Option<bool>,
-    device: &burn::tensor::Device,
-) -> Result<Backbone> {
-    let checkpoint::Checkpoint { backbone, mut network, .. } = loaded;
-    match l2_norm {
-        Some(l2_norm) if l2_norm != network.l2_norm => network.l2_norm = l2_norm,
-        _ => return Ok(backbone),
-    }
-    let mut other = Backbone::new(&network, 0, device).map_err(Failure::usage)?;
-    let weights = checkpoint::state_dict(&backbone).map_err(Failure::new)?;
-    checkpoint::load_state_dict(&mut other, &weights).map_err(Failure::new)?;
-    Ok(other)
 }
 
 /// Refuses a source network that can't see this experiment's pictures.

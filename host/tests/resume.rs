@@ -224,6 +224,7 @@ fn every_kind_of_state_goes_on() {
             "--set=train.new_only_epochs=1",
             "--set=train.warmup_epochs=2",
             "--set=network.frozen_batch_norm=true",
+            "--chunks=2",
         ],
         &[
             "--loss=triplet",
@@ -240,6 +241,7 @@ fn every_kind_of_state_goes_on() {
             "--set=train.optimizer=adam",
             "--set=train.schedule=step",
             "--set=train.patience=1",
+            "--also-on=cpu",
             "--set=train.checkpoint_every=1",
             "--set=train.keep=2",
         ],

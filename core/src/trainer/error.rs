@@ -2,7 +2,7 @@
 
 use crate::checkpoint::CheckpointError;
 use crate::error::LossError;
-use crate::metric::RecallError;
+use crate::metric::MetricError;
 use retort_datasets::DataError;
 use std::path::PathBuf;
 
@@ -59,7 +59,7 @@ pub enum TrainError {
     Checkpoint(Box<CheckpointError>),
     /// The embeddings can't be evaluated.
     #[error(transparent)]
-    Recall(#[from] RecallError),
+    Metric(#[from] MetricError),
     /// The run folder could not be written.
     #[error(transparent)]
     Write(#[from] crate::fs::WriteError),

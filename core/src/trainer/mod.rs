@@ -20,7 +20,7 @@ mod trainable;
 pub use average::Average;
 pub use batch::{Minibatch, Pictures};
 pub use error::{Kept, TrainError};
-pub use evaluate::{checkpoint_in, embed, evaluate, parameter_count};
+pub use evaluate::{checkpoint_in, embed, evaluate, outputs, parameter_count};
 pub use log::Log;
 pub use optimizer::Optimizer;
 pub use parts::Replica;
@@ -30,12 +30,13 @@ pub use trainable::Trainable;
 
 use crate::backbone::{Backbone, NetworkConfig};
 use crate::error::LossError;
-use crate::recipe::{OnUndefined, Recipe};
+use crate::recipe::{OnUndefined, Recipe, Sampling};
 use crate::session::Session;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
 use retort_datasets::{
-    BalancedSampler, Batch, DataError, Dataset, Loader, RandomSampler, Sampler, Transform,
+    BalancedSampler, Batch, DataError, Dataset, Loader, RandomSampler, Sampler, SuperClassSampler,
+    Transform,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -157,6 +158,10 @@ impl Trainer {
         if self.state.terms.is_empty() {
             return Err(TrainError::Setup("a training needs a loss".to_owned()));
         }
+        for net in self.source.iter().chain([&self.state.target]) {
+            let checked = net.check([self.image_size; 2]);
+            checked.map_err(|e| TrainError::Setup(e.to_string()))?;
+        }
         let sampler = self.sampler()?;
         let per_epoch = sampler.batches_per_epoch();
         self.steps = per_epoch * self.recipe.epochs;
@@ -263,9 +268,19 @@ impl Trainer {
 
     fn sampler(&self) -> Result<Box<dyn Sampler>, DataError> {
         let (labels, recipe) = (self.train.labels(), &self.recipe);
-        Ok(match recipe.images_per_class {
-            0 => Box::new(RandomSampler::new(labels.len(), recipe.batch, self.seed)?),
-            ipc => Box::new(BalancedSampler::new(labels, recipe.batch, ipc, self.seed)?),
+        let (batch, seed) = (recipe.batch, self.seed);
+        Ok(match (recipe.sampler, recipe.images_per_class) {
+            (Sampling::Random, _) | (Sampling::Balanced, 0) => {
+                Box::new(RandomSampler::new(labels.len(), batch, seed)?)
+            }
+            (Sampling::Balanced, ipc) => Box::new(BalancedSampler::new(labels, batch, ipc, seed)?),
+            (Sampling::AllClasses, ipc) => {
+                Box::new(BalancedSampler::all_classes(labels, batch, ipc, seed)?)
+            }
+            (Sampling::SuperClass, ipc) => {
+                let groups = self.train.super_labels().unwrap_or_default();
+                Box::new(SuperClassSampler::new(labels, groups, batch, ipc, seed)?)
+            }
         })
     }
 

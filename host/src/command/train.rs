@@ -5,10 +5,10 @@ use crate::command::{Common, stop_flag};
 use crate::experiment::{Experiment, SelectOn};
 use crate::failure::{Failure, Result};
 use crate::folder::Run;
-use crate::output;
 use crate::plugin::registry::Registry;
 use crate::reference::{self, Preset};
 use crate::run::{self, Finished, Place};
+use crate::{output, progress};
 use burn::tensor::Device;
 use clap::{Args, Subcommand};
 use retort_core::device::{self, DeviceChoice, DeviceInfo};
@@ -54,9 +54,15 @@ pub struct Train {
     /// Folder with the data set's files.
     #[arg(long, visible_alias = "DATA_DIR", value_name = "DIR")]
     data_root: Option<PathBuf>,
+    /// Memory for decoded pictures, such as 8GiB.
+    #[arg(long, value_name = "BYTES")]
+    cache: Option<String>,
     /// A loss, built in or `FILE#NAME`; may be given several times.
     #[arg(long = "loss", value_name = "NAME")]
     losses: Vec<String>,
+    /// Weights to start from, such as ImageNet's: a checkpoint of any origin, of the same network.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pretrained: Option<PathBuf>,
     /// Dimensions of the embedding.
     #[arg(long, visible_alias = "embedding-size")]
     embedding: Option<usize>,
@@ -87,6 +93,9 @@ pub struct Train {
     /// A key of the experiment file, or a hyperparameter of the last loss.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Show a dashboard: loss, its terms, recall, images per second, memory, time left.
+    #[arg(long)]
+    tui: bool,
     /// The run's folder, new or empty [default: a new one in `runs`].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -97,9 +106,12 @@ pub struct Train {
 /// Flags of `retort train target`.
 #[derive(Args, Debug)]
 pub struct Target {
-    /// Checkpoint or run folder of the source network.
+    /// Run folder of the source network, or its checkpoint, of any origin.
     #[arg(long, visible_alias = "source-ckpt", value_name = "RUN|CHECKPOINT")]
     source: Option<PathBuf>,
+    /// The source's network, if its keys don't tell.
+    #[arg(long, value_name = "NETWORK")]
+    source_model: Option<String>,
     /// Whether the source's embeddings have unit length [default: as it was trained].
     #[arg(long, value_name = "SWITCH", value_parser = clap::builder::BoolishValueParser::new())]
     source_norm: Option<bool>,
@@ -121,6 +133,9 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
     let (device, info) = device(train, common)?;
     let mut registry = Registry::new(experiment.limits.clone())?;
     let stop = stop_flag()?;
+    if train.tui {
+        progress::use_dashboard();
+    }
     let loss = experiment.loss.iter().map(|l| l.name.rsplit('#').next().unwrap_or(&l.name));
     let loss = loss.collect::<Vec<_>>().join("+");
     let remark = &train.recipe.remark;
@@ -287,9 +302,18 @@ fn resolve(role: &str, train: &Train, target: Option<&Target>) -> Result<Experim
     if train.data_root.is_some() {
         experiment.data.root.clone_from(&train.data_root);
     }
+    if train.pretrained.is_some() {
+        experiment.pretrained.clone_from(&train.pretrained);
+    }
+    if train.cache.is_some() {
+        experiment.data.cache.clone_from(&train.cache);
+    }
     if let Some(target) = target {
         if target.source.is_some() {
             experiment.source.clone_from(&target.source);
+        }
+        if target.source_model.is_some() {
+            experiment.source_model.clone_from(&target.source_model);
         }
         if target.source_norm.is_some() {
             experiment.source_norm = target.source_norm;
