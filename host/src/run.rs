@@ -167,6 +167,9 @@ pub fn resume(mut run: Run, allow_changed: bool, place: &mut Place) -> Result<Fi
         }
         _ => {}
     }
+    if !place.quiet {
+        eprintln!("{} goes on after step {step}", folder.display());
+    }
     let label = format!("{} ({})", run.role(), run.losses());
     carry_out(&run.config, &folder, &label, prepared, step, place)
 }
