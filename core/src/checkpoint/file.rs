@@ -216,9 +216,9 @@ fn safetensors(path: &Path) -> Result<Weights, String> {
         tensors.insert(name.clone(), bridge::deferred(name, dtype, shape, None, read));
     }
     let Some(about) = about else { return Ok(Weights::new(Container::Safetensors, tensors)) };
-    let others = ["loss.", "training."];
-    let (beside, tensors) =
-        tensors.into_iter().partition(|(name, _)| others.iter().any(|o| name.starts_with(o)));
+    // The losses' state, and what else the training needs to go on.
+    let is_beside = |name: &str| name.starts_with("loss.") || name.starts_with(super::TRAINING);
+    let (beside, tensors) = tensors.into_iter().partition(|(name, _)| is_beside(name));
     let prefix = String::new();
     Ok(Weights {
         container: Container::Retort,
