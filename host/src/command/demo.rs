@@ -127,7 +127,7 @@ fn demo(
             "none" => "target without transfer".to_owned(),
             loss => format!("target with {loss}"),
         };
-        let done = run::train(experiment, &dir, &label, &mut place(&mut registry))?;
+        let done = run::train(experiment, &dir, role, &label, &mut place(&mut registry))?;
         if done.summary.interrupted {
             return Err(Failure {
                 message: format!("stopped; what was trained so far is in {}", folder.display()),

@@ -1,14 +1,23 @@
 //! The command line: one file a command.
 
 pub mod check;
+pub mod checkpoint;
 pub mod compare;
 pub mod completions;
+pub mod data;
 pub mod demo;
 pub mod devices;
+pub mod embed;
 pub mod evaluate;
+pub mod fetch;
 pub mod loss;
+pub mod metrics;
+pub mod model;
+pub mod open;
 pub mod plugin;
 pub mod report;
+pub mod runs;
+pub mod search;
 pub mod snapshot;
 pub mod train;
 
@@ -73,8 +82,23 @@ enum Command {
     Compare(compare::Compare),
     /// Write runs or a suite as one HTML file: tables, curves, neighbours, projections.
     Report(report::Report),
-    /// Evaluate a checkpoint: Recall@K on classes it has never seen.
+    /// Evaluate a checkpoint: retrieval metrics on classes it has never seen.
     Evaluate(evaluate::Evaluate),
+    /// Look into checkpoints of any origin, import, export and download them.
+    #[command(subcommand)]
+    Checkpoint(checkpoint::Command),
+    /// Write a network's embeddings, pooled vectors and feature maps of given pictures.
+    Embed(embed::Embed),
+    /// Find a picture's nearest neighbours in a data set.
+    Search(search::Search),
+    /// List and describe networks: layers, shapes, parameters, multiplications.
+    #[command(subcommand)]
+    Model(model::Command),
+    /// Retrieval metrics of embeddings in a file, from any system.
+    Metrics(metrics::Metrics),
+    /// List and describe data sets, and check their files.
+    #[command(subcommand)]
+    Data(data::Command),
     /// List the devices there are, and the one that `auto` takes.
     #[command(after_help = "Examples:\n  retort devices\n  retort devices --json")]
     Devices,
@@ -84,6 +108,9 @@ enum Command {
     /// Pin what a loss computes into a small text file, and verify it later.
     #[command(subcommand, after_help = "Example:\n  retort snapshot record rkd --out snapshots")]
     Snapshot(snapshot::Command),
+    /// List, show, compare and delete the runs in a folder.
+    #[command(subcommand)]
+    Runs(runs::Command),
     /// Build plugins, list and describe them.
     #[command(subcommand, after_help = "Example:\n  retort plugin build plugins")]
     Plugin(plugin::Command),
@@ -104,6 +131,12 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Compare(args) => compare::run(args, common),
         Command::Report(args) => report::run(args, common),
         Command::Evaluate(args) => evaluate::run(args, common),
+        Command::Checkpoint(command) => checkpoint::run(command, common),
+        Command::Embed(args) => embed::run(args, common),
+        Command::Search(args) => search::run(args, common),
+        Command::Model(command) => model::run(command, common),
+        Command::Metrics(args) => metrics::run(args, common),
+        Command::Data(command) => data::run(command, common),
         Command::Completions(args) => {
             completions::run(args);
             Ok(())
@@ -111,6 +144,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Devices => devices::run(common),
         Command::Loss(command) => loss::run(command, common),
         Command::Snapshot(command) => snapshot::run(command, common),
+        Command::Runs(command) => runs::run(command, common),
         Command::Plugin(command) => plugin::run(command, common),
     }
 }

@@ -1,12 +1,14 @@
 //! `retort train`: a source network, or a target with or without one.
 
 use crate::command::{Common, stop_flag};
-use crate::experiment::{Experiment, LossConfig};
+use crate::experiment::{Experiment, LossConfig, SelectOn};
 use crate::failure::{Failure, Result};
+use crate::folder::Run;
 use crate::plugin::registry::Registry;
-use crate::run::{self, Place};
+use crate::run::{self, Finished, Place};
 use crate::{output, progress};
 use clap::{Args, Subcommand};
+use retort_core::device::{self, DeviceChoice};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +25,19 @@ pub enum Command {
         after_help = "Examples:\n  retort train target --dataset glyphs --source runs/source --loss relaxed_contrastive --embedding 64\n  retort train target experiment.toml --set train.epochs=5 --set sigma=0.5"
     )]
     Target(Target),
+    /// Go on with a run that was stopped or killed, to the same end as if it never had been.
+    #[command(after_help = "Example:\n  retort train resume runs/target-glyphs-rkd")]
+    Resume(Resume),
+}
+
+/// Flags of `retort train resume`.
+#[derive(Args, Debug)]
+pub struct Resume {
+    /// The run's folder.
+    run: PathBuf,
+    /// Go on although plugins, settings or the source have changed since the run began.
+    #[arg(long)]
+    allow_changed: bool,
 }
 
 /// Flags of both; they go before the experiment file's settings.
@@ -36,9 +51,15 @@ pub struct Train {
     /// Folder with the data set's files.
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
+    /// Memory for decoded pictures, such as 8GiB.
+    #[arg(long, value_name = "BYTES")]
+    cache: Option<String>,
     /// A loss, built in or `FILE#NAME`; may be given several times.
     #[arg(long = "loss", value_name = "NAME")]
     losses: Vec<String>,
+    /// Weights to start from, such as ImageNet's: a checkpoint of any origin, of the same network.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pretrained: Option<PathBuf>,
     /// Dimensions of the embedding.
     #[arg(long)]
     embedding: Option<usize>,
@@ -63,6 +84,9 @@ pub struct Train {
     /// Seed.
     #[arg(long)]
     seed: Option<u64>,
+    /// On which classes the best epoch is chosen; evaluates every epoch, if nothing else is set.
+    #[arg(long, value_name = "SPLIT")]
+    select_on: Option<SelectOn>,
     /// A key of the experiment file, or a hyperparameter of the last loss.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -77,9 +101,12 @@ pub struct Train {
 /// Flags of `retort train target`.
 #[derive(Args, Debug)]
 pub struct Target {
-    /// Checkpoint or run folder of the source network.
+    /// Run folder of the source network, or its checkpoint, of any origin.
     #[arg(long, value_name = "RUN|CHECKPOINT")]
     source: Option<PathBuf>,
+    /// The source's network, if its keys don't tell.
+    #[arg(long, value_name = "NETWORK")]
+    source_model: Option<String>,
     #[command(flatten)]
     train: Train,
 }
@@ -87,10 +114,14 @@ pub struct Target {
 /// Runs the command.
 pub fn run(command: &Command, common: &Common) -> Result<()> {
     let (role, train, source) = match command {
+        Command::Resume(args) => return resume(args, common),
         Command::Source(train) => ("source", train, None),
         Command::Target(target) => ("target", &target.train, target.source.as_deref()),
     };
-    let experiment = resolve(train, source)?;
+    let mut experiment = resolve(train, source)?;
+    if let Command::Target(Target { source_model: Some(name), .. }) = command {
+        experiment.source_model = Some(name.clone());
+    }
     let (device, info) = common.device()?;
     let mut registry = Registry::new(experiment.limits.clone())?;
     let stop = stop_flag()?;
@@ -102,12 +133,49 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
     let name = format!("{role}-{}-{loss}", experiment.data.name);
     let mut place = Place { registry: &mut registry, device, info, stop, quiet: false };
     let folder = run::folder(train.out.as_deref(), Path::new("runs"), &name)?;
-    let done = run::train(experiment, &folder, &format!("{role} ({loss})"), &mut place)
+    let done = run::train(experiment, &folder, role, &format!("{role} ({loss})"), &mut place)
         .inspect_err(|_| remove_if_empty(&folder))?;
+    report(&done, role, common)
+}
+
+/// Goes on with a run.
+fn resume(args: &Resume, common: &Common) -> Result<()> {
+    let mut run = Run::open(&args.run)?;
+    // Its relative paths count from where it was begun.
+    if let Some(begun) = run.info["directory"].as_str().map(PathBuf::from)
+        && begun.is_dir()
+        && std::env::current_dir().is_ok_and(|here| here != begun)
+    {
+        let whole = |e| Failure::file("find", &args.run, e);
+        run.path = std::fs::canonicalize(&args.run).map_err(whole)?;
+        let enter = std::env::set_current_dir(&begun);
+        enter.map_err(|e| Failure::file("go to the folder where the run was begun,", &begun, e))?;
+    }
+    // On the device it was begun on, unless another one is named.
+    let begun = run.info["device"]["id"].as_str().and_then(|id| id.parse().ok());
+    let choice = if common.device == DeviceChoice::Auto { begun } else { None };
+    let (device, info) = device::resolve(choice.unwrap_or(common.device)).map_err(|e| {
+        Failure::new(format!("{e}; name a device to go on with another one, such as --device cpu"))
+    })?;
+    if let Some(was) = run.info["device"]["name"].as_str()
+        && was != info.name
+    {
+        eprintln!("begun on {was}, goes on on {}: last digits may differ", info.name);
+    }
+    let mut registry = Registry::new(run.config.limits.clone())?;
+    let stop = stop_flag()?;
+    let role = run.role().to_owned();
+    let mut place = Place { registry: &mut registry, device, info, stop, quiet: false };
+    let done = run::resume(run, args.allow_changed, &mut place)?;
+    report(&done, &role, common)
+}
+
+/// Says how a training ended.
+fn report(done: &Finished, role: &str, common: &Common) -> Result<()> {
     if done.summary.interrupted {
         return Err(Failure {
             message: format!(
-                "stopped after {} steps; saved in {}",
+                "stopped after {} steps; `retort train resume {}` goes on",
                 done.summary.steps,
                 done.folder.display()
             ),
@@ -123,7 +191,7 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
     }
     let recall = run::recall_json(&done.summary);
     if common.json {
-        output::json(&json!({"role": role, "run": done.folder, "recall": recall,
+        output::json(&json!({"role": role, "run": done.folder, "recall": recall, "best": done.best,
             "loss": output::number(done.summary.loss), "parameters": done.parameters,
             "skipped": done.summary.skipped, "seconds": done.summary.seconds}));
     } else {
@@ -131,8 +199,26 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
         let recall: Vec<_> =
             recall.map(|(k, r)| format!("Recall@{k} {:.1} %", 100.0 * r)).collect();
         output::line(format_args!("{}\n{}", done.folder.display(), recall.join("  ")));
+        if let Some(best) = best_in_words(done) {
+            output::line(best);
+        }
     }
     Ok(())
+}
+
+/// The best epoch and how it was chosen, where it isn't just the last one.
+fn best_in_words(done: &Finished) -> Option<String> {
+    let best = &done.best;
+    let epoch = best["epoch"].as_u64()?;
+    let (k, recall) = best["recall"].as_object()?.iter().min_by_key(|(k, _)| k.parse::<u64>().ok())?;
+    let chosen = match best["selected_on"].as_str()? {
+        "test" if epoch == done.summary.epochs as u64 => return None,
+        "test" => "chosen on these same test classes, as the field's code does: an optimistic number \
+                   (--select-on validation chooses without them)",
+        _ => "chosen on held-out training classes",
+    };
+    let percent = 100.0 * recall.as_f64()?;
+    Some(format!("best: epoch {epoch}, Recall@{k} {percent:.1} %, {chosen}"))
 }
 
 /// A run that never started leaves no folder behind.
@@ -154,8 +240,24 @@ fn resolve(train: &Train, source: Option<&Path>) -> Result<Experiment> {
     if train.data_root.is_some() {
         experiment.data.root.clone_from(&train.data_root);
     }
+    if train.pretrained.is_some() {
+        experiment.pretrained.clone_from(&train.pretrained);
+    }
+    if train.cache.is_some() {
+        experiment.data.cache.clone_from(&train.cache);
+    }
     if let Some(source) = source {
         experiment.source = Some(source.to_owned());
+    }
+    if let Some(split) = train.select_on {
+        experiment.select_on = split;
+        let (data, recipe) = (&mut experiment.data, &mut experiment.train);
+        if recipe.evaluate_every == 0 {
+            recipe.evaluate_every = 1;
+        }
+        if split == SelectOn::Validation && data.validation_classes == 0.0 {
+            data.validation_classes = 0.2;
+        }
     }
     if !train.losses.is_empty() {
         experiment.loss = train.losses.iter().map(|name| LossConfig::new(name)).collect();

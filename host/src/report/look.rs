@@ -142,8 +142,7 @@ fn picture(data: &dyn Dataset, i: usize) -> Option<String> {
         png.write_image(&image.pixels, width, height, ExtendedColorType::L8).ok()?;
         "png"
     } else {
-        let jpeg = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 82);
-        jpeg.write_image(&image.pixels, width, height, ExtendedColorType::Rgb8).ok()?;
+        bytes = image.to_jpeg(82)?;
         "jpeg"
     };
     let text = base64::engine::general_purpose::STANDARD.encode(bytes);
