@@ -9,7 +9,7 @@ use crate::session::{Feature, Inputs, Session};
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use retort_datasets::{
     BalancedSampler, Batch, DataError, Dataset, Identity, Loader, RandomSampler, Sampler,
     Transform, evaluation_batches,
@@ -200,6 +200,10 @@ impl Trainer {
         self.recipe.check().map_err(TrainError::Setup)?;
         if self.terms.is_empty() {
             return Err(TrainError::Setup("a training needs a loss".to_owned()));
+        }
+        for net in self.source.iter().chain([&self.target]) {
+            let checked = net.check([self.image_size; 2]);
+            checked.map_err(|e| TrainError::Setup(e.to_string()))?;
         }
         let sampler = self.sampler()?;
         let per_epoch = sampler.batches_per_epoch();
@@ -561,6 +565,27 @@ fn teach(net: &Backbone, images: Tensor<4>) -> Output {
     }
 }
 
+/// A network's outputs for a whole data set in order, in evaluation mode, in batches of `batch`, computed
+/// in the network's own element type.
+pub fn outputs<'a>(
+    net: &'a Backbone,
+    data: &Arc<dyn Dataset>,
+    channels: usize,
+    batch: usize,
+    dtype: FloatDType,
+    device: &'a Device,
+) -> impl Iterator<Item = Result<(Batch, Output), TrainError>> + 'a {
+    let batches = evaluation_batches(data.len(), batch);
+    let loader = Loader::new(data.clone(), Arc::new(Identity), batches, 1, 1, 0, 0, channels);
+    loader.map(move |batch| {
+        let batch = batch?;
+        let [_, _, height, width] = batch.shape;
+        net.check([height, width]).map_err(|e| TrainError::Setup(e.to_string()))?;
+        let output = net.forward(upload(&batch, device).cast(dtype));
+        Ok((batch, output))
+    })
+}
+
 /// Embeds a data set in evaluation mode.
 pub fn embed(
     net: &Backbone,
@@ -568,13 +593,10 @@ pub fn embed(
     channels: usize,
     device: &Device,
 ) -> Result<Embeddings, TrainError> {
-    let net = net.valid();
-    let device = device.clone().inner();
-    let batches = evaluation_batches(data.len(), 256);
+    let (net, device) = (net.valid(), device.clone().inner());
     let (mut rows, mut labels, mut dim) = (Vec::new(), Vec::new(), 0);
-    for batch in Loader::new(data.clone(), Arc::new(Identity), batches, 1, 1, 0, 0, channels) {
-        let batch = batch?;
-        let embedding = net.forward(upload(&batch, &device)).embedding;
+    for done in outputs(&net, data, channels, 64, FloatDType::F32, &device) {
+        let (batch, Output { embedding, .. }) = done?;
         dim = embedding.dims()[1];
         rows.extend(embedding.into_data().iter::<f32>());
         labels.extend_from_slice(&batch.labels);

@@ -7,12 +7,16 @@ pub mod evaluation;
 pub mod experiment;
 pub mod failure;
 pub mod output;
+pub mod pictures;
 pub mod pin;
 pub mod plugin;
 pub mod progress;
+pub mod rows;
 pub mod run;
 pub mod settings;
+pub mod sheet;
 pub mod tensors;
+pub mod weights;
 
 use clap::Parser as _;
 use std::panic::catch_unwind;

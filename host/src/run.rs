@@ -102,7 +102,7 @@ pub fn train(
     place: &mut Place,
 ) -> Result<Finished> {
     let entry = experiment.data.entry()?;
-    experiment.network.channels = entry.channels;
+    experiment.network.set_channels(entry.channels).map_err(Failure::usage)?;
     experiment.train.check().map_err(|e| Failure::usage(format!("train: {e}")))?;
     if experiment.loss.is_empty() {
         return Err(Failure::usage("a training needs a loss: --loss NAME; see `retort loss list`"));
@@ -135,6 +135,9 @@ pub fn train(
         Some(path) => {
             let loaded =
                 checkpoint::load(&checkpoint_in(path), &place.device).map_err(Failure::new)?;
+            // Both see the same batch: a target that can see grey sees colour if its source does.
+            let channels = &mut experiment.network.channels;
+            *channels = loaded.network.channels.max(*channels);
             check_pictures(&loaded, &experiment, path)?;
             Some(loaded.backbone)
         }

@@ -9,7 +9,7 @@ use retort_core::checkpoint;
 use retort_core::trainer::{checkpoint_in, evaluate, parameter_count};
 use retort_datasets::Split;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Flags of the command.
 #[derive(Args, Debug)]
@@ -36,11 +36,12 @@ pub fn run(args: &Evaluate, common: &Common) -> Result<()> {
     let (device, info) = common.device()?;
     let loaded =
         checkpoint::load(&checkpoint_in(&args.checkpoint), &device).map_err(Failure::new)?;
-    let mut data = data(args)?;
+    let mut data = data(&args.checkpoint, args.dataset.as_ref(), args.data_root.as_ref())?;
     data.size = loaded.image_size;
     let channels = loaded.network.channels;
     let entry = data.entry()?;
-    if entry.channels != channels {
+    // A network that sees colour is given grey pictures with their one channel repeated.
+    if entry.channels > channels {
         return Err(Failure::usage(format!(
             "the network sees pictures with {channels} channels, but {} has {}",
             data.name, entry.channels
@@ -71,24 +72,24 @@ pub fn run(args: &Evaluate, common: &Common) -> Result<()> {
 }
 
 /// The run's data set, with what the command line says in its place.
-fn data(args: &Evaluate) -> Result<Data> {
-    let config = args.checkpoint.join("config.toml");
+pub fn data(run: &Path, dataset: Option<&String>, root: Option<&PathBuf>) -> Result<Data> {
+    let config = run.join("config.toml");
     let mut data = if config.is_file() {
         Experiment::read(Some(&config), Experiment::default(), &[])?.data
-    } else if args.dataset.is_some() {
+    } else if dataset.is_some() {
         Data::default()
     } else {
         return Err(Failure::usage(
             "a checkpoint doesn't say which data it is for: name it with --dataset",
         ));
     };
-    if let Some(name) = &args.dataset
+    if let Some(name) = dataset
         && *name != data.name
     {
         data = Data { name: name.clone(), ..Data::default() };
     }
-    if args.data_root.is_some() {
-        data.root.clone_from(&args.data_root);
+    if root.is_some() {
+        data.root = root.cloned();
     }
     Ok(data)
 }

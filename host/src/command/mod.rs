@@ -3,9 +3,12 @@
 pub mod check;
 pub mod demo;
 pub mod devices;
+pub mod embed;
 pub mod evaluate;
 pub mod loss;
+pub mod model;
 pub mod plugin;
+pub mod search;
 pub mod snapshot;
 pub mod train;
 
@@ -51,6 +54,13 @@ enum Command {
     Train(train::Command),
     /// Evaluate a checkpoint: Recall@K on classes it has never seen.
     Evaluate(evaluate::Evaluate),
+    /// Write a network's embeddings, pooled vectors and feature maps of given pictures.
+    Embed(embed::Embed),
+    /// Find a picture's nearest neighbours in a data set.
+    Search(search::Search),
+    /// List and describe networks: layers, shapes, parameters, multiplications.
+    #[command(subcommand)]
+    Model(model::Command),
     /// List the devices there are, and the one that `auto` takes.
     Devices,
     /// List and describe losses, and compute them on given tensors.
@@ -71,6 +81,9 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Demo(args) => demo::run(args, common),
         Command::Train(command) => train::run(command, common),
         Command::Evaluate(args) => evaluate::run(args, common),
+        Command::Embed(args) => embed::run(args, common),
+        Command::Search(args) => search::run(args, common),
+        Command::Model(command) => model::run(command, common),
         Command::Devices => devices::run(common),
         Command::Loss(command) => loss::run(command, common),
         Command::Snapshot(command) => snapshot::run(command, common),
