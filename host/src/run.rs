@@ -10,7 +10,7 @@ use crate::plugin::registry::Registry;
 use crate::progress::Progress;
 use crate::record::Record;
 use retort_core::backbone::Backbone;
-use retort_core::checkpoint::{self, OpenOptions};
+use retort_core::checkpoint::{self, CheckpointError, OpenOptions};
 use retort_core::device::DeviceInfo;
 use retort_core::fs::{TEMPORARY, atomic_write};
 use retort_core::trainer::{
@@ -290,7 +290,11 @@ fn prepare(
                 l2_norm: experiment.source_norm,
                 ..OpenOptions::default()
             };
-            let loaded = checkpoint::open(&file, &options, &place.device)?;
+            let loaded = checkpoint::open(&file, &options, &place.device)
+                .map_err(|e| misfit(e, SOURCE_FLAGS))?;
+            // Both see the same batch: a target that can see grey sees colour if its source does.
+            let channels = &mut experiment.network.channels;
+            *channels = loaded.network.channels.max(*channels);
             check_pictures(&loaded, experiment, path)?;
             let bytes = std::fs::read(&file).map_err(|e| Failure::file("read", &file, e))?;
             let source = loaded.backbone.cast(experiment.train.precision.dtype());
@@ -306,7 +310,8 @@ fn prepare(
     let (network, seed) = (&experiment.network, experiment.seed);
     let target = match &experiment.pretrained {
         Some(path) if weights => {
-            checkpoint::start(&checkpoint_in(path), network, seed, &place.device)?
+            checkpoint::start(&checkpoint_in(path), network, seed, &place.device)
+                .map_err(|e| misfit(e, PRETRAINED_FLAGS))?
         }
         _ => Backbone::new(network, seed, &place.device).map_err(Failure::usage)?,
     };
@@ -403,6 +408,18 @@ fn recall_of(folder: &Path, epoch: usize) -> Result<Value> {
     let lines = metrics(folder)?;
     let found = |line: &&Value| line["epoch"] == json!(epoch) && line["recall"].is_object();
     Ok(lines.iter().rfind(found).map_or(Value::Null, |line| line["recall"].clone()))
+}
+
+const SOURCE_FLAGS: &str = "In a training --model is --source-model; the other flags are those of \
+     `retort checkpoint import`, whose file is a --source too";
+const PRETRAINED_FLAGS: &str = "In a training --model NAME is --set network.name=NAME";
+
+/// Checkpoints' advice names the flags of `retort checkpoint import`; trainings have others.
+fn misfit(e: CheckpointError, flags: &str) -> Failure {
+    match e {
+        CheckpointError::Mismatch { .. } => Failure::usage(format!("{e}. {flags}")),
+        other => other.into(),
+    }
 }
 
 /// Refuses a source network that can't see this experiment's pictures.

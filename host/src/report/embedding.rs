@@ -19,6 +19,8 @@ pub struct Views {
     pub data: Arc<dyn Dataset>,
     /// Pictures of the whole split.
     pub of: usize,
+    /// Whether they are a suite's networks, of its first seed.
+    pub first_seed: bool,
     /// The networks.
     pub views: Vec<View>,
 }
@@ -75,7 +77,8 @@ pub fn views(gathered: &Gathered, options: &Options, say: &dyn Fn(&str)) -> Resu
         let embeddings = embed(&loaded.backbone, &data, channels, &options.device)?;
         views.push(View { name: candidate.name, untrained: false, embeddings });
     }
-    Ok(Views { dataset: config.name, data, of, views })
+    let first_seed = gathered.results.is_some();
+    Ok(Views { dataset: config.name, data, of, first_seed, views })
 }
 
 /// The networks to look at, and the run whose target is shown before its training.

@@ -134,10 +134,11 @@ impl Planner {
                 _ => true,
             };
             let (name, label) = names(suite, &wanted);
+            let mut experiment = wanted.experiment.clone();
             let job = if there {
-                let experiment = wanted.experiment.clone();
                 Some(self.job("target", &name, &label, experiment, source.as_deref())?)
             } else {
+                self.losses(&mut experiment)?; // wrong ones are told before anything is trained
                 None
             };
             targets.push(Planned { wanted, label, source, job });
@@ -156,15 +157,7 @@ impl Planner {
         if let Some(root) = &experiment.data.root {
             experiment.data.root = Some(absolute(root)?);
         }
-        let mut plugins = Vec::new();
-        for loss in &mut experiment.loss {
-            if let Some((file, of)) = loss.name.clone().rsplit_once('#') {
-                loss.name = format!("{}#{of}", absolute(Path::new(file))?.display());
-            }
-            let found = self.registry.find(&loss.name)?;
-            loss.hyper = found.resolve(&loss.hyper)?;
-            plugins.push(json!({ "loss": found.definition.name, "digest": found.pack.digest }));
-        }
+        let plugins = self.losses(&mut experiment)?;
         let mut tree = serde_json::to_value(&experiment).map_err(Failure::new)?;
         // Where things lie and how many threads read them decides nothing.
         forget(&mut tree, &["source"]);
@@ -188,6 +181,20 @@ impl Planner {
         experiment.source = source.map(Path::to_owned);
         let id = format!("{name}-{}", &digits[..12]);
         Ok(Job { id, label: label.to_owned(), role, experiment })
+    }
+
+    /// Resolves an experiment's losses: absolute paths, all hyperparameters. Gives their digests.
+    fn losses(&mut self, experiment: &mut Experiment) -> Result<Vec<Value>> {
+        let mut plugins = Vec::new();
+        for loss in &mut experiment.loss {
+            if let Some((file, of)) = loss.name.clone().rsplit_once('#') {
+                loss.name = format!("{}#{of}", absolute(Path::new(file))?.display());
+            }
+            let found = self.registry.find(&loss.name)?;
+            loss.hyper = found.resolve(&loss.hyper)?;
+            plugins.push(json!({ "loss": found.definition.name, "digest": found.pack.digest }));
+        }
+        Ok(plugins)
     }
 
     fn checkpoint_digest(&mut self, path: &Path) -> Result<String> {
