@@ -191,9 +191,11 @@ fn report(done: &Finished, role: &str, common: &Common) -> Result<()> {
     }
     let recall = run::recall_json(&done.summary);
     if common.json {
-        output::json(&json!({"role": role, "run": done.folder, "recall": recall, "best": done.best,
+        output::json(
+            &json!({"role": role, "run": done.folder, "recall": recall, "best": done.best,
             "loss": output::number(done.summary.loss), "parameters": done.parameters,
-            "skipped": done.summary.skipped, "seconds": done.summary.seconds}));
+            "skipped": done.summary.skipped, "seconds": done.summary.seconds}),
+        );
     } else {
         let recall = done.summary.recall.iter().flatten();
         let recall: Vec<_> =
@@ -210,11 +212,14 @@ fn report(done: &Finished, role: &str, common: &Common) -> Result<()> {
 fn best_in_words(done: &Finished) -> Option<String> {
     let best = &done.best;
     let epoch = best["epoch"].as_u64()?;
-    let (k, recall) = best["recall"].as_object()?.iter().min_by_key(|(k, _)| k.parse::<u64>().ok())?;
+    let (k, recall) =
+        best["recall"].as_object()?.iter().min_by_key(|(k, _)| k.parse::<u64>().ok())?;
     let chosen = match best["selected_on"].as_str()? {
         "test" if epoch == done.summary.epochs as u64 => return None,
-        "test" => "chosen on these same test classes, as the field's code does: an optimistic number \
-                   (--select-on validation chooses without them)",
+        "test" => {
+            "chosen on these same test classes, as the field's code does: an optimistic number \
+                   (--select-on validation chooses without them)"
+        }
         _ => "chosen on held-out training classes",
     };
     let percent = 100.0 * recall.as_f64()?;
