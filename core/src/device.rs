@@ -117,7 +117,8 @@ impl DeviceInfo {
         self.kind == Kind::Cpu
     }
 
-    fn is_real_gpu(&self) -> bool {
+    /// Whether it is a GPU that isn't imitated on the CPU.
+    pub fn is_real_gpu(&self) -> bool {
         !matches!(self.kind, Kind::Cpu | Kind::Software)
     }
 

@@ -48,6 +48,9 @@ pub struct Recipe {
     /// Share of the old value in the average of the weights that is evaluated and saved instead of
     /// them; 0 takes the weights themselves.
     pub ema_decay: f64,
+    /// Parts that a batch goes through the networks in, one after the other, when it doesn't fit into
+    /// memory. The losses see the whole batch; batch norms see a part, unless frozen.
+    pub chunks: usize,
     /// What to do when a loss isn't defined on a batch.
     pub on_undefined: OnUndefined,
     /// Type of all numbers.
@@ -168,6 +171,7 @@ impl Default for Recipe {
             thaw_batch_norm: false,
             clip_value: 0.0,
             ema_decay: 0.0,
+            chunks: 1,
             on_undefined: OnUndefined::Error,
             precision: Precision::F32,
             log_every: 10,
@@ -189,6 +193,7 @@ impl Recipe {
             ("batch", self.batch),
             ("views", self.views),
             ("lr_decay_step", self.lr_decay_step),
+            ("chunks", self.chunks),
             ("log_every", self.log_every),
         ];
         if let Some((key, _)) = at_least_one.iter().find(|(_, v)| *v == 0) {

@@ -17,6 +17,12 @@ pub struct Experiment {
     pub seed: u64,
     /// Checkpoint or run folder of the network that teaches; none trains without transfer.
     pub source: Option<PathBuf>,
+    /// Whether the source's embeddings have unit length; none takes it as it was trained.
+    pub source_norm: Option<bool>,
+    /// Further devices that share each batch's work, such as `gpu:1`. Batch norms that aren't frozen
+    /// see a device's part of the batch; losses see all of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also_on: Vec<String>,
     /// The source's network, where the checkpoint's keys don't tell.
     pub source_model: Option<String>,
     /// Weights that the network to train starts from, such as ImageNet's; none starts afresh.
@@ -128,6 +134,8 @@ impl Default for Experiment {
         Experiment {
             seed: 0,
             source: None,
+            source_norm: None,
+            also_on: Vec::new(),
             source_model: None,
             pretrained: None,
             recall_at: vec![1, 2, 4, 8],

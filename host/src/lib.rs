@@ -17,6 +17,7 @@ pub mod pin;
 pub mod plugin;
 pub mod progress;
 pub mod record;
+pub mod reference;
 pub mod report;
 pub mod retrieval;
 pub mod rows;

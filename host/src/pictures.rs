@@ -1,7 +1,9 @@
 //! Pictures of a folder, or a single one, as a data set of one class.
 
+use crate::experiment::Data;
 use crate::failure::{Failure, Result};
 use retort_datasets::{ChaCha8Rng, DataError, Dataset, Image, Resize, Transform, augmentation_rng};
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,7 +50,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let fail = |e| Failure::file("read the folder", folder, e);
     let entries: std::result::Result<Vec<_>, _> =
         std::fs::read_dir(folder).map_err(fail)?.collect();
-    let mut paths: Vec<PathBuf> = entries.map_err(fail)?.iter().map(|e| e.path()).collect();
+    let mut paths: Vec<PathBuf> = entries.map_err(fail)?.iter().map(DirEntry::path).collect();
     paths.sort();
     for path in paths {
         let hidden = path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
@@ -96,12 +98,12 @@ impl Dataset for Pictures {
     }
 }
 
-/// What makes a picture of any size into a network's input: as the data set does it, or as is usual for
-/// photographs where there is none.
-pub fn evaluation(of_data_set: bool, size: usize) -> Arc<dyn Transform> {
-    match of_data_set {
-        true => Arc::new(Resize { width: size, height: size }),
-        false => Arc::new(ResizeCrop { resize: (size * 256 + 112) / 224, crop: size }),
+/// What makes a picture of any size into a network's input: what the network's data set does with its own,
+/// or what is usual for photographs where none is known.
+pub fn evaluation(data: Option<&Data>, size: usize) -> Arc<dyn Transform> {
+    match data {
+        Some(_) => Arc::new(Resize { width: size, height: size }),
+        None => Arc::new(ResizeCrop { resize: (size * 256 + 112) / 224, crop: size }),
     }
 }
 
@@ -115,9 +117,10 @@ impl Transform for ResizeCrop {
     fn apply(&self, image: &Image, _rng: &mut ChaCha8Rng) -> Image {
         let &ResizeCrop { resize, crop } = self;
         let (width, height) = (image.width.max(1), image.height.max(1));
-        let image = match width < height {
-            true => image.resized(resize, (resize * height / width).max(crop)),
-            false => image.resized((resize * width / height).max(crop), resize),
+        let image = if width < height {
+            image.resized(resize, resize * height / width)
+        } else {
+            image.resized(resize * width / height, resize)
         };
         let start = |n: usize| ((n - crop) as f64 / 2.0).round_ties_even() as usize;
         let (left, top, channels) = (start(image.width), start(image.height), image.channels);

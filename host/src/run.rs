@@ -10,12 +10,12 @@ use crate::plugin::registry::Registry;
 use crate::progress::Progress;
 use crate::record::Record;
 use retort_core::backbone::Backbone;
-use retort_core::checkpoint::{self, OpenOptions};
+use retort_core::checkpoint::{self, CheckpointError, OpenOptions};
 use retort_core::device::DeviceInfo;
 use retort_core::fs::{TEMPORARY, atomic_write};
 use retort_core::trainer::{
-    self as training, Optimizer, Summary, Term, TrainError, Trainer, checkpoint_in, evaluate,
-    parameter_count,
+    self as training, Optimizer, Replica, Summary, Term, TrainError, Trainer, checkpoint_in,
+    evaluate, parameter_count,
 };
 use retort_core::{LossError, Session, Setup};
 use retort_datasets::Split;
@@ -109,7 +109,7 @@ pub fn train(
     label: &str,
     place: &mut Place,
 ) -> Result<Finished> {
-    let prepared = prepare(&mut experiment, folder, place)?;
+    let prepared = prepare(&mut experiment, folder, true, place)?;
     let _lock = Lock::take(folder)?;
     let config = toml::to_string(&experiment)
         .map_err(|e| Failure::new(format!("can't write the configuration as TOML: {e}")))?;
@@ -129,7 +129,8 @@ pub fn train(
 pub fn resume(mut run: Run, allow_changed: bool, place: &mut Place) -> Result<Finished> {
     let folder = run.path.clone();
     let _lock = Lock::take(&folder)?;
-    let mut prepared = prepare(&mut run.config, &folder, place)?;
+    let file = folder.join(CHECKPOINT);
+    let mut prepared = prepare(&mut run.config, &folder, !file.exists(), place)?;
     let now = identity(&run.config, &prepared)?;
     let was: serde_json::Map<String, Value> = (now.as_object().into_iter().flatten())
         .map(|(key, _)| (key.clone(), run.info[key].clone()))
@@ -146,7 +147,6 @@ pub fn resume(mut run: Run, allow_changed: bool, place: &mut Place) -> Result<Fi
         )));
     }
     remove_torn(&folder)?;
-    let file = folder.join(CHECKPOINT);
     if file.exists() {
         let loaded = checkpoint::load(&file, &place.device).map_err(Failure::new)?;
         prepared.trainer.resume(loaded)?;
@@ -166,6 +166,9 @@ pub fn resume(mut run: Run, allow_changed: bool, place: &mut Place) -> Result<Fi
             return Err(Failure::file("delete", &folder.join(SUMMARY), e));
         }
         _ => {}
+    }
+    if !place.quiet {
+        eprintln!("{} goes on after step {step}", folder.display());
     }
     let label = format!("{} ({})", run.role(), run.losses());
     carry_out(&run.config, &folder, &label, prepared, step, place)
@@ -238,7 +241,13 @@ struct Prepared {
 }
 
 /// Makes a training of an experiment, and resolves what the experiment leaves open.
-fn prepare(experiment: &mut Experiment, folder: &Path, place: &mut Place) -> Result<Prepared> {
+/// Without `weights`, which a checkpoint brings, the network starts afresh.
+fn prepare(
+    experiment: &mut Experiment,
+    folder: &Path,
+    weights: bool,
+    place: &mut Place,
+) -> Result<Prepared> {
     let entry = experiment.data.entry()?;
     experiment.network.set_channels(entry.channels).map_err(Failure::usage)?;
     experiment.data.size = experiment.data.size()?;
@@ -276,19 +285,35 @@ fn prepare(experiment: &mut Experiment, folder: &Path, place: &mut Place) -> Res
         None => (None, None),
         Some(path) => {
             let file = checkpoint_in(path);
-            let options =
-                OpenOptions { model: experiment.source_model.clone(), ..OpenOptions::default() };
-            let loaded = checkpoint::open(&file, &options, &place.device)?;
+            let options = OpenOptions {
+                model: experiment.source_model.clone(),
+                l2_norm: experiment.source_norm,
+                ..OpenOptions::default()
+            };
+            let loaded = checkpoint::open(&file, &options, &place.device)
+                .map_err(|e| misfit(e, SOURCE_FLAGS))?;
+            // Both see the same batch: a target that can see grey sees colour if its source does.
+            let channels = &mut experiment.network.channels;
+            *channels = loaded.network.channels.max(*channels);
             check_pictures(&loaded, experiment, path)?;
             let bytes = std::fs::read(&file).map_err(|e| Failure::file("read", &file, e))?;
-            let backbone = loaded.backbone.cast(experiment.train.precision.dtype());
-            (Some(backbone), Some(json!({"digest": digest(&bytes)})))
+            let source = loaded.backbone.cast(experiment.train.precision.dtype());
+            (Some(source), Some(json!({"digest": digest(&bytes)})))
         }
     };
+    let mut replicas = Vec::new();
+    for name in &experiment.also_on {
+        let choice = name.parse().map_err(Failure::usage)?;
+        let (device, _) = retort_core::device::resolve(choice).map_err(Failure::new)?;
+        replicas.push(Replica::new(device, source.as_ref()));
+    }
     let (network, seed) = (&experiment.network, experiment.seed);
     let target = match &experiment.pretrained {
-        None => Backbone::new(network, seed, &place.device).map_err(Failure::usage)?,
-        Some(path) => checkpoint::start(&checkpoint_in(path), network, seed, &place.device)?,
+        Some(path) if weights => {
+            checkpoint::start(&checkpoint_in(path), network, seed, &place.device)
+                .map_err(|e| misfit(e, PRETRAINED_FLAGS))?
+        }
+        _ => Backbone::new(network, seed, &place.device).map_err(Failure::usage)?,
     };
     let target = target.cast(experiment.train.precision.dtype());
     let parameters = parameter_count(&target);
@@ -307,6 +332,7 @@ fn prepare(experiment: &mut Experiment, folder: &Path, place: &mut Place) -> Res
         image_size: experiment.data.size,
         seed: experiment.seed,
         device: place.device.clone(),
+        replicas,
         checkpoint: folder.join(CHECKPOINT),
         steps: 0,
     };
@@ -382,6 +408,18 @@ fn recall_of(folder: &Path, epoch: usize) -> Result<Value> {
     let lines = metrics(folder)?;
     let found = |line: &&Value| line["epoch"] == json!(epoch) && line["recall"].is_object();
     Ok(lines.iter().rfind(found).map_or(Value::Null, |line| line["recall"].clone()))
+}
+
+const SOURCE_FLAGS: &str = "In a training --model is --source-model; the other flags are those of \
+     `retort checkpoint import`, whose file is a --source too";
+const PRETRAINED_FLAGS: &str = "In a training --model NAME is --set network.name=NAME";
+
+/// Checkpoints' advice names the flags of `retort checkpoint import`; trainings have others.
+fn misfit(e: CheckpointError, flags: &str) -> Failure {
+    match e {
+        CheckpointError::Mismatch { .. } => Failure::usage(format!("{e}. {flags}")),
+        other => other.into(),
+    }
 }
 
 /// Refuses a source network that can't see this experiment's pictures.

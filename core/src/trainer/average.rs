@@ -22,15 +22,11 @@ impl Average {
 
     /// Takes in the network after a step.
     pub fn update(&mut self, network: &Backbone) {
-        let mut now = Collect::default();
-        network.valid().visit(&mut now);
+        let now = Collect::of(&network.valid());
         let average = self.network.clone();
         // Of its own, because running statistics are shared between clones.
-        self.network = average.valid().map(&mut Mix {
-            decay: self.decay,
-            now: now.found,
-            path: Path::default(),
-        });
+        self.network =
+            average.valid().map(&mut Mix { decay: self.decay, now, path: Path::default() });
     }
 
     /// The averaged network, without autodiff.
@@ -46,9 +42,18 @@ impl Average {
 
 /// Parameters by name, flat.
 #[derive(Default)]
-struct Collect {
+pub(super) struct Collect {
     found: BTreeMap<String, Tensor<1>>,
     path: Path,
+}
+
+impl Collect {
+    /// All of a network's.
+    pub fn of(network: &Backbone) -> BTreeMap<String, Tensor<1>> {
+        let mut collect = Collect::default();
+        network.visit(&mut collect);
+        collect.found
+    }
 }
 
 impl ModuleVisitor for Collect {
@@ -67,10 +72,18 @@ impl ModuleVisitor for Collect {
     }
 }
 
-struct Mix {
+/// Moves a network's parameters towards others.
+pub(super) struct Mix {
     decay: f64,
     now: BTreeMap<String, Tensor<1>>,
     path: Path,
+}
+
+impl Mix {
+    /// The network with these in place of its own, found by name.
+    pub fn replace(network: Backbone, now: BTreeMap<String, Tensor<1>>) -> Backbone {
+        network.map(&mut Mix { decay: 0.0, now, path: Path::default() })
+    }
 }
 
 impl ModuleMapper for Mix {
@@ -86,8 +99,11 @@ impl ModuleMapper for Mix {
         let Some(now) = self.now.remove(&self.path.name()) else { return param };
         let decay = self.decay;
         param.map(|kept| {
-            let shape = kept.dims();
-            kept * decay + now.reshape(shape) * (1.0 - decay)
+            let now = now.reshape(kept.dims());
+            if decay > 0.0 {
+                return kept * decay + now * (1.0 - decay);
+            }
+            if kept.is_autodiff() { Tensor::from_inner(now) } else { now }
         })
     }
 }

@@ -11,6 +11,7 @@ mod evaluate;
 mod log;
 mod names;
 mod optimizer;
+mod parts;
 mod report;
 mod save;
 mod step;
@@ -22,6 +23,7 @@ pub use error::{Kept, TrainError};
 pub use evaluate::{checkpoint_in, embed, evaluate, outputs, parameter_count};
 pub use log::Log;
 pub use optimizer::Optimizer;
+pub use parts::Replica;
 pub use report::{EpochReport, Observer, StepReport, Summary};
 pub use step::Step;
 pub use trainable::Trainable;
@@ -64,6 +66,8 @@ pub struct Trainer {
     pub seed: u64,
     /// An autodiff device.
     pub device: Device,
+    /// Further devices that share each batch's work.
+    pub replicas: Vec<Replica>,
     /// Where checkpoints go.
     pub checkpoint: PathBuf,
     /// Steps in all, for losses that ask how far the training is; [`run`](Self::run) counts them.

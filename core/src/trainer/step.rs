@@ -8,7 +8,7 @@ use crate::recipe::OnUndefined;
 use crate::session::{Feature, Inputs};
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
+use burn::tensor::{Gradients, Tensor};
 
 /// A step's weighted loss, and what each loss reported; none if no loss was defined on its batch.
 pub type Step = (Tensor<1>, Vec<(String, Tensor<1>)>);
@@ -31,6 +31,15 @@ impl Trainer {
 
     /// Trains on one batch.
     pub fn step(&mut self, batch: &Minibatch) -> Result<Option<Step>, TrainError> {
+        let step =
+            if self.in_parts() { self.step_in_parts(batch)? } else { self.step_whole(batch)? };
+        self.state.terms.iter_mut().for_each(|term| term.session.commit());
+        self.state.batch += 1;
+        self.state.step += 1;
+        Ok(step.map(|(total, reported)| (total.detach(), reported)))
+    }
+
+    fn step_whole(&mut self, batch: &Minibatch) -> Result<Option<Step>, TrainError> {
         let source = self.source.as_ref().map(|net| teach(net, &batch.pictures));
         let target = batch.pictures.through(&self.state.target);
         let inputs = self.inputs(batch, target, source);
@@ -39,17 +48,17 @@ impl Trainer {
         if let Some((total, _)) = &step {
             let mut gradients = total.backward();
             let of_network = GradientsParams::from_module(&mut gradients, &self.state.target);
+            let of_losses = self.loss_gradients(&mut gradients);
             self.update_network(of_network);
-            let terms = self.state.terms.iter();
-            let of_losses = terms
-                .map(|t| GradientsParams::from_module(&mut gradients, t.session.parameters()))
-                .collect();
             self.update_losses(of_losses);
         }
-        self.state.terms.iter_mut().for_each(|term| term.session.commit());
-        self.state.batch += 1;
-        self.state.step += 1;
-        Ok(step.map(|(total, reported)| (total.detach(), reported)))
+        Ok(step)
+    }
+
+    /// The gradients of each loss's parameters.
+    pub(super) fn loss_gradients(&self, gradients: &mut Gradients) -> Vec<GradientsParams> {
+        let terms = self.state.terms.iter();
+        terms.map(|t| GradientsParams::from_module(gradients, t.session.parameters())).collect()
     }
 
     /// The weighted sum of the losses with its graph, and what they report. Their buffer writes wait.
@@ -151,7 +160,7 @@ pub(super) fn teach(net: &Backbone, pictures: &Pictures) -> Output {
     }
 }
 
-fn constant(feature: Feature) -> Feature {
+pub(super) fn constant(feature: Feature) -> Feature {
     match feature {
         Feature::Map(map) => Feature::Map(Tensor::from_inner(map)),
         Feature::Vector(vector) => Feature::Vector(Tensor::from_inner(vector)),

@@ -124,7 +124,8 @@ pub fn run(args: &Embed, common: &Common) -> Result<()> {
     let source = match &args.input {
         Some(path) if is_tensors(path) => Source::Tensors(Reader::open(path)?),
         Some(path) => {
-            let pictures = Pictures::open(path, evaluation(false, size))?;
+            let of = data(&args.checkpoint, None, None).ok();
+            let pictures = Pictures::open(path, evaluation(of.as_ref(), size))?;
             about.files = pictures.files.iter().map(|f| f.display().to_string()).collect();
             Source::Pictures(Arc::new(pictures))
         }

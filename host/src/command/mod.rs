@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod model;
 pub mod open;
 pub mod plugin;
+pub mod recipe;
 pub mod report;
 pub mod runs;
 pub mod search;
