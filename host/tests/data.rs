@@ -106,10 +106,16 @@ fn a_check_names_what_is_broken_and_what_leaks() {
         found["broken"].as_array().unwrap().iter().map(|b| b["file"].as_str().unwrap()).collect();
     assert_eq!(broken, ["./bee/1.ppm", "./cat/2.jpg"]);
     let leak = &found["in_two_splits"][0];
-    assert_eq!((&leak[0]["file"], &leak[1]["file"]), (&"./ant/0.ppm".into(), &"./dog/twin.ppm".into()));
+    assert_eq!(
+        (&leak[0]["file"], &leak[1]["file"]),
+        (&"./ant/0.ppm".into(), &"./dog/twin.ppm".into())
+    );
     let output = retort(&args[..5], dir.path());
     let message = error(&output, 1);
-    assert!(message.contains("2 pictures can't be read, 1 are in more than one split"), "{message}");
+    assert!(
+        message.contains("2 pictures can't be read, 1 are in more than one split"),
+        "{message}"
+    );
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("broken (train): ./bee/1.ppm: "), "{text}");
     assert!(text.contains("in two splits: ./ant/0.ppm (train), ./dog/twin.ppm (test)"), "{text}");
@@ -119,7 +125,8 @@ fn a_check_names_what_is_broken_and_what_leaks() {
 fn wrong_input_gets_one_sentence_and_a_way_out() {
     let dir = tempfile::tempdir().unwrap();
     folder(dir.path());
-    std::fs::write(dir.path().join("cars_annos.mat"), b"MATLAB 5.0 MAT-file, or what is left").unwrap();
+    std::fs::write(dir.path().join("cars_annos.mat"), b"MATLAB 5.0 MAT-file, or what is left")
+        .unwrap();
     let cases: &[(&[&str], i32, &[&str])] = &[
         (&["info", "cup"], 2, &["no data set \"cup\"", "did you mean \"cub\"?"]),
         (&["info", "cub"], 1, &["no folder was given", "CUB_200_2011"]),
@@ -127,7 +134,11 @@ fn wrong_input_gets_one_sentence_and_a_way_out() {
         (&["info", "cub", "--data-root=."], 1, &["holds images", "CUB_200_2011.tgz"]),
         (&["info", "cars", "--data-root=."], 1, &["cars_annos.mat", "shorter than a header"]),
         (&["info", "glyphs", "--data-root=."], 1, &["data-root", "is generated"]),
-        (&["info", "cub", "--data-root=.", "--set=classes=9"], 1, &["glyph-classes", "Leave it out"]),
+        (
+            &["info", "cub", "--data-root=.", "--set=classes=9"],
+            1,
+            &["glyph-classes", "Leave it out"],
+        ),
         (&["info", "folder", "--data-root=.", "--set=train_classes=cow"], 1, &["no class folder"]),
         (&["info", "folder", "--data-root=.", "--set=train_clases=cow"], 2, &["train_clases"]),
         (&["info", "glyphs", "--set=cache=lots"], 2, &["cache = lots", "8GiB"]),

@@ -46,6 +46,9 @@ fn run(page: &Path) {
     for (link, to) in [("retort", &root), ("data", &data), ("suites", &root.join("suites"))] {
         std::os::unix::fs::symlink(to.canonicalize().unwrap(), dir.path().join(link)).unwrap();
     }
+    // The pack of the page on losses takes the versions that this repository has: no network needed.
+    std::fs::create_dir(dir.path().join("my_pack")).unwrap();
+    std::fs::copy(root.join("Cargo.lock"), dir.path().join("my_pack/Cargo.lock")).unwrap();
     pictures(&data, &dir.path().join("pictures"));
     let bin = Path::new(env!("CARGO_BIN_EXE_retort")).parent().unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
