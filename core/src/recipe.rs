@@ -13,6 +13,8 @@ pub struct Recipe {
     pub batch: usize,
     /// Samples of each class in a batch (IPC); 0 draws samples without regard to class.
     pub images_per_class: usize,
+    /// Which samples form a batch.
+    pub sampler: Sampling,
     /// Augmented copies of each sample in a batch.
     pub views: usize,
     /// How parameters are updated.
@@ -49,6 +51,8 @@ pub struct Recipe {
     /// Parts that a batch goes through the networks in, one after the other, when it doesn't fit into
     /// memory. The losses see the whole batch; batch norms see a part, unless frozen.
     pub chunks: usize,
+    /// Whether the backward pass computes again what is cheap to compute, instead of keeping it.
+    pub gradient_checkpointing: bool,
     /// What to do when a loss isn't defined on a batch.
     pub on_undefined: OnUndefined,
     /// Type of all numbers.
@@ -60,8 +64,31 @@ pub struct Recipe {
     /// Evaluations without a better Recall (at the smallest K) after which the training ends; 0 goes
     /// on to the last epoch.
     pub patience: usize,
+    /// Steps between two checkpoints; 0 writes them at the ends of epochs only.
+    pub checkpoint_steps: usize,
+    /// Epochs between two checkpoints that are kept as `epoch-NNNN.safetensors`; 0 keeps none but
+    /// the last and the best.
+    pub checkpoint_every: usize,
+    /// How many of these stay, the newest; 0 keeps all.
+    pub keep: usize,
     /// Threads that load pictures.
     pub workers: usize,
+}
+
+/// Which samples form a batch: a function of seed and epoch alone, so that a checkpoint that notes
+/// seed, epoch and step has all of a sampler's state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// The same number of images of each of some classes; each image once in so many.
+    #[default]
+    Balanced,
+    /// Any samples.
+    Random,
+    /// As `Balanced`, with epochs long enough for every class to come.
+    AllClasses,
+    /// As `Balanced`, with classes of two super-classes, where the data set has those.
+    SuperClass,
 }
 
 /// How parameters are updated.
@@ -130,6 +157,7 @@ impl Default for Recipe {
             epochs: 20,
             batch: 80,
             images_per_class: 4,
+            sampler: Sampling::Balanced,
             views: 1,
             optimizer: Method::AdamW,
             lr: 2e-3,
@@ -146,11 +174,15 @@ impl Default for Recipe {
             clip_value: 0.0,
             ema_decay: 0.0,
             chunks: 1,
+            gradient_checkpointing: false,
             on_undefined: OnUndefined::Error,
             precision: Precision::F32,
             log_every: 10,
             evaluate_every: 0,
             patience: 0,
+            checkpoint_steps: 0,
+            checkpoint_every: 0,
+            keep: 0,
             workers: 1,
         }
     }

@@ -109,7 +109,7 @@ impl Archive {
     }
 }
 
-fn read(file: impl Read) -> std::io::Result<Vec<u8>> {
+pub(crate) fn read(file: impl Read) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST_FILE {

@@ -3,16 +3,36 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{DataError, Image, Transform, glyphs, omniglot};
+use crate::managed::Managed;
+use crate::{
+    DataError, Identity, Image, Picture, Transform, cars, cub, folder, glyphs, in_shop, omniglot,
+    sop,
+};
 
-/// Which classes: the two splits have no class in common, so a network is tested on classes it has
-/// never seen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Which classes, and which of their pictures: training and test have no class in common, so a
+/// network is tested on classes it has never seen.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Split {
     /// The classes to learn from.
     Train,
-    /// The unseen classes to retrieve.
+    /// The unseen classes to retrieve; each picture is a query among all others.
     Test,
+    /// The pictures of the unseen classes to search with, where that is published.
+    Query,
+    /// The pictures of the unseen classes to search in. Labels are those of [`Query`](Self::Query).
+    Gallery,
+}
+
+impl Split {
+    /// For messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Test => "test",
+            Self::Query => "query",
+            Self::Gallery => "gallery",
+        }
+    }
 }
 
 /// The labelled pictures of one split.
@@ -29,8 +49,45 @@ pub trait Dataset: Send + Sync {
     /// Where sample `i` comes from, for messages.
     fn describe(&self, i: usize) -> String;
 
-    /// Sample `i`, at the size that [`Options::size`] asked for. Callable from any thread.
+    /// Sample `i` in its natural size. Callable from any thread.
     fn image(&self, i: usize) -> Result<Image, DataError>;
+
+    /// Sample `i`, decoded as far as it is already.
+    fn picture(&self, i: usize) -> Result<Picture, DataError> {
+        self.image(i).map(Picture::from)
+    }
+
+    /// The file that sample `i` is alone in, if there is one.
+    fn file(&self, _i: usize) -> Option<PathBuf> {
+        None
+    }
+
+    /// The number that the publisher gave a class, from 0: an index into all classes of the data set,
+    /// not only the split's.
+    fn class_id(&self, class: usize) -> usize {
+        class
+    }
+
+    /// `[classes]`: which classes belong together (shoes, sofas); none without such a hierarchy.
+    fn super_labels(&self) -> Option<&[usize]> {
+        None
+    }
+
+    /// What turns a picture into a network's input when nothing is random.
+    fn evaluation(&self) -> Arc<dyn Transform> {
+        Arc::new(Identity)
+    }
+
+    /// Whether a sample that failed is to be left out, which is then counted; otherwise its error
+    /// ends the run.
+    fn skip(&self, _i: usize, _error: &DataError) -> bool {
+        false
+    }
+
+    /// Why samples were left out so far, each once, in the order of the split.
+    fn skipped(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Number of samples.
     fn len(&self) -> usize {
@@ -51,17 +108,33 @@ pub struct Options {
     pub root: Option<PathBuf>,
     /// Seed of generated data. Data on disk does not depend on it.
     pub seed: u64,
-    /// Width and height of the pictures in pixels, 8 to 1024.
+    /// Width and height of a network's input in pixels, 8 to 1024; generated pictures are drawn so.
     pub size: usize,
     /// `glyphs`: number of classes over both splits, default 160.
     pub glyph_classes: Option<usize>,
     /// `glyphs`: number of pictures per class, default 24.
     pub glyph_images: Option<usize>,
+    /// `folder`: which classes train: a part of the sorted ones such as `0.5` (the default), names
+    /// separated by commas, or a file with a name a line. The others test.
+    pub train_classes: Option<String>,
+    /// Decoded pictures are kept in so many bytes of memory; 0 keeps none.
+    pub cache: u64,
+    /// Pictures that can't be read are left out and counted, instead of ending the run.
+    pub skip_corrupt: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { root: None, seed: 0, size: 32, glyph_classes: None, glyph_images: None }
+        Self {
+            root: None,
+            seed: 0,
+            size: 32,
+            glyph_classes: None,
+            glyph_images: None,
+            train_classes: None,
+            cache: 0,
+            skip_corrupt: false,
+        }
     }
 }
 
@@ -74,18 +147,37 @@ pub struct Entry {
     pub name: &'static str,
     /// One line on what it holds.
     pub doc: &'static str,
+    /// Which files are expected where; empty if it reads none.
+    pub files: &'static str,
     /// Whether it reads files, so that [`Options::root`] is needed.
     pub needs_root: bool,
     /// 1 for grey pictures, 3 for colour.
     pub channels: usize,
+    /// The usual width and height of a network's input.
+    pub size: usize,
+    /// What it can be opened as.
+    pub splits: &'static [Split],
     /// Opens a split.
     pub open: fn(Split, &Options) -> Opened,
-    /// The augmentation that suits it: one that keeps the class.
-    pub augmentation: fn() -> Arc<dyn Transform>,
+    /// The augmentation that suits it, to so many pixels: one that keeps the class.
+    pub augmentation: fn(usize) -> Arc<dyn Transform>,
+    /// What turns its pictures into so many pixels for an evaluation.
+    pub evaluation: fn(usize) -> Arc<dyn Transform>,
 }
 
+/// Without separate queries.
+pub(crate) const SPLITS: &[Split] = &[Split::Train, Split::Test];
+
 /// All data sets.
-pub static DATASETS: &[Entry] = &[glyphs::ENTRY, omniglot::ENTRY];
+pub static DATASETS: &[Entry] = &[
+    cub::ENTRY,
+    cars::ENTRY,
+    sop::ENTRY,
+    in_shop::ENTRY,
+    omniglot::ENTRY,
+    folder::ENTRY,
+    glyphs::ENTRY,
+];
 
 /// The data set of that name.
 pub fn find(name: &str) -> Result<&'static Entry, DataError> {
@@ -121,5 +213,25 @@ pub fn open(name: &str, split: Split, options: &Options) -> Opened {
             "Leave the folder out, or name the data set that it holds",
         ));
     }
-    (entry.open)(split, options)
+    if !entry.splits.contains(&split) {
+        let there: Vec<&str> = entry.splits.iter().map(|split| split.name()).collect();
+        return Err(DataError::option(
+            "split",
+            format!("data set {name:?} has no {} split", split.name()),
+            format!("It has {}", there.join(", ")),
+        ));
+    }
+    let meaningless = [
+        ("glyph-classes", entry.name == "glyphs" || options.glyph_classes.is_none()),
+        ("glyph-images", entry.name == "glyphs" || options.glyph_images.is_none()),
+        ("train-classes", entry.name == "folder" || options.train_classes.is_none()),
+    ];
+    if let Some((option, _)) = meaningless.into_iter().find(|(_, fine)| !fine) {
+        let problem =
+            format!("it means nothing to data set {name:?}, which is as it was published");
+        return Err(DataError::option(option, problem, "Leave it out"));
+    }
+    let opened = (entry.open)(split, options)?;
+    let evaluation = (entry.evaluation)(options.size);
+    Ok(Box::new(Managed::new(opened, evaluation, options.cache, options.skip_corrupt)))
 }

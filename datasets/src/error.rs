@@ -78,7 +78,7 @@ impl DataError {
 }
 
 /// Other libraries' messages, fit for the middle of a paragraph: one line, no full stop at the end.
-fn sentence(message: &str) -> String {
+pub(crate) fn sentence(message: &str) -> String {
     let words: Vec<&str> = message.split_whitespace().collect();
     words.join(" ").trim_end_matches('.').to_owned()
 }

@@ -8,16 +8,20 @@ mod render;
 
 use std::sync::{Arc, OnceLock};
 
-use crate::dataset::{Entry, Opened};
-use crate::{DataError, Dataset, Image, Options, RandomCropFlip, Split};
+use crate::dataset::{Entry, Opened, SPLITS};
+use crate::{DataError, Dataset, Identity, Image, Options, RandomCropFlip, Split};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "glyphs",
     doc: "Generated characters in many poses, colours and backgrounds; needs no files (any size, RGB)",
+    files: "",
     needs_root: false,
     channels: 3,
+    size: 32,
+    splits: SPLITS,
     open,
-    augmentation: || Arc::new(RandomCropFlip { padding: 3, flip: false }),
+    augmentation: |_| Arc::new(RandomCropFlip { padding: 3, flip: false }),
+    evaluation: |_| Arc::new(Identity),
 };
 
 const CLASSES: usize = 160;
@@ -57,7 +61,7 @@ fn open(split: Split, options: &Options) -> Opened {
     }
     let classes = match split {
         Split::Train => 0..total.div_ceil(2),
-        Split::Test => total.div_ceil(2)..total,
+        _ => total.div_ceil(2)..total,
     };
     let cached = (CACHE / (3 * options.size * options.size)).min(images * classes.len());
     Ok(Box::new(Glyphs {

@@ -8,7 +8,7 @@
 //! let train: Arc<dyn Dataset> = open("glyphs", Split::Train, &options)?.into();
 //! let sampler = BalancedSampler::new(train.labels(), 12, 3, 0)?; // 4 classes with 3 images each
 //! for epoch in 0..2 {
-//!     let (augment, batches) = ((find("glyphs")?.augmentation)(), sampler.epoch(epoch));
+//!     let (augment, batches) = ((find("glyphs")?.augmentation)(32), sampler.epoch(epoch));
 //!     for batch in Loader::new(train.clone(), augment, batches, 2, 1, 0, epoch, 3) {
 //!         assert_eq!(batch?.shape, [24, 3, 32, 32]); // two views of each image
 //!     }
@@ -22,21 +22,41 @@
 //! A new data set is one file beside `omniglot.rs` and one line in [`DATASETS`].
 
 mod archive;
+mod cars;
+mod check;
+mod cub;
 mod dataset;
 mod error;
+mod files;
+mod folder;
 mod glyphs;
+mod in_shop;
+mod jpeg;
 mod loader;
+mod managed;
+mod matlab;
 mod omniglot;
 mod picture;
 mod random;
+mod resize;
 mod sampler;
+mod sheet;
+mod sop;
+mod subset;
 mod transform;
 
+pub use check::{Finding, Found, check};
 pub use dataset::{DATASETS, Dataset, Entry, Opened, Options, Split, find, open};
 pub use error::DataError;
 pub use loader::{Batch, Loader, evaluation_batches};
-pub use picture::Image;
+pub use picture::{Image, Picture};
 pub use rand_chacha::ChaCha8Rng;
 pub use random::augmentation_rng;
-pub use sampler::{BalancedSampler, RandomSampler, Sampler};
-pub use transform::{Compose, Identity, RandomAffine, RandomCropFlip, Resize, Transform};
+pub use resize::{Area, Resized};
+pub use sampler::{BalancedSampler, RandomSampler, Sampler, SuperClassSampler};
+pub use sheet::contact_sheet;
+pub use subset::hold_out;
+pub use transform::{
+    Compose, Identity, RandomAffine, RandomCropFlip, RandomResizedCrop, Resize, ResizeCrop,
+    Transform,
+};

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use crate::error::sentence;
 use crate::{DataError, Dataset, Image, Transform, augmentation_rng};
 
 /// What a network is fed: `views` augmented copies of `n` samples. Row `v * n + i` is view `v` of
@@ -33,8 +34,11 @@ pub fn evaluation_batches(len: usize, n: usize) -> Vec<Vec<usize>> {
 /// An iterator over the batches of one epoch, loaded ahead by worker threads.
 ///
 /// Batches come in the given order and with the same pixels whatever the number of workers. At most
-/// two per worker are loaded or loading at a time. After an error the iterator ends. The threads end
-/// with it: dropping it waits for them, for one image at most.
+/// two per worker are loaded or loading at a time. A sample that the data set [skips] is missing from
+/// its batch. After an error the iterator ends. The threads end with it: dropping it waits for them,
+/// for one image at most.
+///
+/// [skips]: Dataset::skip
 pub struct Loader {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
@@ -140,6 +144,20 @@ impl Iterator for Loader {
         changed.notify_all();
         Some(batch)
     }
+
+    /// Batch `n` from here; those before it aren't loaded.
+    fn nth(&mut self, n: usize) -> Option<Self::Item> {
+        {
+            let Shared { job, changed, .. } = &*self.shared;
+            let mut state = self.shared.lock();
+            state.wanted = state.wanted.saturating_add(n).min(job.batches.len());
+            state.next = state.next.max(state.wanted);
+            let wanted = state.wanted;
+            state.ready.retain(|&batch, _| batch >= wanted);
+            changed.notify_all();
+        }
+        self.next()
+    }
 }
 
 impl Drop for Loader {
@@ -174,7 +192,11 @@ impl Shared {
             drop(state);
 
             let Some(batch) = self.job.load(index, &|| self.lock().stopped) else { return };
-            self.lock().ready.insert(index, batch);
+            let mut state = self.lock();
+            if index >= state.wanted {
+                state.ready.insert(index, batch);
+            }
+            drop(state);
             self.changed.notify_all();
         }
     }
@@ -190,14 +212,17 @@ impl Job {
         }
         let mut batch =
             Batch { images: vec![], shape: [0; 4], labels: vec![], ids: vec![], views: self.views };
+        let mut kept = Vec::with_capacity(rows.len());
         for (i, &(id, occurrence)) in rows.iter().enumerate() {
             if stopped() {
                 return None;
             }
             let images = match self.views(id, occurrence) {
                 Ok(images) => images,
+                Err(error) if self.dataset.skip(id, &error) => continue,
                 Err(error) => return Some(Err(error)),
             };
+            kept.push(i);
             for (view, image) in images.iter().enumerate() {
                 let shape = [total, self.channels, image.height, image.width];
                 if batch.images.is_empty() {
@@ -215,7 +240,14 @@ impl Job {
                 planar(image, &mut batch.images[row * size..][..size]);
             }
         }
-        let ids = || rows.iter().map(|&(id, _)| id);
+        if kept.len() < rows.len() {
+            if kept.is_empty() {
+                let problem = "none of this batch's images can be read".to_owned();
+                return Some(Err(self.error(rows[0].0, problem, "Mend the data set's files")));
+            }
+            leave_only(&kept, rows.len(), &mut batch);
+        }
+        let ids = || kept.iter().map(|&i| rows[i].0);
         let labels = self.dataset.labels();
         batch.ids = ids().map(|id| id as i64).collect::<Vec<_>>().repeat(self.views);
         batch.labels = ids().map(|id| labels[id] as i64).collect::<Vec<_>>().repeat(self.views);
@@ -245,16 +277,20 @@ impl Job {
 
     /// All views of one sample. A panic in a data set or a transform is an error of this sample.
     fn views(&self, id: usize, occurrence: u32) -> Result<Vec<Image>, DataError> {
+        let rng = |view| augmentation_rng(self.seed, self.epoch, id, view, occurrence);
         let views = || {
-            let image = self.dataset.image(id)?;
-            let view = |view| {
-                let rng = &mut augmentation_rng(self.seed, self.epoch, id, view, occurrence);
-                self.transform.apply(&image, rng).with_channels(self.channels)
-            };
+            let picture = self.dataset.picture(id)?;
+            if self.views == 1 {
+                let image = self.transform.load(picture, &mut rng(0))?;
+                return Ok(vec![image.with_channels(self.channels)]);
+            }
+            let image = picture.decode()?;
+            let view =
+                |view| self.transform.apply(&image, &mut rng(view)).with_channels(self.channels);
             Ok((0..self.views).map(view).collect())
         };
         catch_unwind(AssertUnwindSafe(views)).unwrap_or_else(|panic| {
-            let problem = format!("loading it panicked: {}", message(&*panic));
+            let problem = format!("loading it panicked: {}", sentence(message(&*panic)));
             Err(self.error(id, problem, "This is a bug of the data set or of the augmentation"))
         })
     }
@@ -263,6 +299,18 @@ impl Job {
         let sample = self.dataset.describe(id);
         DataError::Sample { id, sample, problem, advice: advice.to_owned() }
     }
+}
+
+/// Removes all rows but `kept` of each view, which has `n`.
+fn leave_only(kept: &[usize], n: usize, batch: &mut Batch) {
+    let size: usize = batch.shape[1..].iter().product();
+    let images = std::mem::take(&mut batch.images);
+    for view in images.chunks_exact(n * size) {
+        for i in kept {
+            batch.images.extend_from_slice(&view[i * size..][..size]);
+        }
+    }
+    batch.shape[0] = batch.views * kept.len();
 }
 
 /// `[height, width, channels]` to `[channels, height, width]`.

@@ -11,19 +11,24 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::archive::Archive;
-use crate::dataset::{Entry, Opened};
-use crate::{DataError, Dataset, Image, Options, RandomAffine, Split};
+use crate::dataset::{Entry, Opened, SPLITS};
+use crate::{Compose, DataError, Dataset, Image, Options, RandomAffine, Resize, Split};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "omniglot",
     doc: "Handwritten characters: train on five alphabets, test on three unseen ones (105x105, grey)",
+    files: EXPECTED,
     needs_root: true,
     channels: 1,
+    size: 32,
+    splits: SPLITS,
     open,
-    augmentation: || {
+    augmentation: |size| {
         let fill = Some(u8::MAX);
-        Arc::new(RandomAffine { rotate: 10.0, scale: 0.15, translate: 0.1, shear: 10.0, fill })
+        let affine = RandomAffine { rotate: 10.0, scale: 0.15, translate: 0.1, shear: 10.0, fill };
+        Arc::new(Compose(vec![Arc::new(Resize { width: size, height: size }), Arc::new(affine)]))
     },
+    evaluation: |size| Arc::new(Resize { width: size, height: size }),
 };
 
 const SETS: [&str; 2] = ["images_background_small1", "images_background_small2"];
@@ -36,22 +41,14 @@ struct Omniglot {
     classes: Vec<String>,
     labels: Vec<usize>,
     files: Vec<String>,
-    /// `[len, size, size]`, decoded: few and small enough.
-    pixels: Vec<u8>,
-    size: usize,
+    /// Decoded: few and small enough.
+    images: Vec<Image>,
 }
 
 fn open(split: Split, options: &Options) -> Opened {
     let Some(root) = &options.root else {
         return Err(DataError::NoRoot { dataset: ENTRY.name, expected: EXPECTED });
     };
-    if options.glyph_classes.is_some() || options.glyph_images.is_some() {
-        return Err(DataError::option(
-            "glyph-classes, glyph-images",
-            "omniglot has as many classes and images as were published",
-            "Leave these options out",
-        ));
-    }
     let [mut small1, mut small2] = [open_set(root, SETS[0])?, open_set(root, SETS[1])?];
     let seen: BTreeSet<String> = drawings(&small1)?.into_iter().map(|d| d.alphabet).collect();
     let set = if split == Split::Train { &mut small1 } else { &mut small2 };
@@ -63,7 +60,7 @@ fn open(split: Split, options: &Options) -> Opened {
         let problem = "it has no alphabet that the first set lacks";
         return Err(DataError::file(set.name(), problem, EXPECTED));
     }
-    Ok(Box::new(Omniglot::load(set, &drawings, options.size)?))
+    Ok(Box::new(Omniglot::load(set, &drawings)?))
 }
 
 fn open_set(root: &Path, name: &str) -> Result<Archive, DataError> {
@@ -116,20 +113,19 @@ fn drawings(set: &Archive) -> Result<Vec<Drawing>, DataError> {
 }
 
 impl Omniglot {
-    fn load(set: &mut Archive, drawings: &[Drawing], size: usize) -> Result<Self, DataError> {
+    fn load(set: &mut Archive, drawings: &[Drawing]) -> Result<Self, DataError> {
         let (mut classes, mut labels, mut files) = (Vec::<String>::new(), vec![], vec![]);
-        let mut pixels = Vec::with_capacity(drawings.len() * size * size);
+        let mut images = Vec::with_capacity(drawings.len());
         for Drawing { character, entry, .. } in drawings {
             if classes.last() != Some(character) {
                 classes.push(character.clone());
             }
             labels.push(classes.len() - 1);
             let file = set.describe(entry);
-            let image = Image::decode(&set.read(entry)?, &file)?.with_channels(1);
-            pixels.extend(image.resized(size, size).pixels);
+            images.push(Image::decode(&set.read(entry)?, &file)?.with_channels(1));
             files.push(file);
         }
-        Ok(Self { classes, labels, files, pixels, size })
+        Ok(Self { classes, labels, files, images })
     }
 }
 
@@ -151,8 +147,6 @@ impl Dataset for Omniglot {
     }
 
     fn image(&self, i: usize) -> Result<Image, DataError> {
-        let area = self.size * self.size;
-        let pixels = self.pixels[i * area..][..area].to_vec();
-        Ok(Image { width: self.size, height: self.size, channels: 1, pixels })
+        Ok(self.images[i].clone())
     }
 }

@@ -1,6 +1,11 @@
 //! 8-bit pictures: decoding, resizing, colour.
 
-use crate::DataError;
+use std::io::Cursor;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::jpeg::{self, Jpeg};
+use crate::{Area, DataError, Resized};
 
 /// An 8-bit picture, row-major and interleaved: channel `c` of pixel (`x`, `y`) is
 /// `pixels[(y * width + x) * channels + c]`.
@@ -23,19 +28,34 @@ impl std::fmt::Debug for Image {
 }
 
 impl Image {
-    /// Decodes a PNG or JPEG file. `file` names it in errors. Grey stays grey, everything else
-    /// becomes RGB; 16 bits become 8; transparency is dropped.
+    /// Decodes a picture file. `file` names it in errors. Grey stays grey, everything else becomes
+    /// RGB as Pillow's `convert("RGB")` does: transparency is dropped, 16 bits become 8. The camera's
+    /// orientation tag is ignored.
     pub fn decode(bytes: &[u8], file: &str) -> Result<Self, DataError> {
-        let advice = "The file is damaged or not a picture: fetch it again";
-        let decoded = image::load_from_memory(bytes)
-            .map_err(|error| DataError::file(file, error.to_string(), advice))?;
-        let (width, height) = (decoded.width() as usize, decoded.height() as usize);
-        let (channels, pixels) = if decoded.color().has_color() {
-            (3, decoded.into_rgb8().into_raw())
-        } else {
-            (1, decoded.into_luma8().into_raw())
+        Ok(Arc::unwrap_or_clone(Picture::new(bytes.to_vec(), file)?.decode()?))
+    }
+
+    /// Writes a PNG file.
+    pub fn save_png(&self, path: &Path) -> Result<(), DataError> {
+        let color = match self.channels {
+            1 => image::ColorType::L8,
+            _ => image::ColorType::Rgb8,
         };
-        Ok(Self { width, height, channels, pixels })
+        let (width, height) = (self.width as u32, self.height as u32);
+        let png = image::ImageFormat::Png;
+        image::save_buffer_with_format(path, &self.pixels, width, height, color, png).map_err(|e| {
+            DataError::file(
+                path.display().to_string(),
+                e.to_string(),
+                "Name a file that can be written",
+            )
+        })
+    }
+
+    /// The bytes of a JPEG file of a picture of 1 or 3 channels, at a quality of 1 to 100; none if it has
+    /// no pixels.
+    pub fn to_jpeg(&self, quality: u8) -> Option<Vec<u8>> {
+        jpeg::encode(self, quality)
     }
 
     /// The picture with 1 or 3 channels: grey is repeated, colour becomes luma (ITU-R 601).
@@ -53,18 +73,11 @@ impl Image {
     /// aliases, in Pillow's 8-bit arithmetic (`Image.resize(…, BILINEAR)`, bit for bit).
     #[must_use]
     pub fn resized(&self, width: usize, height: usize) -> Self {
-        let mut image = self.clone();
-        if width != image.width {
-            image.pixels =
-                resample(&image.pixels, image.height, image.width, image.channels, width);
-            image.width = width;
+        if (width, height) == (self.width, self.height) || self.pixels.is_empty() {
+            return self.clone();
         }
-        if height != image.height {
-            image.pixels =
-                resample(&image.pixels, 1, image.height, image.width * image.channels, height);
-            image.height = height;
-        }
-        image
+        let (whole, all) = (Area::whole(self.width, self.height), Area::whole(width, height));
+        Resized::new(whole, width, height, all).apply(self, 0, 0)
     }
 
     /// The background: the median of the outermost pixels, per channel (the second and third are
@@ -105,33 +118,78 @@ fn luma(rgb: &[u8]) -> u8 {
     ((19_595 * r + 38_470 * g + 7_471 * b + 0x8000) >> 16) as u8
 }
 
-/// Resamples the middle axis of `pixels` `[outer, from, inner]` to `[outer, to, inner]`.
-fn resample(pixels: &[u8], outer: usize, from: usize, inner: usize, to: usize) -> Vec<u8> {
-    const BITS: u32 = 22;
-    let taps: Vec<(usize, Vec<i64>)> = (0..to).map(|o| taps(o, from, to, BITS)).collect();
-    let mut output = Vec::with_capacity(outer * to * inner);
-    for slab in 0..outer {
-        let slab = &pixels[slab * from * inner..][..from * inner];
-        for (first, weights) in &taps {
-            for i in 0..inner {
-                let column = slab[first * inner + i..].iter().step_by(inner);
-                let sum: i64 = weights.iter().zip(column).map(|(w, &p)| w * i64::from(p)).sum();
-                output.push(((sum + (1 << (BITS - 1))) >> BITS).clamp(0, 255) as u8);
+/// A picture as it was stored. A JPEG is decoded when it is known which part of it is needed.
+#[derive(Clone, Debug)]
+pub struct Picture(Stored);
+
+#[derive(Clone, Debug)]
+enum Stored {
+    Decoded(Arc<Image>),
+    Jpeg(Jpeg),
+}
+
+impl From<Image> for Picture {
+    fn from(image: Image) -> Self {
+        Arc::new(image).into()
+    }
+}
+
+impl From<Arc<Image>> for Picture {
+    fn from(image: Arc<Image>) -> Self {
+        Self(Stored::Decoded(image))
+    }
+}
+
+impl Picture {
+    /// The content of a picture file: JPEG, PNG, BMP, PNM or WebP, by its first bytes, whatever the
+    /// name. `file` names it in errors.
+    pub fn new(bytes: Vec<u8>, file: &str) -> Result<Self, DataError> {
+        if bytes.starts_with(&[0xff, 0xd8, 0xff]) {
+            return Ok(Self(Stored::Jpeg(Jpeg::new(bytes, file)?)));
+        }
+        let fail = |problem: String| DataError::file(file, problem, DAMAGED);
+        let reader = image::ImageReader::new(Cursor::new(&bytes)).with_guessed_format();
+        let decoded = reader.map_err(|e| fail(e.to_string()))?.decode();
+        let decoded = decoded.map_err(|e| fail(e.to_string()))?;
+        let (width, height) = (decoded.width() as usize, decoded.height() as usize);
+        let (channels, pixels) = if decoded.color().has_color() {
+            (3, decoded.into_rgb8().into_raw())
+        } else {
+            (1, decoded.into_luma8().into_raw())
+        };
+        Ok(Image { width, height, channels, pixels }.into())
+    }
+
+    /// Width and height in pixels.
+    pub fn size(&self) -> (usize, usize) {
+        match &self.0 {
+            Stored::Decoded(image) => (image.width, image.height),
+            Stored::Jpeg(jpeg) => jpeg.size(),
+        }
+    }
+
+    /// All of it.
+    pub fn decode(self) -> Result<Arc<Image>, DataError> {
+        match self.0 {
+            Stored::Decoded(image) => Ok(image),
+            Stored::Jpeg(jpeg) => {
+                let (width, height) = jpeg.size();
+                Ok(Arc::new(jpeg.decode(Area::whole(width, height))?.0))
             }
         }
     }
-    output
+
+    /// A crop of it at another size. Of a JPEG, only what that needs is decoded, so damage below it
+    /// goes unnoticed.
+    pub fn resized(self, plan: &Resized) -> Result<Image, DataError> {
+        match self.0 {
+            Stored::Decoded(image) => Ok(plan.apply(&image, 0, 0)),
+            Stored::Jpeg(jpeg) => {
+                let (part, left, top) = jpeg.decode(plan.needs())?;
+                Ok(plan.apply(&part, left, top))
+            }
+        }
+    }
 }
 
-/// First input and fixed-point weights of output `o`.
-fn taps(o: usize, from: usize, to: usize, bits: u32) -> (usize, Vec<i64>) {
-    let scale = from as f64 / to as f64;
-    let reach = scale.max(1.0);
-    let centre = (o as f64 + 0.5) * scale;
-    let first = (centre - reach + 0.5).max(0.0) as usize;
-    let end = ((centre + reach + 0.5) as usize).min(from);
-    let weight = |x: usize| (1.0 - (x as f64 - centre + 0.5).abs() / reach).max(0.0);
-    let sum: f64 = (first..end).map(weight).sum();
-    let one = f64::from(1_u32 << bits);
-    (first, (first..end).map(|x| (weight(x) / sum * one + 0.5) as i64).collect())
-}
+pub(crate) const DAMAGED: &str = "The file is damaged or not a picture: fetch it again";

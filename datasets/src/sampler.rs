@@ -1,4 +1,5 @@
-//! Which samples form the batches of an epoch: a pure function of seed and epoch.
+//! Which samples form the batches of an epoch: a pure function of seed and epoch. So seed, epoch and
+//! step, which a checkpoint notes, are all there is to a sampler's state.
 
 use std::collections::BTreeMap;
 
@@ -49,11 +50,12 @@ impl Sampler for RandomSampler {
 ///
 /// Classes are dealt like cards: none comes again before all have come, and none twice in a batch.
 /// So are the images of a class; only a class with fewer images than asked for repeats some within
-/// a batch. An epoch has as many batches as fit into the number of samples.
+/// a batch. An epoch has as many batches as fit into the number of samples. (The reference
+/// implementation draws images with replacement, and makes smaller batches than asked for.)
 #[derive(Debug)]
 pub struct BalancedSampler {
     classes: Vec<Vec<usize>>,
-    len: usize,
+    batches: usize,
     batch: usize,
     images_per_class: usize,
     seed: u64,
@@ -75,7 +77,20 @@ impl BalancedSampler {
         }
         check_balance(&by_class, batch, images_per_class)?;
         let classes = by_class.into_values().collect();
-        Ok(Self { classes, len: labels.len(), batch, images_per_class, seed })
+        Ok(Self { classes, batches: labels.len() / batch, batch, images_per_class, seed })
+    }
+
+    /// The same with epochs long enough for every class to come at least once, even if classes have
+    /// fewer images than a batch takes of them.
+    pub fn all_classes(
+        labels: &[usize],
+        batch: usize,
+        images_per_class: usize,
+        seed: u64,
+    ) -> Result<Self, DataError> {
+        let sampler = Self::new(labels, batch, images_per_class, seed)?;
+        let needed = sampler.classes.len().div_ceil(batch / images_per_class);
+        Ok(Self { batches: sampler.batches.max(needed), ..sampler })
     }
 
     /// The batches of an epoch, each a list of sample indices, class after class.
@@ -93,7 +108,7 @@ impl BalancedSampler {
 
     /// How many batches an epoch has.
     pub fn batches_per_epoch(&self) -> usize {
-        self.len / self.batch
+        self.batches
     }
 }
 
@@ -104,6 +119,88 @@ impl Sampler for BalancedSampler {
 
     fn batches_per_epoch(&self) -> usize {
         self.batches_per_epoch()
+    }
+}
+
+/// Batches of similar classes, which are hard to tell apart: each holds classes of two super-classes,
+/// in equal parts, and the same number of images of each class.
+///
+/// Super-classes, the classes of each, and the images of each are dealt like cards. Where two have
+/// too few classes for a batch, more take part. (pytorch-metric-learning's `HierarchicalSampler` with
+/// two super-classes a batch, without its repeats.)
+#[derive(Debug)]
+pub struct SuperClassSampler {
+    /// The classes of each super-class.
+    groups: Vec<Vec<usize>>,
+    balanced: BalancedSampler,
+}
+
+impl SuperClassSampler {
+    /// As [`BalancedSampler::new`]; `super_labels[c]` is the super-class of class `c`.
+    pub fn new(
+        labels: &[usize],
+        super_labels: &[usize],
+        batch: usize,
+        images_per_class: usize,
+        seed: u64,
+    ) -> Result<Self, DataError> {
+        let balanced = BalancedSampler::new(labels, batch, images_per_class, seed)?;
+        let present: std::collections::BTreeSet<usize> = labels.iter().copied().collect();
+        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (class, label) in present.into_iter().enumerate() {
+            let Some(&group) = super_labels.get(label) else {
+                let problem = format!("class {label} belongs to no super-class");
+                return Err(DataError::option("sampler", problem, "Use sampler = \"balanced\""));
+            };
+            groups.entry(group).or_default().push(class);
+        }
+        Ok(Self { groups: groups.into_values().collect(), balanced })
+    }
+
+    /// How many super-classes any batch needs, and how many classes it takes of one at most.
+    fn hand(&self) -> (usize, usize) {
+        let classes = self.balanced.batch / self.balanced.images_per_class;
+        let share = classes.div_ceil(2);
+        let mut sizes: Vec<usize> =
+            self.groups.iter().map(|group| group.len().min(share)).collect();
+        sizes.sort_unstable();
+        let mut sum = 0;
+        let enough = sizes.iter().position(|size| {
+            sum += size;
+            sum >= classes
+        });
+        match enough {
+            Some(last) => ((last + 1).max(2).min(sizes.len()), share),
+            None => (sizes.len(), classes),
+        }
+    }
+}
+
+impl Sampler for SuperClassSampler {
+    fn epoch(&self, epoch: u64) -> Vec<Vec<usize>> {
+        let of = &self.balanced;
+        let rng = &mut stream(Purpose::Batches, [of.seed, epoch, 0, 0]);
+        let mut groups = Deck::new((0..self.groups.len()).collect());
+        let mut classes: Vec<Deck> = self.groups.iter().cloned().map(Deck::new).collect();
+        let mut images: Vec<Deck> = of.classes.iter().cloned().map(Deck::new).collect();
+        let (hand, share) = self.hand();
+        let batch = |_| {
+            let mut missing = of.batch / of.images_per_class;
+            let mut batch = Vec::with_capacity(of.batch);
+            for group in groups.deal(hand, rng) {
+                let take = self.groups[group].len().min(share).min(missing);
+                missing -= take;
+                for class in classes[group].deal(take, rng) {
+                    batch.extend(images[class].deal(of.images_per_class, rng));
+                }
+            }
+            batch
+        };
+        (0..of.batches).map(batch).collect()
+    }
+
+    fn batches_per_epoch(&self) -> usize {
+        self.balanced.batches
     }
 }
 

@@ -5,12 +5,18 @@ use std::sync::Arc;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use crate::Image;
+use crate::{Area, DataError, Image, Picture, Resized};
 
 /// A change to a picture.
 pub trait Transform: Send + Sync {
     /// The changed picture: a pure function of `image` and what `rng` yields.
     fn apply(&self, image: &Image, rng: &mut ChaCha8Rng) -> Image;
+
+    /// The same from a picture that may not be decoded yet, with the same result; for those that
+    /// need a part of it only.
+    fn load(&self, picture: Picture, rng: &mut ChaCha8Rng) -> Result<Image, DataError> {
+        Ok(self.apply(&*picture.decode()?, rng))
+    }
 }
 
 /// No change.
@@ -35,6 +41,112 @@ pub struct Resize {
 impl Transform for Resize {
     fn apply(&self, image: &Image, _rng: &mut ChaCha8Rng) -> Image {
         image.resized(self.width, self.height)
+    }
+}
+
+/// The evaluation's view of a photograph: the shorter side resized to `resize`, then the central
+/// `crop` x `crop` pixels. torchvision's `Resize(resize)` and `CenterCrop(crop)`, bit for bit.
+#[derive(Clone, Copy, Debug)]
+pub struct ResizeCrop {
+    /// The shorter side in pixels; less than `crop` counts as `crop`.
+    pub resize: usize,
+    /// Width and height of the result in pixels.
+    pub crop: usize,
+}
+
+impl ResizeCrop {
+    /// The usual proportion, 256 to 224.
+    pub fn to(size: usize) -> Self {
+        Self { resize: (size * 256 + 112) / 224, crop: size }
+    }
+
+    fn plan(self, (width, height): (usize, usize)) -> Resized {
+        let (short, crop) = (self.resize.max(self.crop).max(1), self.crop.max(1));
+        let long = |long: usize, other: usize| short * long / other;
+        let (to_width, to_height) = match width < height {
+            true => (short, long(height, width)),
+            false => (long(width, height), short),
+        };
+        let start = |n: usize| ((n - crop) as f64 / 2.0).round_ties_even() as usize;
+        let (left, top) = (start(to_width), start(to_height));
+        let window = Area { left, top, width: crop, height: crop };
+        Resized::new(Area::whole(width, height), to_width, to_height, window)
+    }
+}
+
+impl Transform for ResizeCrop {
+    fn apply(&self, image: &Image, _rng: &mut ChaCha8Rng) -> Image {
+        self.plan((image.width, image.height)).apply(image, 0, 0)
+    }
+
+    fn load(&self, picture: Picture, _rng: &mut ChaCha8Rng) -> Result<Image, DataError> {
+        let plan = self.plan(picture.size());
+        picture.resized(&plan)
+    }
+}
+
+/// The training's view of a photograph: a random part, resized to `size` x `size`, mirrored with
+/// probability 1/2. torchvision's `RandomResizedCrop(size)` with its usual 8 to 100 % of the area and
+/// sides 3:4 to 4:3, and `RandomHorizontalFlip`; the same distribution and the same pixels for the
+/// same box, but not torch's random numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct RandomResizedCrop {
+    /// Width and height of the result in pixels.
+    pub size: usize,
+    /// Least and greatest part of the picture's area.
+    pub scale: (f64, f64),
+    /// Least and greatest width to height.
+    pub ratio: (f64, f64),
+}
+
+impl RandomResizedCrop {
+    /// With torchvision's ranges.
+    pub fn to(size: usize) -> Self {
+        Self { size, scale: (0.08, 1.0), ratio: (3.0 / 4.0, 4.0 / 3.0) }
+    }
+
+    fn plan(self, (width, height): (usize, usize), rng: &mut ChaCha8Rng) -> Resized {
+        let size = self.size.max(1);
+        let crop = self.area(width, height, rng);
+        let mirror = rng.random_bool(0.5);
+        Resized::new(crop, size, size, Area::whole(size, size)).mirrored(mirror)
+    }
+
+    fn area(self, width: usize, height: usize, rng: &mut ChaCha8Rng) -> Area {
+        let mut between = |(low, high): (f64, f64)| low + (high - low) * rng.random::<f64>();
+        let tries = [(); 10].map(|()| {
+            let area = (width * height) as f64 * between(self.scale);
+            let ratio = between((self.ratio.0.ln(), self.ratio.1.ln())).exp();
+            [(area * ratio).sqrt(), (area / ratio).sqrt()].map(|x| x.round_ties_even() as usize)
+        });
+        let fits = |[w, h]: &[usize; 2]| (1..=width).contains(w) && (1..=height).contains(h);
+        if let Some([w, h]) = tries.into_iter().find(fits) {
+            let top = rng.random_range(0..=height - h);
+            let left = rng.random_range(0..=width - w);
+            return Area { left, top, width: w, height: h };
+        }
+        // The central part, as near to the allowed ratios as the picture is.
+        let own = width as f64 / height as f64;
+        let round = |x: f64, most: usize| (x.round_ties_even() as usize).clamp(1, most);
+        let (w, h) = if own < self.ratio.0 {
+            (width, round(width as f64 / self.ratio.0, height))
+        } else if own > self.ratio.1 {
+            (round(height as f64 * self.ratio.1, width), height)
+        } else {
+            (width, height)
+        };
+        Area { left: (width - w) / 2, top: (height - h) / 2, width: w, height: h }
+    }
+}
+
+impl Transform for RandomResizedCrop {
+    fn apply(&self, image: &Image, rng: &mut ChaCha8Rng) -> Image {
+        self.plan((image.width, image.height), rng).apply(image, 0, 0)
+    }
+
+    fn load(&self, picture: Picture, rng: &mut ChaCha8Rng) -> Result<Image, DataError> {
+        let plan = self.plan(picture.size(), rng);
+        picture.resized(&plan)
     }
 }
 

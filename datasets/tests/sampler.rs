@@ -6,7 +6,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::assert_says;
-use retort_datasets::{BalancedSampler, RandomSampler, Sampler};
+use retort_datasets::{BalancedSampler, RandomSampler, Sampler, SuperClassSampler};
 
 /// `sizes[c]` samples of class `c`, interleaved.
 fn labels(sizes: &[usize]) -> Vec<usize> {
@@ -68,13 +68,75 @@ fn seed_and_epoch_decide() {
     let labels = labels(&[6; 10]);
     let balanced = |seed| BalancedSampler::new(&labels, 12, 3, seed).unwrap();
     let random = |seed| RandomSampler::new(60, 12, seed).unwrap();
-    let samplers: [&dyn Fn(u64) -> Box<dyn Sampler>; 2] =
-        [&|seed| Box::new(balanced(seed)), &|seed| Box::new(random(seed))];
+    let all = |seed| BalancedSampler::all_classes(&labels, 12, 3, seed).unwrap();
+    let groups = [0, 1, 2, 0, 1, 2, 0, 1, 2, 0];
+    let super_class = |seed| SuperClassSampler::new(&labels, &groups, 12, 3, seed).unwrap();
+    let samplers: [&dyn Fn(u64) -> Box<dyn Sampler>; 4] = [
+        &|seed| Box::new(balanced(seed)),
+        &|seed| Box::new(random(seed)),
+        &|seed| Box::new(all(seed)),
+        &|seed| Box::new(super_class(seed)),
+    ];
     for sampler in samplers {
         assert_eq!(sampler(1).epoch(7), sampler(1).epoch(7));
         assert_ne!(sampler(1).epoch(7), sampler(1).epoch(8));
         assert_ne!(sampler(1).epoch(7), sampler(2).epoch(7));
     }
+}
+
+#[test]
+fn all_classes_come_even_if_they_are_small() {
+    let labels = labels(&[2, 3, 2, 2, 3, 2, 2, 9, 2]);
+    let classes = |sampler: &BalancedSampler, epoch| -> BTreeSet<usize> {
+        sampler.epoch(epoch).concat().into_iter().map(|i| labels[i]).collect()
+    };
+    let short = BalancedSampler::new(&labels, 8, 4, 1).unwrap();
+    let long = BalancedSampler::all_classes(&labels, 8, 4, 1).unwrap();
+    assert_eq!((short.batches_per_epoch(), long.batches_per_epoch()), (3, 5));
+    for epoch in 0..20 {
+        assert_eq!(classes(&short, epoch).len(), 6);
+        assert_eq!(classes(&long, epoch).len(), 9);
+        assert_eq!(long.epoch(epoch).len(), 5);
+        // The same batches first.
+        assert_eq!(long.epoch(epoch)[..3], short.epoch(epoch));
+    }
+}
+
+#[test]
+fn batches_of_two_super_classes_hold_as_much_of_each() {
+    // Classes 0 to 9 of super-classes with 5, 3 and 2 of them; class 10 in one of its own.
+    let labels = labels(&[8; 11]);
+    let groups = [0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3];
+    let sampler = SuperClassSampler::new(&labels, &groups, 8, 2, 5).unwrap();
+    let mut seen = [0; 4];
+    for epoch in 0..40 {
+        let batches = Sampler::epoch(&sampler, epoch);
+        assert_eq!(batches.len(), 11);
+        for batch in batches {
+            assert_eq!(batch.iter().collect::<BTreeSet<_>>().len(), 8, "repeats in {batch:?}");
+            let classes: BTreeSet<usize> = batch.iter().map(|&i| labels[i]).collect();
+            assert_eq!(classes.len(), 4);
+            let mut parts: BTreeMap<usize, usize> = BTreeMap::new();
+            for class in classes {
+                *parts.entry(groups[class]).or_default() += 1;
+                seen[groups[class]] += 1;
+            }
+            // Two and two, unless the one with a single class takes part.
+            assert!(parts.values().all(|&n| n <= 2), "{parts:?}");
+            assert!(parts.len() == if parts.contains_key(&3) { 3 } else { parts.len() });
+        }
+    }
+    assert!(seen.iter().all(|&n| n > 100), "{seen:?}");
+
+    // Without enough super-classes, one of them gives more.
+    let groups = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    let sampler = SuperClassSampler::new(&labels, &groups, 8, 2, 5).unwrap();
+    for batch in Sampler::epoch(&sampler, 0) {
+        let classes: BTreeSet<usize> = batch.iter().map(|&i| labels[i]).collect();
+        assert_eq!((batch.len(), classes.len()), (8, 4));
+    }
+    let error = SuperClassSampler::new(&labels, &[], 8, 2, 5).unwrap_err();
+    assert_says(&error, &["belongs to no super-class", "balanced"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! An experiment file: data, network, losses and recipe of one training, as TOML.
 
 use crate::failure::{Failure, Result};
-use crate::settings::assignment;
+use crate::settings::{assignment, suggest};
 use retort_core::Limits;
 use retort_core::Recipe;
 use retort_core::backbone::NetworkConfig;
@@ -23,8 +23,14 @@ pub struct Experiment {
     /// see a device's part of the batch; losses see all of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub also_on: Vec<String>,
+    /// The source's network, where the checkpoint's keys don't tell.
+    pub source_model: Option<String>,
+    /// Weights that the network to train starts from, such as ImageNet's; none starts afresh.
+    pub pretrained: Option<PathBuf>,
     /// K of Recall@K.
     pub recall_at: Vec<usize>,
+    /// On which classes the best epoch is chosen.
+    pub select_on: SelectOn,
     /// Pictures.
     pub data: Data,
     /// The network to train.
@@ -37,6 +43,18 @@ pub struct Experiment {
     pub limits: Limits,
 }
 
+/// On which classes a training is evaluated while it runs, and its best epoch chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SelectOn {
+    /// The test classes, as the field's code does; the best epoch's Recall is optimistic then.
+    #[default]
+    Test,
+    /// Classes held out of the training split (`data.validation_classes`); the test classes are
+    /// looked at once, at the end.
+    Validation,
+}
+
 /// A data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -45,7 +63,7 @@ pub struct Data {
     pub name: String,
     /// Folder with its files.
     pub root: Option<PathBuf>,
-    /// Width and height of the pictures in pixels.
+    /// Width and height of a network's input in pixels; 0 takes the data set's usual size.
     pub size: usize,
     /// Seed of generated data.
     pub seed: u64,
@@ -53,6 +71,27 @@ pub struct Data {
     pub classes: Option<usize>,
     /// Pictures of each class of generated data.
     pub images: Option<usize>,
+    /// Share of the training classes that is held out for `select_on = "validation"`: the last ones.
+    pub validation_classes: f64,
+    /// `folder`: which classes train: a part such as 0.5, names separated by commas, or a file.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "word")]
+    pub train_classes: Option<String>,
+    /// Memory for decoded pictures, such as `8GiB`; none keeps none.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "word")]
+    pub cache: Option<String>,
+    /// What to do about pictures that can't be read.
+    pub on_corrupt: OnCorrupt,
+}
+
+/// What to do about pictures that can't be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnCorrupt {
+    /// End the run, naming the first.
+    #[default]
+    Error,
+    /// Leave them out of their batches, and say at the end which.
+    Skip,
 }
 
 /// A loss with its weight and hyperparameters.
@@ -70,6 +109,9 @@ pub struct LossConfig {
     #[serde(flatten)]
     pub hyper: serde_json::Map<String, serde_json::Value>,
 }
+
+/// The labelled pictures of a split.
+pub type Pictures = std::sync::Arc<dyn datasets::Dataset>;
 
 fn one() -> f64 {
     1.0
@@ -94,7 +136,10 @@ impl Default for Experiment {
             source: None,
             source_norm: None,
             also_on: Vec::new(),
+            source_model: None,
+            pretrained: None,
             recall_at: vec![1, 2, 4, 8],
+            select_on: SelectOn::Test,
             data: Data::default(),
             network: NetworkConfig::default(),
             train: Recipe::default(),
@@ -107,27 +152,110 @@ impl Default for Experiment {
 impl Default for Data {
     fn default() -> Self {
         let name = "glyphs".to_owned();
-        Data { name, root: None, size: 32, seed: 0, classes: None, images: None }
+        Data {
+            name,
+            root: None,
+            size: 0,
+            seed: 0,
+            classes: None,
+            images: None,
+            validation_classes: 0.0,
+            train_classes: None,
+            cache: None,
+            on_corrupt: OnCorrupt::Error,
+        }
     }
 }
 
 impl Data {
     /// Opens a split.
-    pub fn open(&self, split: datasets::Split) -> Result<std::sync::Arc<dyn datasets::Dataset>> {
+    pub fn open(&self, split: datasets::Split) -> Result<Pictures> {
         let options = datasets::Options {
             root: self.root.clone(),
             seed: self.seed,
-            size: self.size,
+            size: self.size()?,
             glyph_classes: self.classes,
             glyph_images: self.images,
+            train_classes: self.train_classes.clone(),
+            cache: self.cache.as_deref().map_or(Ok(0), bytes)?,
+            skip_corrupt: self.on_corrupt == OnCorrupt::Skip,
         };
         Ok(datasets::open(&self.name, split, &options)?.into())
+    }
+
+    /// Opens the training split and, if classes are held out of it, those.
+    pub fn open_train(&self) -> Result<(Pictures, Option<Pictures>)> {
+        let train = self.open(datasets::Split::Train)?;
+        if self.validation_classes == 0.0 {
+            return Ok((train, None));
+        }
+        let (train, validation) = datasets::hold_out(&train, self.validation_classes)?;
+        Ok((train, Some(validation)))
+    }
+
+    /// Width and height of a network's input in pixels.
+    pub fn size(&self) -> Result<usize> {
+        Ok(if self.size == 0 { self.entry()?.size } else { self.size })
     }
 
     /// What is known of the data set without opening it.
     pub fn entry(&self) -> Result<&'static datasets::Entry> {
         Ok(datasets::find(&self.name)?)
     }
+}
+
+/// Text, which may look like a number.
+fn word<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> std::result::Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Word {
+        Text(String),
+        Number(f64),
+    }
+    let word = Option::<Word>::deserialize(from)?;
+    Ok(word.map(|word| match word {
+        Word::Text(text) => text,
+        Word::Number(number) => number.to_string(),
+    }))
+}
+
+/// Says which pictures were left out; returns how many.
+pub fn left_out(splits: &[&std::sync::Arc<dyn datasets::Dataset>]) -> usize {
+    let all: Vec<String> = splits.iter().flat_map(|data| data.skipped()).collect();
+    if let Some(first) = all.first() {
+        let n = all.len();
+        eprintln!("{n} pictures were left out (on_corrupt = \"skip\"); the first: {first}");
+    }
+    all.len()
+}
+
+/// A number of bytes: `8GiB`, `500 MB`, `1e9`.
+fn bytes(text: &str) -> Result<u64> {
+    let units = [
+        ("KiB", 1_u64 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+        ("kB", 1000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+        ("B", 1),
+    ];
+    let text = text.trim();
+    let suffix =
+        |unit: &str| text.len().checked_sub(unit.len()).and_then(|at| text.split_at_checked(at));
+    let split = units.iter().find_map(|(unit, size)| {
+        let (number, end) = suffix(unit)?;
+        end.eq_ignore_ascii_case(unit).then_some((number, *size))
+    });
+    let (number, size) = split.unwrap_or((text, 1));
+    let number = number.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
+    let wrong =
+        || Failure::usage(format!("cache = {text}: it should be a size such as 8GiB or 500MB"));
+    Ok((number.ok_or_else(wrong)? * size as f64) as u64)
 }
 
 impl From<datasets::DataError> for Failure {
@@ -150,7 +278,7 @@ impl Experiment {
                     .map_err(|e| Failure::file("read the experiment", path, e))?;
                 toml::from_str(&text).map_err(|e| {
                     let line = e.span().map_or(1, |at| 1 + text[..at.start].matches('\n').count());
-                    let why = e.message().replace('\n', " ");
+                    let why = suggest(&e.message().replace('\n', " "));
                     Failure::usage(format!("{}, line {line}: {why}", path.display()))
                 })?
             }
@@ -187,6 +315,7 @@ impl Experiment {
             };
         }
         *place = value;
-        serde_json::from_value(tree).map_err(|e| Failure::usage(format!("--set {key}: {e}")))
+        serde_json::from_value(tree)
+            .map_err(|e| Failure::usage(format!("--set {key}: {}", suggest(&e.to_string()))))
     }
 }

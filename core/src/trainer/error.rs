@@ -2,7 +2,7 @@
 
 use crate::checkpoint::CheckpointError;
 use crate::error::LossError;
-use crate::metric::RecallError;
+use crate::metric::MetricError;
 use retort_datasets::DataError;
 use std::path::PathBuf;
 
@@ -46,12 +46,20 @@ pub enum TrainError {
         /// Where the last good checkpoint is.
         kept: Kept,
     },
+    /// A checkpoint isn't of this training.
+    #[error("the training can't go on from {path}: {why}", path = path.display())]
+    Resume {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The checkpoint could not be written.
     #[error(transparent)]
     Checkpoint(Box<CheckpointError>),
     /// The embeddings can't be evaluated.
     #[error(transparent)]
-    Recall(#[from] RecallError),
+    Metric(#[from] MetricError),
     /// The run folder could not be written.
     #[error(transparent)]
     Write(#[from] crate::fs::WriteError),
@@ -65,13 +73,21 @@ impl From<CheckpointError> for TrainError {
 
 /// The last good checkpoint, for messages.
 #[derive(Debug)]
-pub struct Kept(pub(super) Option<(PathBuf, usize)>);
+pub struct Kept(pub(super) Option<(PathBuf, (usize, usize))>);
 
 impl std::fmt::Display for Kept {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
-            Some((path, epoch)) => {
+            Some((path, (epoch, 0))) => {
                 write!(f, ". {} holds the network after epoch {epoch}", path.display())
+            }
+            Some((path, (epoch, steps))) => {
+                let epoch = epoch + 1;
+                write!(
+                    f,
+                    ". {} holds the network after step {steps} of epoch {epoch}",
+                    path.display()
+                )
             }
             None => f.write_str(". There is no checkpoint of this run yet"),
         }

@@ -2,14 +2,35 @@
 
 use super::batch::upload;
 use super::{TrainError, dtype_of};
-use crate::backbone::Backbone;
+use crate::backbone::{Backbone, Output};
 use crate::metric::{Embeddings, recall_at};
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor};
-use retort_datasets::{Dataset, Identity, Loader, evaluation_batches};
+use burn::tensor::{Device, FloatDType, Tensor};
+use retort_datasets::{Batch, Dataset, Loader, evaluation_batches};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// A network's outputs for a whole data set in order, in evaluation mode, in batches of `batch`, computed
+/// in the network's own element type.
+pub fn outputs<'a>(
+    net: &'a Backbone,
+    data: &Arc<dyn Dataset>,
+    channels: usize,
+    batch: usize,
+    dtype: FloatDType,
+    device: &'a Device,
+) -> impl Iterator<Item = Result<(Batch, Output), TrainError>> + 'a {
+    let batches = evaluation_batches(data.len(), batch);
+    let loader = Loader::new(data.clone(), data.evaluation(), batches, 1, 1, 0, 0, channels);
+    loader.map(move |batch| {
+        let batch = batch?;
+        let [_, _, height, width] = batch.shape;
+        net.check([height, width]).map_err(|e| TrainError::Setup(e.to_string()))?;
+        let output = net.forward(upload(&batch, device, dtype));
+        Ok((batch, output))
+    })
+}
 
 /// Embeds a data set in evaluation mode.
 pub fn embed(
@@ -20,11 +41,9 @@ pub fn embed(
 ) -> Result<Embeddings, TrainError> {
     let net = net.valid();
     let (device, dtype) = (device.clone().inner(), dtype_of(&net));
-    let batches = evaluation_batches(data.len(), 256);
     let (mut rows, mut labels, mut dim) = (Vec::new(), Vec::new(), 0);
-    for batch in Loader::new(data.clone(), Arc::new(Identity), batches, 1, 1, 0, 0, channels) {
-        let batch = batch?;
-        let embedding = net.forward(upload(&batch, &device, dtype)).embedding;
+    for done in outputs(&net, data, channels, 64, dtype, &device) {
+        let (batch, Output { embedding, .. }) = done?;
         dim = embedding.dims()[1];
         rows.extend(embedding.into_data().iter::<f32>());
         labels.extend_from_slice(&batch.labels);
@@ -41,7 +60,7 @@ pub fn evaluate(
     device: &Device,
 ) -> Result<BTreeMap<usize, f64>, TrainError> {
     let embeddings = embed(net, data, channels, device)?;
-    let recall = recall_at(&embeddings, ks)?;
+    let recall = recall_at(&embeddings, ks, Some(device))?;
     Ok(ks.iter().copied().zip(recall).collect())
 }
 

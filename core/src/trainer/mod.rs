@@ -13,13 +13,14 @@ mod names;
 mod optimizer;
 mod parts;
 mod report;
+mod save;
 mod step;
 mod trainable;
 
 pub use average::Average;
 pub use batch::{Minibatch, Pictures};
 pub use error::{Kept, TrainError};
-pub use evaluate::{checkpoint_in, embed, evaluate, parameter_count};
+pub use evaluate::{checkpoint_in, embed, evaluate, outputs, parameter_count};
 pub use log::Log;
 pub use optimizer::Optimizer;
 pub use parts::Replica;
@@ -28,14 +29,14 @@ pub use step::Step;
 pub use trainable::Trainable;
 
 use crate::backbone::{Backbone, NetworkConfig};
-use crate::checkpoint;
 use crate::error::LossError;
-use crate::recipe::{OnUndefined, Recipe};
+use crate::recipe::{OnUndefined, Recipe, Sampling};
 use crate::session::Session;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
 use retort_datasets::{
-    BalancedSampler, Batch, DataError, Dataset, Loader, RandomSampler, Sampler, Transform,
+    BalancedSampler, Batch, DataError, Dataset, Loader, RandomSampler, Sampler, SuperClassSampler,
+    Transform,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -97,6 +98,7 @@ pub struct State {
     pub best: Option<Best>,
     /// Losses since the last log point, and their sum over the epoch.
     pub log: Log,
+    saved: Option<(usize, usize)>,
 }
 
 /// The evaluation with the highest Recall at the smallest K.
@@ -140,6 +142,7 @@ impl State {
             skipped: 0,
             best: None,
             log: Log::new(),
+            saved: None,
         }
     }
 }
@@ -155,11 +158,15 @@ impl Trainer {
         if self.state.terms.is_empty() {
             return Err(TrainError::Setup("a training needs a loss".to_owned()));
         }
+        for net in self.source.iter().chain([&self.state.target]) {
+            let checked = net.check([self.image_size; 2]);
+            checked.map_err(|e| TrainError::Setup(e.to_string()))?;
+        }
         let sampler = self.sampler()?;
         let per_epoch = sampler.batches_per_epoch();
         self.steps = per_epoch * self.recipe.epochs;
         let start = Instant::now();
-        let mut last = EpochReport { epoch: 0, loss: f64::NAN, recall: None };
+        let mut last = EpochReport { epoch: 0, step: 0, loss: f64::NAN, recall: None };
         for batch in self.load(sampler.epoch(0).into_iter().take(1).collect(), 0) {
             self.probe(&self.upload(batch?))?;
         }
@@ -167,26 +174,28 @@ impl Trainer {
         while self.state.epoch < self.recipe.epochs {
             self.begin_epoch();
             let epoch = self.state.epoch as u64;
-            for batch in self.load(sampler.epoch(epoch), epoch) {
+            let begun = self.state.batch; // more than 0 in a training that goes on
+            for batch in self.load(sampler.epoch(epoch), epoch).skip(begun) {
                 let batch = self.upload(batch?);
                 let (i, images) = (self.state.batch, batch.labels.len());
                 let outcome = self.step(&batch)?;
                 self.state.log.add(i, images, outcome);
-                let stopped = stop.load(Ordering::Relaxed);
-                let due = self.state.step.is_multiple_of(self.recipe.log_every);
-                if due || self.state.batch == per_epoch || stopped {
+                let ended = self.state.batch == per_epoch;
+                if ended || self.state.step.is_multiple_of(self.recipe.log_every) {
                     observer.step(&self.look()?)?;
                 }
+                let stopped = stop.load(Ordering::Relaxed);
+                if stopped || ended || self.checkpoint_due() {
+                    self.save(observer)?;
+                }
                 if stopped {
-                    self.save()?;
                     let loss = self.state.log.epoch_mean();
                     return Ok(self.summary(loss, None, start, true));
                 }
             }
-            self.save()?;
             let recall = self.evaluation_due().then(|| self.evaluate()).transpose()?;
             let loss = self.state.log.epoch_mean();
-            last = EpochReport { epoch: self.state.epoch + 1, loss, recall };
+            last = EpochReport { epoch: self.state.epoch + 1, step: self.state.step, loss, recall };
             (self.state.epoch, self.state.batch) = (self.state.epoch + 1, 0);
             self.state.log.start_epoch();
             observer.epoch(&last)?;
@@ -216,6 +225,7 @@ impl Trainer {
             interrupted,
             epochs: self.state.epoch,
             skipped: self.state.skipped,
+            best: self.state.best,
         }
     }
 
@@ -257,9 +267,19 @@ impl Trainer {
 
     fn sampler(&self) -> Result<Box<dyn Sampler>, DataError> {
         let (labels, recipe) = (self.train.labels(), &self.recipe);
-        Ok(match recipe.images_per_class {
-            0 => Box::new(RandomSampler::new(labels.len(), recipe.batch, self.seed)?),
-            ipc => Box::new(BalancedSampler::new(labels, recipe.batch, ipc, self.seed)?),
+        let (batch, seed) = (recipe.batch, self.seed);
+        Ok(match (recipe.sampler, recipe.images_per_class) {
+            (Sampling::Random, _) | (Sampling::Balanced, 0) => {
+                Box::new(RandomSampler::new(labels.len(), batch, seed)?)
+            }
+            (Sampling::Balanced, ipc) => Box::new(BalancedSampler::new(labels, batch, ipc, seed)?),
+            (Sampling::AllClasses, ipc) => {
+                Box::new(BalancedSampler::all_classes(labels, batch, ipc, seed)?)
+            }
+            (Sampling::SuperClass, ipc) => {
+                let groups = self.train.super_labels().unwrap_or_default();
+                Box::new(SuperClassSampler::new(labels, groups, batch, ipc, seed)?)
+            }
         })
     }
 
@@ -291,14 +311,16 @@ impl Trainer {
 
     /// Recall@K of the network, and whether it is the best so far.
     fn evaluate(&mut self) -> Result<BTreeMap<usize, f64>, TrainError> {
-        let recall =
-            evaluate(&self.result(), &self.test, self.network.channels, &self.ks, &self.device)?;
+        let network = self.result();
+        let recall = evaluate(&network, &self.test, self.network.channels, &self.ks, &self.device)?;
         if let Some(&value) = recall.values().next() {
-            let epoch = self.state.epoch + 1;
-            self.state.best = Some(match self.state.best {
-                Some(best) if value <= best.recall => Best { since: best.since + 1, ..best },
-                _ => Best { epoch, recall: value, since: 0 },
-            });
+            match &mut self.state.best {
+                Some(best) if value <= best.recall => best.since += 1,
+                best => {
+                    *best = Some(Best { epoch: self.state.epoch + 1, recall: value, since: 0 });
+                    self.save_best(&network)?;
+                }
+            }
         }
         Ok(recall)
     }
@@ -309,56 +331,13 @@ impl Trainer {
         patience > 0 && self.state.best.is_some_and(|best| best.since >= patience)
     }
 
-    /// Writes a checkpoint, if the network is still sound.
-    fn save(&self) -> Result<(), TrainError> {
-        let target = self.result();
-        let mut sum = ParameterSum { sum: None };
-        target.visit(&mut sum);
-        let sum = sum.sum.map_or(0.0, |s| s.into_scalar::<f64>());
-        if !sum.is_finite() {
-            let step = self.state.batch.saturating_sub(1);
-            return Err(self.diverged((step, "a weight of the network".to_owned(), sum)));
-        }
-        let states: Vec<_> = self.state.terms.iter().map(|t| t.session.state()).collect();
-        let notes = BTreeMap::from([
-            ("epoch".to_owned(), (self.state.epoch + 1).to_string()),
-            ("step".to_owned(), self.state.step.to_string()),
-            ("seed".to_owned(), self.seed.to_string()),
-        ]);
-        checkpoint::save(
-            &self.checkpoint,
-            &target,
-            &self.network,
-            self.image_size,
-            &states,
-            &notes,
-        )?;
-        Ok(())
-    }
-
     fn diverged(&self, (step, what, value): (usize, String, f64)) -> TrainError {
         let epoch = self.state.epoch + 1;
         TrainError::Diverged { epoch, step: step + 1, what, value, kept: self.kept() }
     }
 
     fn kept(&self) -> Kept {
-        let epoch = self.state.epoch;
-        Kept((epoch > 0 && self.checkpoint.is_file()).then(|| (self.checkpoint.clone(), epoch)))
-    }
-}
-
-/// Sum of all floats of a module: not finite if one of them isn't.
-struct ParameterSum {
-    sum: Option<Tensor<1>>,
-}
-
-impl ModuleVisitor for ParameterSum {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let sum = param.val().detach().sum();
-        self.sum = Some(match self.sum.take() {
-            None => sum,
-            Some(other) => other + sum,
-        });
+        Kept(self.state.saved.map(|at| (self.checkpoint.clone(), at)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a training tells while it runs, and at its end.
 
-use super::TrainError;
+use super::{Best, TrainError};
 use std::collections::BTreeMap;
 
 /// What is known at a log point.
@@ -27,6 +27,8 @@ pub struct StepReport {
 pub struct EpochReport {
     /// Epoch, from 1.
     pub epoch: usize,
+    /// Steps done, over all epochs.
+    pub step: usize,
     /// Mean loss of the epoch.
     pub loss: f64,
     /// Recall@K, if the epoch was evaluated.
@@ -50,6 +52,8 @@ pub struct Summary {
     pub interrupted: bool,
     /// Times that a loss was left out of a step (`on_undefined = "skip"`).
     pub skipped: usize,
+    /// The best evaluation.
+    pub best: Option<Best>,
 }
 
 /// Sees a training go by.
@@ -58,4 +62,9 @@ pub trait Observer {
     fn step(&mut self, report: &StepReport) -> Result<(), TrainError>;
     /// Called after every epoch, when its checkpoint is on disk.
     fn epoch(&mut self, report: &EpochReport) -> Result<(), TrainError>;
+    /// Called before a checkpoint is written: a training that goes on from it tells nothing twice,
+    /// so what was told up to here must be on disk first.
+    fn checkpoint(&mut self) -> Result<(), TrainError> {
+        Ok(())
+    }
 }

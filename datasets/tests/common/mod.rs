@@ -20,6 +20,27 @@ pub fn omniglot_root() -> PathBuf {
     root
 }
 
+/// The folder with numbers of the reference implementation.
+pub fn golden() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    std::env::var_os("RETORT_GOLDEN")
+        .map_or_else(|| workspace.join("../shared/golden"), |golden| workspace.join(golden))
+}
+
+pub fn golden_json(name: &str) -> serde_json::Value {
+    let path = golden().join(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| {
+        panic!("{}: {error}; set RETORT_GOLDEN to the folder with the golden data", path.display())
+    });
+    serde_json::from_str(&text).unwrap()
+}
+
+/// IEEE, reflected, as in zip.
+pub fn crc32(bytes: &[u8]) -> u32 {
+    let bit = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+    !bytes.iter().fold(!0_u32, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), bit))
+}
+
 /// A message is one paragraph that says each of `parts`.
 #[track_caller]
 pub fn assert_says(error: &DataError, parts: &[&str]) {

@@ -1,13 +1,14 @@
 //! `retort train`: a source network, or a target with or without one.
 
-use crate::command::recipe::{Recipe, put};
+use crate::command::recipe::{Recipe, put, put_some};
 use crate::command::{Common, stop_flag};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, SelectOn};
 use crate::failure::{Failure, Result};
-use crate::output;
+use crate::folder::Run;
 use crate::plugin::registry::Registry;
 use crate::reference::{self, Preset};
-use crate::run::{self, Place};
+use crate::run::{self, Finished, Place};
+use crate::{output, progress};
 use burn::tensor::Device;
 use clap::{Args, Subcommand};
 use retort_core::device::{self, DeviceChoice, DeviceInfo};
@@ -27,6 +28,19 @@ pub enum Command {
         after_help = "Examples:\n  retort train target --dataset glyphs --source runs/source --loss relaxed_contrastive --embedding 64\n  retort train target experiment.toml --set train.epochs=5 --set sigma=0.5"
     )]
     Target(Target),
+    /// Go on with a run that was stopped or killed, to the same end as if it never had been.
+    #[command(after_help = "Example:\n  retort train resume runs/target-glyphs-rkd")]
+    Resume(Resume),
+}
+
+/// Flags of `retort train resume`.
+#[derive(Args, Debug)]
+pub struct Resume {
+    /// The run's folder.
+    run: PathBuf,
+    /// Go on although plugins, settings or the source have changed since the run began.
+    #[arg(long)]
+    allow_changed: bool,
 }
 
 /// Flags of both; they go before the experiment file's settings.
@@ -40,9 +54,15 @@ pub struct Train {
     /// Folder with the data set's files.
     #[arg(long, visible_alias = "DATA_DIR", value_name = "DIR")]
     data_root: Option<PathBuf>,
+    /// Memory for decoded pictures, such as 8GiB.
+    #[arg(long, value_name = "BYTES")]
+    cache: Option<String>,
     /// A loss, built in or `FILE#NAME`; may be given several times.
     #[arg(long = "loss", value_name = "NAME")]
     losses: Vec<String>,
+    /// Weights to start from, such as ImageNet's: a checkpoint of any origin, of the same network.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pretrained: Option<PathBuf>,
     /// Dimensions of the embedding.
     #[arg(long, visible_alias = "embedding-size")]
     embedding: Option<usize>,
@@ -67,9 +87,15 @@ pub struct Train {
     /// Seed.
     #[arg(long)]
     seed: Option<u64>,
+    /// On which classes the best epoch is chosen; evaluates every epoch, if nothing else is set.
+    #[arg(long, value_name = "SPLIT")]
+    select_on: Option<SelectOn>,
     /// A key of the experiment file, or a hyperparameter of the last loss.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Show a dashboard: loss, its terms, recall, images per second, memory, time left.
+    #[arg(long)]
+    tui: bool,
     /// The run's folder, new or empty [default: a new one in `runs`].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -80,9 +106,12 @@ pub struct Train {
 /// Flags of `retort train target`.
 #[derive(Args, Debug)]
 pub struct Target {
-    /// Checkpoint or run folder of the source network.
+    /// Run folder of the source network, or its checkpoint, of any origin.
     #[arg(long, visible_alias = "source-ckpt", value_name = "RUN|CHECKPOINT")]
     source: Option<PathBuf>,
+    /// The source's network, if its keys don't tell.
+    #[arg(long, value_name = "NETWORK")]
+    source_model: Option<String>,
     /// Whether the source's embeddings have unit length [default: as it was trained].
     #[arg(long, value_name = "SWITCH", value_parser = clap::builder::BoolishValueParser::new())]
     source_norm: Option<bool>,
@@ -93,6 +122,7 @@ pub struct Target {
 /// Runs the command.
 pub fn run(command: &Command, common: &Common) -> Result<()> {
     let (role, train, target) = match command {
+        Command::Resume(args) => return resume(args, common),
         Command::Source(train) => ("source", train, None),
         Command::Target(target) => ("target", &target.train, Some(target)),
     };
@@ -103,6 +133,9 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
     let (device, info) = device(train, common)?;
     let mut registry = Registry::new(experiment.limits.clone())?;
     let stop = stop_flag()?;
+    if train.tui {
+        progress::use_dashboard();
+    }
     let loss = experiment.loss.iter().map(|l| l.name.rsplit('#').next().unwrap_or(&l.name));
     let loss = loss.collect::<Vec<_>>().join("+");
     let remark = &train.recipe.remark;
@@ -111,12 +144,49 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
     let mut place = Place { registry: &mut registry, device, info, stop, quiet: false };
     let runs = train.recipe.runs.as_deref().unwrap_or(Path::new("runs"));
     let folder = run::folder(train.out.as_deref(), runs, &name)?;
-    let done = run::train(experiment, &folder, &format!("{role} ({loss})"), &mut place)
+    let done = run::train(experiment, &folder, role, &format!("{role} ({loss})"), &mut place)
         .inspect_err(|_| remove_if_empty(&folder))?;
+    report(&done, role, common)
+}
+
+/// Goes on with a run.
+fn resume(args: &Resume, common: &Common) -> Result<()> {
+    let mut run = Run::open(&args.run)?;
+    // Its relative paths count from where it was begun.
+    if let Some(begun) = run.info["directory"].as_str().map(PathBuf::from)
+        && begun.is_dir()
+        && std::env::current_dir().is_ok_and(|here| here != begun)
+    {
+        let whole = |e| Failure::file("find", &args.run, e);
+        run.path = std::fs::canonicalize(&args.run).map_err(whole)?;
+        let enter = std::env::set_current_dir(&begun);
+        enter.map_err(|e| Failure::file("go to the folder where the run was begun,", &begun, e))?;
+    }
+    // On the device it was begun on, unless another one is named.
+    let begun = run.info["device"]["id"].as_str().and_then(|id| id.parse().ok());
+    let choice = if common.device == DeviceChoice::Auto { begun } else { None };
+    let (device, info) = device::resolve(choice.unwrap_or(common.device)).map_err(|e| {
+        Failure::new(format!("{e}; name a device to go on with another one, such as --device cpu"))
+    })?;
+    if let Some(was) = run.info["device"]["name"].as_str()
+        && was != info.name
+    {
+        eprintln!("begun on {was}, goes on on {}: last digits may differ", info.name);
+    }
+    let mut registry = Registry::new(run.config.limits.clone())?;
+    let stop = stop_flag()?;
+    let role = run.role().to_owned();
+    let mut place = Place { registry: &mut registry, device, info, stop, quiet: false };
+    let done = run::resume(run, args.allow_changed, &mut place)?;
+    report(&done, &role, common)
+}
+
+/// Says how a training ended.
+fn report(done: &Finished, role: &str, common: &Common) -> Result<()> {
     if done.summary.interrupted {
         return Err(Failure {
             message: format!(
-                "stopped after {} steps; saved in {}",
+                "stopped after {} steps; `retort train resume {}` goes on",
                 done.summary.steps,
                 done.folder.display()
             ),
@@ -132,16 +202,39 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
     }
     let recall = run::recall_json(&done.summary);
     if common.json {
-        output::json(&json!({"role": role, "run": done.folder, "recall": recall,
+        output::json(
+            &json!({"role": role, "run": done.folder, "recall": recall, "best": done.best,
             "loss": output::number(done.summary.loss), "parameters": done.parameters,
-            "skipped": done.summary.skipped, "seconds": done.summary.seconds}));
+            "skipped": done.summary.skipped, "seconds": done.summary.seconds}),
+        );
     } else {
         let recall = done.summary.recall.iter().flatten();
         let recall: Vec<_> =
             recall.map(|(k, r)| format!("Recall@{k} {:.1} %", 100.0 * r)).collect();
         output::line(format_args!("{}\n{}", done.folder.display(), recall.join("  ")));
+        if let Some(best) = best_in_words(done) {
+            output::line(best);
+        }
     }
     Ok(())
+}
+
+/// The best epoch and how it was chosen, where it isn't just the last one.
+fn best_in_words(done: &Finished) -> Option<String> {
+    let best = &done.best;
+    let epoch = best["epoch"].as_u64()?;
+    let (k, recall) =
+        best["recall"].as_object()?.iter().min_by_key(|(k, _)| k.parse::<u64>().ok())?;
+    let chosen = match best["selected_on"].as_str()? {
+        "test" if epoch == done.summary.epochs as u64 => return None,
+        "test" => {
+            "chosen on these same test classes, as the field's code does: an optimistic number \
+                   (--select-on validation chooses without them)"
+        }
+        _ => "chosen on held-out training classes",
+    };
+    let percent = 100.0 * recall.as_f64()?;
+    Some(format!("best: epoch {epoch}, Recall@{k} {percent:.1} %, {chosen}"))
 }
 
 /// A run that never started leaves no folder behind.
@@ -211,15 +304,22 @@ fn resolve(role: &str, train: &Train, target: Option<&Target>) -> Result<Experim
     put(&mut experiment.train.views, train.views.as_ref());
     put(&mut experiment.train.lr, train.lr.as_ref());
     put(&mut experiment.seed, train.seed.as_ref());
-    if train.data_root.is_some() {
-        experiment.data.root.clone_from(&train.data_root);
-    }
+    put_some(&mut experiment.data.root, &train.data_root);
     if let Some(target) = target {
-        if target.source.is_some() {
-            experiment.source.clone_from(&target.source);
+        put_some(&mut experiment.source, &target.source);
+        put_some(&mut experiment.source_model, &target.source_model);
+        put_some(&mut experiment.source_norm, &target.source_norm);
+    }
+    put_some(&mut experiment.pretrained, &train.pretrained);
+    put_some(&mut experiment.data.cache, &train.cache);
+    if let Some(split) = train.select_on {
+        experiment.select_on = split;
+        let (data, recipe) = (&mut experiment.data, &mut experiment.train);
+        if recipe.evaluate_every == 0 {
+            recipe.evaluate_every = 1;
         }
-        if target.source_norm.is_some() {
-            experiment.source_norm = target.source_norm;
+        if split == SelectOn::Validation && data.validation_classes == 0.0 {
+            data.validation_classes = 0.2;
         }
     }
     recipe.apply(&mut experiment);

@@ -1,0 +1,49 @@
+//! CUB-200-2011: birds, 200 species.
+//!
+//! Wah, Branson, Welinder, Perona & Belongie, "The Caltech-UCSD Birds-200-2011 Dataset", technical
+//! report CNS-TR-2011-001, California Institute of Technology, 2011.
+//!
+//! Protocol: the first half of the species trains, the second tests; the published split of pictures
+//! isn't used.
+
+use std::sync::Arc;
+
+use crate::dataset::{Entry, Opened, SPLITS};
+use crate::files::{self, Files, Sample};
+use crate::{DataError, Options, RandomResizedCrop, ResizeCrop, Split};
+
+pub(crate) const ENTRY: Entry = Entry {
+    name: "cub",
+    doc: "CUB-200-2011, birds: species 1 to 100 train, 101 to 200 test (11788 photographs)",
+    files: "Give the folder (--data-root) that holds CUB_200_2011, as unpacked from CUB_200_2011.tgz",
+    needs_root: true,
+    channels: 3,
+    size: 224,
+    splits: SPLITS,
+    open,
+    augmentation: |size| Arc::new(RandomResizedCrop::to(size)),
+    evaluation: |size| Arc::new(ResizeCrop::to(size)),
+};
+
+const CLASSES: usize = 200;
+
+fn open(split: Split, options: &Options) -> Opened {
+    let folder = files::locate(&ENTRY, options, &["CUB_200_2011"], &["images"])?.join("images");
+    let (classes, _) = files::list(&folder)?;
+    if classes.len() != CLASSES {
+        let problem = format!("it has {} class folders instead of {CLASSES}", classes.len());
+        return Err(DataError::file(folder.display().to_string(), problem, ENTRY.files));
+    }
+    let half = match split {
+        Split::Train => 0..CLASSES / 2,
+        _ => CLASSES / 2..CLASSES,
+    };
+    let mut samples = Vec::new();
+    for class in half {
+        let name = &classes[class];
+        let pictures = files::pictures(&ENTRY, &folder, name)?;
+        let sample = |path| Sample { class, name: name.clone(), path, super_class: None };
+        samples.extend(pictures.into_iter().map(sample));
+    }
+    Ok(Box::new(Files::new(&ENTRY, &folder, samples)?))
+}

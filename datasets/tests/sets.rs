@@ -1,0 +1,341 @@
+//! Published folders, in small: what each data set makes of them, and of what is wrong in them.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::io::Write as _;
+use std::path::Path;
+
+use common::{assert_says, golden};
+use retort_datasets::{DataError, Dataset, Options, Split, check, open};
+
+const PNG: &[u8] = include_bytes!("pictures/alpha.png");
+
+fn put(root: &Path, path: &str, content: &[u8]) {
+    let path = root.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, content).unwrap();
+}
+
+fn options(root: &Path) -> Options {
+    Options { root: Some(root.to_owned()), size: 32, ..Options::default() }
+}
+
+fn opened(name: &str, split: Split, root: &Path) -> Box<dyn Dataset> {
+    open(name, split, &options(root)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[track_caller]
+fn refused(name: &str, split: Split, root: &Path, parts: &[&str]) -> DataError {
+    let error = open(name, split, &options(root)).err().unwrap();
+    assert_says(&error, parts);
+    error
+}
+
+fn files(data: &dyn Dataset, root: &Path) -> Vec<String> {
+    let file = |i| data.file(i).unwrap().strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+    (0..data.len()).map(file).collect()
+}
+
+#[test]
+fn sets_that_read_files_say_which() {
+    let empty = tempfile::tempdir().unwrap();
+    for name in ["cub", "cars", "sop", "in_shop", "folder", "omniglot"] {
+        let error = open(name, Split::Train, &Options::default()).err().unwrap();
+        assert_says(&error, &[name, "no folder was given", "--data-root"]);
+        refused(name, Split::Train, &empty.path().join("nowhere"), &["nowhere", "--data-root"]);
+        refused(name, Split::Test, empty.path(), &[empty.path().to_str().unwrap(), "--data-root"]);
+    }
+    let error = open("cubs", Split::Train, &Options::default()).err().unwrap();
+    assert_says(&error, &["cubs", "did you mean \"cub\"?", "in_shop"]);
+}
+
+#[test]
+fn options_of_other_sets_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let with = |change: fn(&mut Options)| {
+        let mut options = options(root.path());
+        change(&mut options);
+        options
+    };
+    let error = open("cub", Split::Train, &with(|o| o.glyph_classes = Some(9))).err().unwrap();
+    assert_says(&error, &["glyph-classes", "\"cub\"", "Leave it out"]);
+    let error = open("sop", Split::Train, &with(|o| o.train_classes = Some("0.5".into())));
+    assert_says(&error.err().unwrap(), &["train-classes", "\"sop\""]);
+    let error = open("cars", Split::Query, &with(|_| ())).err().unwrap();
+    assert_says(&error, &["\"cars\" has no query split", "train, test"]);
+}
+
+fn in_shop(root: &Path, list: &str) {
+    put(root, "Eval/list_eval_partition.txt", list.as_bytes());
+    std::fs::create_dir_all(root.join("Img/img")).unwrap();
+}
+
+const IN_SHOP: &str = "7\nimage_name item_id evaluation_status
+img/WOMEN/Dresses/id_00000002/02_1_front.jpg               id_00000002 train
+img/WOMEN/Dresses/id_00000002/02_2_side.jpg                id_00000002 train
+img/MEN/Denim/id_00000080/01_1_front.jpg                   id_00000080 train
+img/WOMEN/Dresses/id_00000003/02_1_front.jpg               id_00000003 query
+img/MEN/Denim/id_00000007/02_1_front.jpg                   id_00000007 query
+img/WOMEN/Dresses/id_00000003/02_3_back.jpg                id_00000003 gallery
+img/MEN/Denim/id_00000007/02_4_full.jpg                    id_00000007 gallery
+";
+
+#[test]
+fn in_shop_has_queries_and_a_gallery_with_the_same_labels() {
+    let root = tempfile::tempdir().unwrap();
+    in_shop(root.path(), IN_SHOP);
+    let [train, test, query, gallery] = [Split::Train, Split::Test, Split::Query, Split::Gallery]
+        .map(|split| opened("in_shop", split, root.path()));
+    assert_eq!([train.len(), test.len(), query.len(), gallery.len()], [3, 4, 2, 2]);
+    assert_eq!(train.classes(), ["id_00000002", "id_00000080"]);
+    assert_eq!(train.labels(), [0, 0, 1]);
+    assert_eq!(query.classes(), gallery.classes());
+    assert_eq!(query.classes(), ["id_00000003", "id_00000007"]);
+    assert_eq!((query.labels(), gallery.labels()), (&[0, 1][..], &[0, 1][..]));
+    assert_eq!(test.labels(), [0, 1, 0, 1]);
+    // Dresses came first.
+    assert_eq!(train.super_labels(), Some(&[0, 1][..]));
+    assert_eq!(query.super_labels(), Some(&[0, 1][..]));
+    let first = "Img/img/WOMEN/Dresses/id_00000002/02_1_front.jpg";
+    assert_eq!(files(&*train, root.path())[0], first);
+    let error = train.image(0).unwrap_err();
+    assert_says(&error, &[first, "cannot be read", "fetch it again"]);
+
+    for (bad, parts) in [
+        ("img/a.jpg id_1 test", ["line 3", "not train, query or gallery"]),
+        ("img/a.jpg id_1", ["line 3", "three columns"]),
+        ("../../secret.jpg id_1 train", ["../../secret.jpg", "outside the folder"]),
+        ("", ["no pictures of this split", "--data-root"]),
+    ] {
+        in_shop(root.path(), &format!("1\nheader\n{bad}\n"));
+        refused("in_shop", Split::Train, root.path(), &parts);
+    }
+}
+
+#[test]
+fn sop_keeps_super_classes_and_paths_with_blanks() {
+    let root = tempfile::tempdir().unwrap();
+    let list = |rows: &str| {
+        let text = format!("image_id class_id super_class_id path\n{rows}\n");
+        put(root.path(), "Stanford_Online_Products/Ebay_train.txt", text.as_bytes());
+    };
+    list(
+        "1 1 1 bicycle_final/111085122871_0.JPG\n2 5 3 fan final/9 1_0.JPG\n\n3 11319 1 x/1_0.JPG",
+    );
+    let data = opened("sop", Split::Train, root.path());
+    assert_eq!(data.classes(), ["bicycle_final/111085122871", "fan final/9 1"]);
+    assert_eq!(data.super_labels(), Some(&[0, 2][..]));
+    assert_eq!((data.class_id(0), data.class_id(1)), (0, 4));
+    assert!(data.describe(1).ends_with("fan final/9 1_0.JPG"));
+    for (rows, parts) in [
+        ("1 1 1", ["line 2", "names no picture"]),
+        ("1 one 1 a_0.JPG", ["line 2", "three numbers"]),
+        ("0 0 0 a_0.JPG", ["line 2", "three numbers"]),
+        ("1 1 1 /etc/passwd", ["/etc/passwd", "outside the folder"]),
+    ] {
+        list(rows);
+        refused("sop", Split::Train, root.path(), &parts);
+    }
+}
+
+#[test]
+fn cub_needs_all_its_classes_with_pictures() {
+    let root = tempfile::tempdir().unwrap();
+    put(root.path(), "CUB_200_2011/images/001.Albatross/a.jpg", PNG);
+    refused("cub", Split::Train, root.path(), &["1 class folders instead of 200"]);
+    for class in 2..=200 {
+        put(root.path(), &format!("CUB_200_2011/images/{class:03}.x/._a.jpg"), b"junk");
+    }
+    refused("cub", Split::Train, root.path(), &["002.x", "no pictures"]);
+}
+
+/// An element of a MATLAB 5 file.
+fn element(kind: u32, body: &[u8]) -> Vec<u8> {
+    let mut bytes = kind.to_le_bytes().to_vec();
+    bytes.extend((body.len() as u32).to_le_bytes());
+    bytes.extend(body);
+    bytes.resize(bytes.len().next_multiple_of(8), 0);
+    bytes
+}
+
+fn array(class: u8, dims: [u32; 2], name: &str, rest: &[Vec<u8>]) -> Vec<u8> {
+    let dims: Vec<u8> = dims.iter().flat_map(|d| d.to_le_bytes()).collect();
+    let flags = element(6, &[class, 0, 0, 0, 0, 0, 0, 0]);
+    let parts = [&[flags, element(5, &dims), element(1, name.as_bytes())], rest].concat();
+    element(14, &parts.concat())
+}
+
+fn matlab(variables: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = vec![b' '; 124];
+    bytes.extend([0, 1, b'I', b'M']);
+    bytes.extend(variables.concat());
+    bytes
+}
+
+/// `annotations`, with its fields in the devkit's order.
+fn annotations(rows: &[(&str, u16)], labels: bool) -> Vec<u8> {
+    let names = if labels { "class\0fname\0" } else { "bbox1\0fname\0" };
+    let values: Vec<Vec<u8>> = rows
+        .iter()
+        .flat_map(|(file, class)| {
+            let utf16: Vec<u8> = file.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            [
+                array(6, [1, 1], "", &[element(4, &class.to_le_bytes())]),
+                array(4, [1, file.len() as u32], "", &[element(4, &utf16)]),
+            ]
+        })
+        .collect();
+    let head = [element(5, &6_u32.to_le_bytes()), element(1, names.as_bytes())];
+    array(2, [1, rows.len() as u32], "annotations", &[&head[..], &values].concat())
+}
+
+fn devkit(root: &Path, labels: bool) {
+    let names = ["AM General Hummer", "Acura RL"]
+        .map(|name| array(4, [1, name.len() as u32], "", &[element(16, name.as_bytes())]));
+    let names = array(1, [1, 2], "class_names", &names);
+    let base = "stanford_cars/devkit";
+    put(root, &format!("{base}/cars_meta.mat"), &matlab(&[names]));
+    let train = annotations(&[("00001.jpg", 2), ("00002.jpg", 150)], true);
+    put(root, &format!("{base}/cars_train_annos.mat"), &matlab(&[train]));
+    let test = annotations(&[("00001.jpg", 1), ("00002.jpg", 151)], labels);
+    put(root, "stanford_cars/cars_test_annos_withlabels.mat", &matlab(&[test]));
+}
+
+#[test]
+fn cars_are_read_from_the_devkit_too() {
+    let root = tempfile::tempdir().unwrap();
+    devkit(root.path(), true);
+    let train = opened("cars", Split::Train, root.path());
+    let base = root.path().join("stanford_cars");
+    assert_eq!(files(&*train, &base), ["cars_train/00001.jpg", "cars_test/00001.jpg"]);
+    assert_eq!(train.classes(), ["AM General Hummer", "Acura RL"]);
+    assert_eq!(train.labels(), [1, 0]);
+    let test = opened("cars", Split::Test, root.path());
+    assert_eq!(files(&*test, &base), ["cars_train/00002.jpg", "cars_test/00002.jpg"]);
+    assert_eq!((test.class_id(0), test.class_id(1)), (149, 150));
+
+    devkit(root.path(), false);
+    refused(
+        "cars",
+        Split::Train,
+        root.path(),
+        &["cars_test_annos_withlabels.mat", "no field `class`"],
+    );
+    std::fs::remove_file(base.join("cars_test_annos_withlabels.mat")).unwrap();
+    refused(
+        "cars",
+        Split::Train,
+        root.path(),
+        &["cars_test_annos_withlabels.mat", "cannot be read"],
+    );
+}
+
+#[test]
+fn hostile_matlab_files_are_refused_quickly() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("cars_annos.mat");
+    let say = |bytes: &[u8], part: &str| {
+        std::fs::write(&path, bytes).unwrap();
+        refused("cars", Split::Train, root.path(), &["cars_annos.mat", part, "fetch it again"]);
+    };
+    say(b"", "shorter than a header");
+    say(&[0; 200], "doesn't begin like one");
+    say(&matlab(&[]), "no struct array");
+    let mut newer = b"MATLAB 7.3 MAT-file".to_vec();
+    newer.resize(512, 0);
+    say(&newer, "version 7.3");
+    // A billion structs in a few bytes; cells in cells without end; a bomb of zeros.
+    let head = [element(5, &6_u32.to_le_bytes()), element(1, b"class\0fname\0")];
+    say(
+        &matlab(&[array(2, [1 << 15, 1 << 15], "annotations", &head)]),
+        "more than it has room for",
+    );
+    let nested = (0..20).fold(element(14, &[]), |inner, _| array(1, [1, 1], "", &[inner]));
+    say(&matlab(&[nested]), "deep");
+    let mut bomb = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    for _ in 0..65 {
+        bomb.write_all(&[0; 1 << 20]).unwrap();
+    }
+    say(&matlab(&[element(15, &bomb.finish().unwrap())]), "larger than any list");
+
+    // Any byte changed, or the end cut off: an error or other numbers, never a panic.
+    for name in ["cars196/cars_annos.mat", "cars196/variants/cars_annos_plain_uncompressed.mat"] {
+        let whole = std::fs::read(golden().join("datasets").join(name)).unwrap();
+        for i in 0..120 {
+            let at = if i < 60 { 120 + i } else { i * whole.len() / 120 };
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0xff;
+            std::fs::write(&path, &bytes).unwrap();
+            let _ = open("cars", Split::Train, &options(root.path()));
+            std::fs::write(&path, &whole[..at]).unwrap();
+            let _ = open("cars", Split::Train, &options(root.path()));
+        }
+    }
+}
+
+#[test]
+fn a_folder_is_split_as_asked_for() {
+    let root = tempfile::tempdir().unwrap();
+    for class in ["ant", "bee", "cat", "dog"] {
+        put(root.path(), &format!("{class}/b.JPG"), PNG);
+        put(root.path(), &format!("{class}/a.jpeg"), PNG);
+        put(root.path(), &format!("{class}/more/c.png"), PNG);
+        put(root.path(), &format!("{class}/notes.txt"), b"");
+        put(root.path(), &format!("{class}/._b.JPG"), b"");
+    }
+    put(root.path(), "readme.md", b"");
+    put(root.path(), "list.txt", b"dog\n\nant \n");
+    let list = root.path().join("list.txt").display().to_string();
+    let split = |classes: Option<&str>, split| {
+        let train_classes = classes.map(str::to_owned);
+        open("folder", split, &Options { train_classes, ..options(root.path()) })
+    };
+    for (classes, train, test) in [
+        (None, ["ant", "bee"].as_slice(), ["cat", "dog"].as_slice()),
+        (Some("0.25"), &["ant"], &["bee", "cat", "dog"]),
+        (Some("cat, ant,bee"), &["ant", "bee", "cat"], &["dog"]),
+        (Some(&list), &["ant", "dog"], &["bee", "cat"]),
+    ] {
+        let [found, rest] = [Split::Train, Split::Test].map(|s| split(classes, s).unwrap());
+        assert_eq!((found.classes(), rest.classes()), (&strings(train)[..], &strings(test)[..]));
+        assert_eq!(found.len(), 3 * train.len());
+        let own = |name: &str| format!("{}/{name}", train[0]);
+        assert_eq!(files(&*found, root.path())[..3], ["a.jpeg", "b.JPG", "more/c.png"].map(own));
+    }
+    for (classes, parts) in [
+        ("cow", ["train-classes", "no class folder \"cow\""]),
+        ("1.5", ["train-classes", "no part of the classes"]),
+        ("0.01", ["0 of its 4 classes would train", "some must test"]),
+        ("ant,bee,cat,dog", ["4 of its 4 classes would train", "some must test"]),
+    ] {
+        assert_says(&split(Some(classes), Split::Train).err().unwrap(), &parts);
+    }
+}
+
+fn strings(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn a_check_finds_what_is_broken_and_what_is_there_twice() {
+    let root = tempfile::tempdir().unwrap();
+    let other = include_bytes!("pictures/grey.jpg");
+    put(root.path(), "a/1.png", PNG);
+    put(root.path(), "a/2.jpg", other);
+    put(root.path(), "a/3.jpg", &other[..200]);
+    put(root.path(), "b/1.jpg", other);
+    put(root.path(), "b/2.jpg", b"nothing");
+    put(root.path(), "b/3.jpg", other);
+    let [train, test] = [Split::Train, Split::Test].map(|s| opened("folder", s, root.path()));
+    let splits: [(Split, &dyn Dataset); 2] = [(Split::Train, &*train), (Split::Test, &*test)];
+    let found = check(&splits, 1, &|| ());
+    assert_eq!((found.read, found.grey, found.sizes[&(83, 61)]), (4, 3, 4));
+    let broken: Vec<(Split, usize)> = found.broken.iter().map(|f| (f.split, f.id)).collect();
+    assert_eq!(broken, [(Split::Train, 2), (Split::Test, 1)]);
+    assert!(found.broken[0].problem.contains("3.jpg"), "{:?}", found.broken[0]);
+    let leak: Vec<(Split, usize)> = found.leaks[0].iter().map(|f| (f.split, f.id)).collect();
+    assert_eq!((found.leaks.len(), found.twins.len()), (1, 0));
+    assert_eq!(leak, [(Split::Train, 1), (Split::Test, 0), (Split::Test, 2)]);
+    assert_eq!(check(&splits, 5, &|| ()), found);
+}
