@@ -2,7 +2,8 @@
 //! beside faiss's flat index and PyTorch, on two threads each.
 //!
 //! Each side runs in a process of its own, so that its peak memory is its own. Arguments:
-//! `[SAMPLES [DIM]]`; 60502 x 512 without.
+//! `[SAMPLES [DIM [ROUNDS]]]`; 60502 x 512, once, without. Also lists of the 1000 nearest, which
+//! Recall@1000 doesn't need: of 2000 queries, their time scaled to all.
 
 use retort_core::metric::{Embeddings, Measure, Search};
 use serde_json::{Value, json};
@@ -11,8 +12,11 @@ use std::process::Command;
 use std::time::Instant;
 
 const KS: [usize; 4] = [1, 10, 100, 1000];
+const SIDES: [&str; 4] =
+    ["retort", "faiss IndexFlatL2", "PyTorch, distances and topk", "retort, lists of 1000"];
 const THREADS: usize = 2;
-const ROUNDS: usize = 2;
+/// Queries of the lists.
+const LISTS: usize = 2000;
 
 /// Classes of five or six samples around a centre, of length 1, as a trained network gives them.
 fn embeddings(n: usize, dim: usize) -> Embeddings {
@@ -29,7 +33,7 @@ fn embeddings(n: usize, dim: usize) -> Embeddings {
     for &label in &labels {
         if label != class {
             class = label;
-            centre.iter_mut().for_each(|c| *c = next());
+            centre.fill_with(&mut next);
         }
         let row: Vec<f32> = centre.iter().map(|c| c + 2.6 * next()).collect();
         let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt();
@@ -45,29 +49,46 @@ fn peak() -> Option<f64> {
     line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kib| kib / 1024.0)
 }
 
+/// CPU time of this process's threads in seconds (Linux counts it in hundredths).
+fn cpu() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<f64>().ok();
+    Some((next()? + next()?) / 100.0)
+}
+
 /// One search of this side, in a process of its own.
-fn measure(n: usize, dim: usize, all: bool) {
+fn measure(n: usize, dim: usize, lists: bool) {
     let data = embeddings(n, dim);
     let search = Search { threads: THREADS, ..Search::default() };
     let ks: Vec<usize> = KS.into_iter().filter(|&k| k < n).collect();
-    let start = Instant::now();
-    let Ok(found) = search.retrieval(&data, &ks) else { return };
-    let recall: Vec<f64> = ks.iter().map(|&k| found.mean(Measure::Recall(k))).collect();
-    let seconds = start.elapsed().as_secs_f64();
-    if all {
-        let start = Instant::now();
-        let nearest = search.nearest(&data, &data, 10);
-        eprintln!("lists of 10: {:.2} s ({})", start.elapsed().as_secs_f64(), nearest.is_ok());
-    }
-    println!("{}", json!({"seconds": seconds, "recall": recall, "peak_mib": peak()}));
+    let (start, before) = (Instant::now(), cpu());
+    let (recall, share) = if lists {
+        let count = n.min(LISTS);
+        let queries = Embeddings {
+            rows: data.rows[..count * dim].to_vec(),
+            dim,
+            labels: data.labels[..count].to_vec(),
+        };
+        if search.nearest(&queries, &data, ks.iter().max().copied().unwrap_or(1)).is_err() {
+            return;
+        }
+        (vec![], count as f64 / n as f64)
+    } else {
+        let Ok(found) = search.retrieval(&data, &ks) else { return };
+        (ks.iter().map(|&k| found.mean(Measure::Recall(k))).collect(), 1.0)
+    };
+    let seconds = start.elapsed().as_secs_f64() / share;
+    let cpu = cpu().zip(before).map(|(now, before)| (now - before) / share);
+    println!("{}", json!({"seconds": seconds, "cpu": cpu, "recall": recall, "peak_mib": peak()}));
 }
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let number = |at: usize, or: usize| args.get(at).and_then(|a| a.parse().ok()).unwrap_or(or);
-    let (n, dim) = (number(0, 60502), number(1, 512));
-    if args.len() > 2 {
-        measure(n, dim, args[2] == "lists");
+    let (n, dim, rounds) = (number(0, 60502), number(1, 512), number(2, 1));
+    if let Some(side) = args.get(3) {
+        measure(n, dim, side == "lists");
         return;
     }
     let folder = std::env::temp_dir().join(format!("retort-retrieval-{}", std::process::id()));
@@ -87,56 +108,49 @@ fn main() {
             .ok()?;
         serde_json::from_slice::<Value>(&output.stdout).ok()
     };
-    let own = || {
+    let own = |side: &str| {
         let program = std::env::current_exe().ok()?;
-        let args = [n.to_string(), dim.to_string(), "measure".to_owned()];
+        let args = [n.to_string(), dim.to_string(), "1".to_owned(), side.to_owned()];
         let output = Command::new(program).args(args).output().ok()?;
         serde_json::from_slice::<Value>(&output.stdout).ok()
     };
     // In turns, the best of each: other work on the machine hits all alike.
-    let mut best: [Option<Value>; 3] = [None, None, None];
-    for round in 0..ROUNDS {
+    let mut best: [Option<Value>; 4] = [None, None, None, None];
+    for round in 0..rounds {
         for (side, best) in best.iter_mut().enumerate() {
             let got = match side {
-                0 => own(),
+                0 => own("recall"),
                 1 => python("faiss"),
-                _ => python("torch"),
+                2 => python("torch"),
+                _ => own("lists"),
             };
             let seconds = |v: &Value| v["seconds"].as_f64().unwrap_or(f64::INFINITY);
             let Some(got) = got else { continue };
-            eprintln!(
-                "round {round}, {}: {:.2} s",
-                ["retort", "faiss", "torch"][side],
-                seconds(&got)
-            );
+            eprintln!("round {round}, {}: {:.2} s", SIDES[side], seconds(&got));
             if best.as_ref().is_none_or(|b| seconds(&got) < seconds(b)) {
                 *best = Some(got);
             }
         }
     }
     let _ = std::fs::remove_dir_all(&folder);
-    println!(
-        "{n} x {dim}, {THREADS} threads\n\n| | seconds | ratio | peak MiB | Recall@{} |",
-        ks.join(", ")
-    );
-    println!("|---|---|---|---|---|");
-    let own = best[0].as_ref().and_then(|v| v["seconds"].as_f64());
-    for (name, result) in
-        ["retort", "faiss IndexFlatL2", "PyTorch, distances and topk"].iter().zip(&best)
-    {
-        let (Some(result), Some(own)) = (result, own) else {
-            println!("| {name} | not installed | | | |");
-            continue;
-        };
-        let seconds = result["seconds"].as_f64().unwrap_or(f64::NAN);
-        let recall: Vec<String> = result["recall"]
-            .as_array()
-            .map(|r| r.iter().filter_map(Value::as_f64).map(|r| format!("{r:.5}")).collect())
-            .unwrap_or_default();
-        let peak = result["peak_mib"].as_f64().unwrap_or(f64::NAN);
+    let names = ks.join(", ");
+    println!("{n} x {dim}, {THREADS} threads\n");
+    println!("| | seconds | ratio | CPU seconds | ratio | peak MiB | Recall@{names} |");
+    println!("|---|---|---|---|---|---|---|");
+    let number = |side: usize, key: &str| {
+        best[side].as_ref().and_then(|r| r[key].as_f64()).unwrap_or(f64::NAN)
+    };
+    for (side, name) in SIDES.iter().enumerate() {
+        let result = best[side].as_ref();
+        let recall = result.and_then(|r| r["recall"].as_array()).into_iter().flatten();
+        let recall: Vec<String> =
+            recall.filter_map(Value::as_f64).map(|r| format!("{r:.5}")).collect();
+        let (seconds, cpu) = (number(side, "seconds"), number(side, "cpu"));
         println!(
-            "| {name} | {seconds:.2} | {:.2} | {peak:.0} | {} |",
-            seconds / own,
+            "| {name} | {seconds:.2} | {:.2} | {cpu:.2} | {:.2} | {:.0} | {} |",
+            seconds / number(0, "seconds"),
+            cpu / number(0, "cpu"),
+            number(side, "peak_mib"),
             recall.join(", ")
         );
     }

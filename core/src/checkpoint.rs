@@ -297,12 +297,24 @@ pub fn open(
     device: &Device,
 ) -> Result<Checkpoint, CheckpointError> {
     let weights = Weights::read(path)?;
+    let mismatch = |why: String| CheckpointError::Mismatch { path: path.to_owned(), why };
+    let guessed = weights.network();
     if weights.container == Container::Retort {
+        // Before a network of any size is built because the metadata says so.
+        let (said, has) = (&guessed, weights.guess());
+        if let (Ok(said), Ok(has)) = (said, has)
+            && (&said.name, said.embedding, said.channels)
+                != (&has.name, has.embedding, has.channels)
+        {
+            let why = format!(
+                "it says {} with an embedding of {}, but its tensors are {}'s with {}",
+                said.name, said.embedding, has.name, has.embedding
+            );
+            return Err(mismatch(why));
+        }
         drop(weights);
         return own(path, options, device);
     }
-    let mismatch = |why: String| CheckpointError::Mismatch { path: path.to_owned(), why };
-    let guessed = weights.network();
     let mut network = match (&options.model, &guessed) {
         (None, Ok(network)) => network.clone(),
         (None, Err(why)) => return Err(mismatch(format!("{why}; name the network with --model"))),

@@ -1,10 +1,10 @@
 //! Downloads that go on where they stopped, and never leave a wrong file under its final name.
 
 use crate::failure::{Failure, Result};
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest as _, Sha256};
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use ureq::http::{HeaderMap, StatusCode};
@@ -32,12 +32,26 @@ impl Expected<'_> {
         }
         let mut hash = Sha256::new();
         std::io::copy(&mut file, &mut hash).map_err(|e| e.to_string())?;
-        let found = hash.finalize().iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let found = format!("{:x}", hash.finalize());
         match self.sha256 {
             Some(want) if want != found => Err(format!("its SHA-256 is {found}, not {want}")),
             _ => Ok(found),
         }
     }
+}
+
+/// A bar for a download, on a terminal only.
+pub fn bar(label: &str, total: Option<u64>) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(total.unwrap_or_default());
+    let style = "{msg}  {bar:24}  {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
+    }
+    bar.set_message(label.to_owned());
+    bar
 }
 
 /// Downloads to `target`, by way of `target.part`, which stays after an interruption: the next call
@@ -59,7 +73,7 @@ pub fn download(
         .http_status_as_error(false)
         .user_agent(concat!("retort/", env!("CARGO_PKG_VERSION")))
         .timeout_connect(Some(Duration::from_secs(30)))
-        .timeout_per_read(Some(Duration::from_secs(60)));
+        .timeout_per_read(Some(Duration::from_mins(1)));
     let agent = config.build().new_agent();
     let (mut idle, mut longest) = (0, part.length());
     while let Err(stop) = part.attempt(&agent, expected, bar) {
@@ -152,7 +166,7 @@ impl<'a> Part<'a> {
             }
         }
         let have = resume.map_or(0, |(have, _)| have);
-        let response = request.call().map_err(|e| self.broken(e))?;
+        let response = request.call().map_err(|e| self.broken(&e))?;
         let (status, headers) = (response.status(), response.headers());
         let range = header(headers, "content-range");
         let have = match status {
@@ -168,10 +182,10 @@ impl<'a> Part<'a> {
             status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
                 return Err(Stop::Retry(format!("the server answers {status}")));
             }
-            status => return Err(self.end(format!("the server answers {status}"))),
+            status => return Err(self.end(&format!("the server answers {status}"))),
         };
         if header(headers, "content-type").starts_with("text/html") {
-            return Err(self.end("the server sends a web page in place of the file".to_owned()));
+            return Err(self.end("the server sends a web page in place of the file"));
         }
         // A weak tag doesn't promise the same bytes.
         let tag = header(headers, "etag");
@@ -220,17 +234,17 @@ impl<'a> Part<'a> {
         }
     }
 
-    fn broken(&self, error: ureq::Error) -> Stop {
+    fn broken(&self, error: &ureq::Error) -> Stop {
         match error {
             ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed => {
                 Stop::Retry(error.to_string())
             }
             ureq::Error::Protocol(_) => Stop::Retry(format!("its answer makes no sense ({error})")),
-            other => self.end(other.to_string()),
+            other => self.end(&other.to_string()),
         }
     }
 
-    fn end(&self, why: String) -> Stop {
+    fn end(&self, why: &str) -> Stop {
         Stop::End(Failure::new(format!(
             "can't download {}: {why}. --url names another address, --from DIR takes files that you have",
             self.url

@@ -36,20 +36,6 @@ pub fn spinner() -> ProgressBar {
     }
 }
 
-/// Bytes of a download, on a terminal only.
-pub fn bytes(label: &str, total: Option<u64>) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(total.unwrap_or_default());
-    let style = "{msg}  {bar:24}  {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(style) {
-        bar.set_style(style);
-    }
-    bar.set_message(label.to_owned());
-    bar
-}
-
 /// How a training is shown.
 #[derive(Debug)]
 enum Show {

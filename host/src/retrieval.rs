@@ -136,6 +136,12 @@ impl Options {
             None => search.retrieval(queries, &self.ks)?,
             Some(gallery) => search.retrieval_in(queries, gallery, &self.ks)?,
         };
+        if found.device_refused {
+            eprintln!(
+                "warning: this device couldn't compute matrix products in 32-bit arithmetic; the CPU \
+                 computed them instead"
+            );
+        }
         let recall = self.ks.iter().map(|&k| Measure::Recall(k));
         let others = [Measure::PrecisionAt1, Measure::RPrecision, Measure::MapAtR];
         let measures: Vec<Measure> = recall.chain(others).collect();
@@ -259,7 +265,9 @@ impl Report<'_> {
                 of_class.insert("label".to_owned(), json!(class));
                 of_class.insert("name".to_owned(), json!((self.name)(class)));
                 of_class.insert("queries".to_owned(), json!(queries));
-                values.into_iter().for_each(|(m, value)| put(&mut of_class, m, number(value)));
+                for (measure, value) in values {
+                    put(&mut of_class, measure, number(value));
+                }
                 Value::Object(of_class)
             });
             out.insert("per_class".to_owned(), classes.collect());
@@ -307,11 +315,12 @@ impl Report<'_> {
             }
             parts.push(table.to_string());
         }
-        if self.found.alone() > 0 {
+        let alone = self.found.alone();
+        if alone > 0 {
+            let who =
+                if alone == 1 { "1 query has".to_owned() } else { format!("{alone} queries have") };
             parts.push(format!(
-                "{} queries have no other sample of their class: Recall counts them as misses, the \
-                 other metrics leave them out.",
-                self.found.alone()
+                "{who} no other sample of the same class: a miss for Recall, left out of the others."
             ));
         }
         if self.options.reference {

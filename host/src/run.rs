@@ -11,7 +11,7 @@ use crate::progress::Progress;
 use crate::record::Record;
 use burn::tensor::Device;
 use retort_core::backbone::Backbone;
-use retort_core::checkpoint::{self, OpenOptions};
+use retort_core::checkpoint::{self, CheckpointError, OpenOptions};
 use retort_core::device::DeviceInfo;
 use retort_core::fs::{TEMPORARY, atomic_write};
 use retort_core::trainer::{
@@ -110,7 +110,7 @@ pub fn train(
     label: &str,
     place: &mut Place,
 ) -> Result<Finished> {
-    let prepared = prepare(&mut experiment, folder, place)?;
+    let prepared = prepare(&mut experiment, folder, true, place)?;
     let _lock = Lock::take(folder)?;
     let config = toml::to_string(&experiment)
         .map_err(|e| Failure::new(format!("can't write the configuration as TOML: {e}")))?;
@@ -130,7 +130,8 @@ pub fn train(
 pub fn resume(mut run: Run, allow_changed: bool, place: &mut Place) -> Result<Finished> {
     let folder = run.path.clone();
     let _lock = Lock::take(&folder)?;
-    let mut prepared = prepare(&mut run.config, &folder, place)?;
+    let file = folder.join(CHECKPOINT);
+    let mut prepared = prepare(&mut run.config, &folder, !file.exists(), place)?;
     let now = identity(&run.config, &prepared)?;
     let was: serde_json::Map<String, Value> = (now.as_object().into_iter().flatten())
         .map(|(key, _)| (key.clone(), run.info[key].clone()))
@@ -147,7 +148,6 @@ pub fn resume(mut run: Run, allow_changed: bool, place: &mut Place) -> Result<Fi
         )));
     }
     remove_torn(&folder)?;
-    let file = folder.join(CHECKPOINT);
     if file.exists() {
         let loaded = checkpoint::load(&file, &prepared.trainer.device).map_err(Failure::new)?;
         prepared.trainer.resume(loaded)?;
@@ -167,6 +167,9 @@ pub fn resume(mut run: Run, allow_changed: bool, place: &mut Place) -> Result<Fi
             return Err(Failure::file("delete", &folder.join(SUMMARY), e));
         }
         _ => {}
+    }
+    if !place.quiet {
+        eprintln!("{} goes on after step {step}", folder.display());
     }
     let label = format!("{} ({})", run.role(), run.losses());
     carry_out(&run.config, &folder, &label, prepared, step, place)
@@ -239,7 +242,13 @@ struct Prepared {
 }
 
 /// Makes a training of an experiment, and resolves what the experiment leaves open.
-fn prepare(experiment: &mut Experiment, folder: &Path, place: &mut Place) -> Result<Prepared> {
+/// Without `weights`, which a checkpoint brings, the network starts afresh.
+fn prepare(
+    experiment: &mut Experiment,
+    folder: &Path,
+    weights: bool,
+    place: &mut Place,
+) -> Result<Prepared> {
     let entry = experiment.data.entry()?;
     experiment.network.set_channels(entry.channels).map_err(Failure::usage)?;
     experiment.data.size = experiment.data.size()?;
@@ -283,11 +292,15 @@ fn prepare(experiment: &mut Experiment, folder: &Path, place: &mut Place) -> Res
                 l2_norm: experiment.source_norm,
                 ..OpenOptions::default()
             };
-            let loaded = checkpoint::open(&file, &options, &device)?;
+            let loaded =
+                checkpoint::open(&file, &options, &device).map_err(|e| misfit(e, SOURCE_FLAGS))?;
+            // Both see the same batch: a target that can see grey sees colour if its source does.
+            let channels = &mut experiment.network.channels;
+            *channels = loaded.network.channels.max(*channels);
             check_pictures(&loaded, experiment, path)?;
             let bytes = std::fs::read(&file).map_err(|e| Failure::file("read", &file, e))?;
-            let backbone = loaded.backbone.cast(experiment.train.precision.dtype());
-            (Some(backbone), Some(json!({"digest": digest(&bytes)})))
+            let source = loaded.backbone.cast(experiment.train.precision.dtype());
+            (Some(source), Some(json!({"digest": digest(&bytes)})))
         }
     };
     let mut replicas = Vec::new();
@@ -299,8 +312,9 @@ fn prepare(experiment: &mut Experiment, folder: &Path, place: &mut Place) -> Res
     }
     let (network, seed) = (&experiment.network, experiment.seed);
     let target = match &experiment.pretrained {
-        None => Backbone::new(network, seed, &device).map_err(Failure::usage)?,
-        Some(path) => checkpoint::start(&checkpoint_in(path), network, seed, &device)?,
+        Some(path) if weights => checkpoint::start(&checkpoint_in(path), network, seed, &device)
+            .map_err(|e| misfit(e, PRETRAINED_FLAGS))?,
+        _ => Backbone::new(network, seed, &device).map_err(Failure::usage)?,
     };
     let target = target.cast(experiment.train.precision.dtype());
     let parameters = parameter_count(&target);
@@ -400,6 +414,18 @@ fn recall_of(folder: &Path, epoch: usize) -> Result<Value> {
     let lines = metrics(folder)?;
     let found = |line: &&Value| line["epoch"] == json!(epoch) && line["recall"].is_object();
     Ok(lines.iter().rfind(found).map_or(Value::Null, |line| line["recall"].clone()))
+}
+
+const SOURCE_FLAGS: &str = "In a training --model is --source-model; the other flags are those of \
+     `retort checkpoint import`, whose file is a --source too";
+const PRETRAINED_FLAGS: &str = "Here --model is the network to train";
+
+/// Checkpoints' advice names the flags of `retort checkpoint import`; trainings have others.
+fn misfit(e: CheckpointError, flags: &str) -> Failure {
+    match e {
+        CheckpointError::Mismatch { .. } => Failure::usage(format!("{e}. {flags}")),
+        other => other.into(),
+    }
 }
 
 /// Refuses a source network that can't see this experiment's pictures.

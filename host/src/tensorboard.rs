@@ -18,7 +18,7 @@ pub fn records(line: &Value) -> Vec<u8> {
     let mut scalars = Vec::new();
     for (key, value) in line.as_object().into_iter().flatten() {
         match (key.as_str(), value) {
-            ("step" | "epoch" | "time", _) => {}
+            ("step" | "epoch" | "time" | "seconds", _) => {}
             (_, Value::Number(number)) => scalars.push((key.clone(), number.as_f64())),
             (_, Value::Object(inner)) => {
                 // The losses' own values lie beside their sum.
@@ -52,8 +52,10 @@ fn event(time: f64, step: u64) -> Vec<u8> {
     let mut event = Vec::new();
     key(&mut event, 1, 1); // wall_time
     event.extend(time.to_le_bytes());
-    key(&mut event, 2, 0); // step
-    varint(&mut event, step);
+    if step > 0 {
+        key(&mut event, 2, 0); // step
+        varint(&mut event, step);
+    }
     event
 }
 
@@ -84,4 +86,31 @@ fn record(event: &[u8]) -> Vec<u8> {
 /// CRC-32C, masked as TFRecord asks, because a checksum of data with checksums in it is weak.
 fn checksum(data: &[u8]) -> [u8; 4] {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{header, records};
+    use std::fmt::Write as _;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").unwrap();
+            text
+        })
+    }
+
+    /// Written by TensorBoard's own Python package (2.21): `RecordWriter` and `event_pb2.Event`.
+    #[test]
+    fn the_bytes_are_tensorboards_own() {
+        let first =
+            "1800000000000000a37f4b22090000d08d93c1da411a0d627261696e2e4576656e743a32924e0f87";
+        assert_eq!(hex(&header(1_795_575_351.25)), first);
+        let line = serde_json::json!({"epoch": 2, "step": 300, "loss": 0.5, "terms": {"rkd": 2.5},
+            "recall": null, "split": "test", "seconds": 7.5, "time": 1_795_575_351.5});
+        let second = "2c00000000000000f4aecc45090000e08d93c1da4110ac022a1e0a0b0a046c6f7373150000003f\
+                      0a0f0a086c6f73732f726b641500002040ddcbf0d1";
+        assert_eq!(hex(&records(&line)), second);
+        assert!(records(&serde_json::json!({"step": 3, "time": 1.0})).is_empty());
+    }
 }

@@ -172,6 +172,24 @@ fn a_folder_of_pictures_is_embedded_in_the_order_of_its_paths() {
     let ends = |i: usize, end: &str| files[i].as_str().unwrap().replace('\\', "/").ends_with(end);
     assert!(ends(0, "in/b.png") && ends(1, "in/c.jpeg") && ends(2, "in/sub/a.PNG"), "{files:?}");
 
+    // Pictures as a data set has them give its embeddings; `c.jpeg` has lost some of its picture.
+    assert!(
+        retort(&["embed", "--checkpoint=run", "--out=set.safetensors"], dir.path())
+            .status
+            .success()
+    );
+    let set = tensors(&dir.path().join("set.safetensors"))["embeddings"].1.clone();
+    let got = &out["embeddings"].1;
+    assert!(close(&got[..8], &set[..8], 1e-5) && close(&got[16..], &set[24..32], 1e-5));
+    assert!(!close(&got[8..16], &set[8..16], 1e-9) && close(&got[8..16], &set[8..16], 0.5));
+
+    // A checkpoint alone knows no data set: the middle of the picture, as is usual for photographs.
+    let args =
+        ["embed", "--checkpoint=run/checkpoint.safetensors", "--input=in", "--out=m.safetensors"];
+    assert!(retort(&args, dir.path()).status.success());
+    let middle = &tensors(&dir.path().join("m.safetensors"))["embeddings"];
+    assert!(middle.0 == [3, 8] && !close(&middle.1[..8], &set[..8], 1e-2));
+
     // One of them alone is the same, and a network other sizes than 32 pixels makes no trouble.
     let args =
         ["embed", "--checkpoint=run", "--input=in/sub/a.PNG", "--out=one.safetensors", "--batch=1"];
@@ -209,8 +227,8 @@ fn wrong_input_gets_one_sentence_and_leaves_nothing() {
         (&["--input=empty", "--dataset=glyphs"], 2, "cannot be used with"),
         (&["--dataset=glyfs"], 2, "did you mean \"glyphs\"?"),
         (&["--dataset=omniglot"], 1, "no folder was given"),
-        (&["--model=resnet18"], 2, "holds the network convnet, not resnet18"),
-        (&["--model=resnet19"], 2, "did you mean resnet18?"),
+        (&["--model=resnet18"], 2, "it holds convnet, not resnet18; leave --model out"),
+        (&["--model=resnet19"], 2, "it holds convnet, not resnet19; leave --model out"),
         (&["--dtype=f16"], 2, "f32"),
         (&["--batch=0"], 2, "0 is not in"),
         (&["--size=4"], 2, "4 is not in"),
@@ -356,4 +374,18 @@ fn model_lists_and_describes_networks() {
         let message = error(&retort(&[&["model", "info"], *args].concat(), dir.path()), 2);
         assert!(message.contains(part), "{args:?}: {message}");
     }
+}
+
+#[test]
+fn a_training_says_which_sizes_its_network_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let train = |more: &[&str]| {
+        let args = ["train", "source", "--loss=proxy_anchor", "--out=run", "--epochs=1"];
+        retort(&[&args[..], more].concat(), dir.path())
+    };
+    let message = error(&train(&["--set=network.name=bn_inception", "--set=data.size=50"]), 2);
+    assert!(
+        message.contains("the nearest that work: height 38 or 63, width 38 or 63"),
+        "{message}"
+    );
 }

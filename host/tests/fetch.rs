@@ -2,11 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use clap::Parser;
 use indicatif::ProgressBar;
-use retort_core::device::DeviceChoice;
-use retort_host::command::Common;
-use retort_host::command::fetch::{self, Fetch, Kind};
 use retort_host::download::{Expected, download};
 use sha2::{Digest as _, Sha256};
 use std::io::{Read as _, Write as _};
@@ -74,7 +70,7 @@ fn body() -> Vec<u8> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    format!("{:x}", Sha256::digest(bytes))
 }
 
 fn get(url: &str, target: &Path, sha256: Option<&str>) -> Result<String, String> {
@@ -283,16 +279,14 @@ fn fetch_as_typed() {
     assert!(message.contains("is there but isn't what was published"), "{message}");
 }
 
-#[derive(Parser)]
-struct Typed {
-    #[command(flatten)]
-    fetch: Fetch,
-}
-
 fn data(args: &[&str]) -> Result<(), String> {
-    let typed = Typed::parse_from([&["fetch"], args].concat());
-    let common = Common { json: false, device: DeviceChoice::Cpu };
-    fetch::run(&typed.fetch, Kind::Data, &common).map_err(|f| f.message)
+    let output = Command::new(env!("CARGO_BIN_EXE_retort"))
+        .args(["data", "fetch"])
+        .args(args)
+        .output()
+        .unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    if output.status.success() { Ok(()) } else { Err(message) }
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn metrics_of_a_small_file_are_those_worked_out_by_hand() {
     assert_eq!(classes[2]["map_at_r"], "nan");
 
     let table = text(&["metrics", "line.safetensors", "--k=1", "--per-class"], dir.path());
-    for part in ["50.00 %", "MAP@R", "1 queries have no other sample", "QUERIES"] {
+    for part in ["50.00 %", "MAP@R", "1 query has no other sample", "QUERIES"] {
         assert!(table.contains(part), "{part} is missing: {table}");
     }
 }
@@ -100,7 +100,7 @@ fn labels_gallery_and_clusters_come_from_tensors_and_files() {
     let path = dir.path();
     line(path);
     let plain = json(&["metrics", "line.safetensors", "--k=1,2"], path);
-    let lines: String = LABELS.iter().map(|l| format!("{l}\n")).collect();
+    let lines = LABELS.map(|l| l.to_string()).join("\n");
     std::fs::write(path.join("labels.txt"), lines).unwrap();
     let doubles: Vec<u8> = ROWS.iter().flat_map(|x| f64::from(*x).to_le_bytes()).collect();
     let small: Vec<u8> = LABELS.iter().map(|&l| u8::try_from(l).unwrap()).collect();

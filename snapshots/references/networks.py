@@ -4,7 +4,7 @@ weights and images. `amplitudes` are of tensors that have one in place of a gain
 parameters and multiplications of the published networks with their own heads, counted by PyTorch.
 
     pip install torch torchvision timm safetensors
-    pip install --no-deps pretrainedmodels munch
+    pip install --no-deps pretrainedmodels munch  # BN-Inception's facts
     python snapshots/references/networks.py snapshots/references
 """
 
@@ -18,7 +18,7 @@ import timm
 import torch
 import torch.nn.functional as F
 import torchvision
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from timm.models import vision_transformer
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -102,7 +102,8 @@ def run(net, images, dtype, loss_weight):
     features, embedding = net(images.to(dtype))
     loss = (embedding**2).mean() if loss_weight is None else (embedding * loss_weight.to(dtype)).mean()
     loss.backward()
-    grads = {name: p.grad.double().flatten() for name, p in net.named() if p.grad is not None}
+    # Copies: `to` changes gradients in place.
+    grads = {name: p.grad.double().flatten().clone() for name, p in net.named() if p.grad is not None}
     return [f.detach().double() for f in features], embedding.detach().double(), loss.item(), grads
 
 
@@ -195,9 +196,9 @@ def facts():
 def main(folder):
     tensors = {}
     cases = [
-        case("vit_small", 224, 224, 2, 64, False, 1, tensors),
+        case("vit_small", 224, 224, 1, 64, False, 1, tensors),
         case("vit_small", 96, 160, 2, 32, True, 2, tensors),
-        case("vit_small", 256, 224, 1, 32, False, 3, tensors),
+        case("vit_small", 256, 32, 1, 32, False, 3, tensors),
         case("vit_base", 224, 224, 1, 32, False, 4, tensors),
         case("vit_base", 64, 64, 2, 32, True, 5, tensors),
     ]
@@ -207,7 +208,9 @@ def main(folder):
            "cases": cases, "facts": list(facts())}
     with open(f"{folder}/networks.json", "w") as file:
         json.dump(out, file, separators=(",", ":"))
-    save_file(tensors, f"{folder}/networks.safetensors")
+    # Not `save_file`, which makes a file that only its owner may read.
+    with open(f"{folder}/networks.safetensors", "wb") as file:
+        file.write(save(tensors))
 
 
 main(sys.argv[1])

@@ -67,7 +67,7 @@ fn info_import_and_export_keep_every_value() {
         let fresh = ["--embedding=16", "--allow-missing=embedding.*"];
         if size.is_none() {
             let message = error(&import, path, 2);
-            assert!(message.contains("2 missing (embedding.bias, embedding.weight)"), "{message}");
+            assert!(message.contains("2 missing (embedding.weight, embedding.bias)"), "{message}");
             assert!(message.contains("--allow-missing 'embedding.*'"), "{message}");
         }
         let import = if size.is_none() { [&import[..], &fresh].concat() } else { import.to_vec() };
@@ -78,7 +78,7 @@ fn info_import_and_export_keep_every_value() {
         let info = success(&["checkpoint", "info", &own], path);
         assert_eq!(
             (&info["container"], &info["network"]["name"]),
-            (&"retort".into(), &arch.into())
+            (&"retort".into(), &arch.as_str().into())
         );
 
         let plain = format!("--out={number}-plain.safetensors");
@@ -105,6 +105,17 @@ fn info_import_and_export_keep_every_value() {
         let lost: Vec<_> =
             before.keys().filter(|k| !after.contains_key(*k) && !unused(k)).collect();
         assert!(lost.is_empty() && compared > 50, "{lost:?}");
+        // retort's own file opens as it says, but for what the command line says.
+        let flat = format!("--out={number}-flat.safetensors");
+        let flat = success(&["checkpoint", "import", &own, &flat, "--l2-norm=false"], path);
+        assert_eq!(
+            (&imported["network"]["l2_norm"], &flat["network"]["l2_norm"]),
+            (&true.into(), &false.into())
+        );
+        assert!(
+            error(&["checkpoint", "import", &own, "--out=x", "--model=convnet"], path, 2)
+                .contains(&format!("it holds {arch}, not convnet"))
+        );
         // The exported file is a checkpoint like any other.
         let again = format!("--out={number}-again.safetensors");
         success(&["checkpoint", "import", exported.to_str().unwrap(), &again], path);
@@ -125,7 +136,7 @@ fn what_does_not_fit_is_listed_with_what_would_help() {
     assert!(message.contains("missing (") && message.contains(", …)"), "{message}");
     assert!(message.contains("of another shape or type ("), "{message}");
     let message = typed(&["--embedding=7"]);
-    assert!(message.contains("2 of another shape or type (embedding.bias is"), "{message}");
+    assert!(message.contains("2 of another shape or type (embedding.weight is"), "{message}");
     assert!(message.contains(&format!("--embedding {}", size.unwrap())), "{message}");
     let message = typed(&["--allow-missing=embeding.*"]);
     assert!(message.contains("the network doesn't have (embeding.*)"), "{message}");
@@ -162,7 +173,7 @@ fn trainings_and_evaluations_take_them() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path();
     let networks = networks();
-    let (source, _, _) = networks.iter().find(|n| n.2.is_some()).unwrap();
+    let (source, _, size) = networks.iter().find(|n| n.2.is_some()).unwrap();
     let source = source.to_str().unwrap();
     let small = ["--width=4", "--embedding=8"];
     let target = ["train", "target", "--loss=rkd", "--source", source, "--out=target"];
@@ -170,7 +181,11 @@ fn trainings_and_evaluations_take_them() {
     let config = std::fs::read_to_string(path.join("target/config.toml")).unwrap();
     assert!(config.contains("source = "), "{config}");
     let wrong = ["train", "target", "--loss=rkd", "--source", source, "--source-model=resnet34"];
-    assert!(error(&[&wrong, TINY, &small].concat(), path, 2).contains("--model resnet18"));
+    let message = error(&[&wrong[..], TINY, &small].concat(), path, 2);
+    assert!(
+        message.contains("--model resnet18. In a training --model is --source-model"),
+        "{message}"
+    );
 
     // Weights to start from: a classifier's, with a new embedding layer.
     let (file, arch, _) = networks.iter().find(|n| n.2.is_none() && n.1 == "resnet18").unwrap();
@@ -185,7 +200,11 @@ fn trainings_and_evaluations_take_them() {
     let message = error(&[&start[..], TINY, &["--set=network.name=resnet34"]].concat(), path, 2);
     assert!(message.contains("--model resnet18"), "{message}");
 
-    let evaluate = ["evaluate", source, "--dataset=glyphs", "--image-size=32"];
-    let result = success(&evaluate, path);
+    // A run folder whose checkpoint came from elsewhere.
+    std::fs::create_dir(path.join("foreign")).unwrap();
+    std::fs::copy(path.join("target/config.toml"), path.join("foreign/config.toml")).unwrap();
+    success(&["checkpoint", "export", source, "--out=foreign/checkpoint.safetensors"], path);
+    let result = success(&["evaluate", "foreign", "--image-size=32"], path);
     assert!(result["recall"]["1"].as_f64().unwrap() > 0.0, "{result}");
+    assert_eq!(result["embedding"].as_u64(), *size);
 }

@@ -149,7 +149,7 @@ impl Network for BnInception {
 
     /// Blue first, with Caffe's means taken off.
     fn input(images: Tensor<4>) -> Tensor<4> {
-        normalised(images.flip([1]), 1.0, [104.0, 117.0, 128.0], [1.0, 1.0, 1.0])
+        normalised(&images.flip([1]), 1.0, [104.0, 117.0, 128.0], [1.0, 1.0, 1.0])
     }
 
     fn forward(&self, x: Tensor<4>) -> Output {

@@ -134,9 +134,17 @@ thread_local! {
 
 /// Runs `f`, and lists the layers that run in it on this thread, in order.
 pub fn observed<T>(f: impl FnOnce() -> T) -> (T, Vec<Ran>) {
-    RAN.with_borrow_mut(|ran| *ran = Some(Vec::new()));
+    /// Ends the listing, also if `f` panics.
+    struct End;
+    impl Drop for End {
+        fn drop(&mut self) {
+            RAN.take();
+        }
+    }
+    RAN.set(Some(Vec::new()));
+    let _end = End;
     let result = f();
-    (result, RAN.with_borrow_mut(Option::take).unwrap_or_default())
+    (result, RAN.take().unwrap_or_default())
 }
 
 /// Says that a layer ran, with so many multiplications for each number that it gave.
@@ -251,7 +259,7 @@ pub fn unit_rows(x: Tensor<2>, l2_norm: bool) -> Tensor<2> {
 }
 
 /// Pictures `[n, 3, h, w]` with values 0 to 255, normalised channel by channel: `(x / scale - mean) / std`.
-pub fn normalised(images: Tensor<4>, scale: f64, mean: [f64; 3], std: [f64; 3]) -> Tensor<4> {
+pub fn normalised(images: &Tensor<4>, scale: f64, mean: [f64; 3], std: [f64; 3]) -> Tensor<4> {
     let device = images.device();
     let channel = |values: [f64; 3]| {
         Tensor::<1>::from_data(TensorData::from(values), (&device, images.dtype()))
@@ -261,6 +269,6 @@ pub fn normalised(images: Tensor<4>, scale: f64, mean: [f64; 3], std: [f64; 3]) 
 }
 
 /// Pictures with values 0 to 255, red first, normalised by ImageNet's mean and deviation.
-pub fn imagenet(images: Tensor<4>) -> Tensor<4> {
+pub fn imagenet(images: &Tensor<4>) -> Tensor<4> {
     normalised(images, 255.0, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 }

@@ -26,6 +26,7 @@ macro_rules! networks {
     ($($file:ident: $Net:ident,)*) => {
         /// An embedding network.
         #[derive(Module, Debug)]
+        #[expect(clippy::large_enum_variant, reason = "there are few, and they are seldom moved")]
         pub enum Backbone {
             $(#[doc = concat!("See [`", stringify!($Net), "`].")] $Net($Net),)*
         }

@@ -103,7 +103,7 @@ impl ResNet {
 
 impl Network for ResNet {
     fn input(images: Tensor<4>) -> Tensor<4> {
-        imagenet(images)
+        imagenet(&images)
     }
 
     fn forward(&self, x: Tensor<4>) -> Output {

@@ -10,7 +10,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Tensor, TensorData, activation::gelu};
+use burn::tensor::{Tensor, TensorData};
 
 /// Side of a patch, in pixels.
 const PATCH: usize = 16;
@@ -147,8 +147,9 @@ impl Network for Vit {
         side > 0 && side.is_multiple_of(PATCH)
     }
 
+    /// As DINO's weights want them.
     fn input(images: Tensor<4>) -> Tensor<4> {
-        imagenet(images)
+        imagenet(&images)
     }
 
     fn forward(&self, x: Tensor<4>) -> Output {
@@ -199,6 +200,12 @@ impl Attention {
     }
 }
 
+/// `x (1 + erf(x / √2)) / 2`. Burn's own has the gradient of an approximation on GPUs.
+fn gelu(x: Tensor<3>) -> Tensor<3> {
+    let cdf = ((x.clone() * std::f64::consts::FRAC_1_SQRT_2).erf() + 1.0) * 0.5;
+    x * cdf
+}
+
 /// Weights `[to, from]` that resample a line of `from` values bicubically (a = -0.5), the kernel
 /// widened when shrinking: `torch.nn.functional.interpolate(…, mode="bicubic", antialias=True)`.
 fn bicubic(from: usize, to: usize) -> Vec<f64> {
@@ -218,7 +225,9 @@ fn bicubic(from: usize, to: usize) -> Vec<f64> {
             *weight = kernel((i as f64 - centre + 0.5) / stretch);
         }
         let sum: f64 = row.iter().sum();
-        row.iter_mut().for_each(|weight| *weight /= sum);
+        for weight in row {
+            *weight /= sum;
+        }
     }
     weights
 }

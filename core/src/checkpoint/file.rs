@@ -83,7 +83,8 @@ impl Weights {
             return Err(fail("it is a pointer of Git LFS: run `git lfs pull`".to_owned()));
         }
         let named = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
-        let mut weights = if named || head.get(8) == Some(&b'{') {
+        let zip = head.starts_with(b"PK");
+        let mut weights = if (named && !zip) || head.get(8) == Some(&b'{') {
             safetensors(path)
         } else {
             pytorch(path, &head)
@@ -125,11 +126,16 @@ impl Weights {
     /// The network by retort's own word, else the one that has these keys and shapes, or why none has.
     pub fn network(&self) -> Result<NetworkConfig, String> {
         match &self.about {
-            None => guess::network(&self.tensors),
+            None => self.guess(),
             Some(about) => serde_json::from_str::<About>(about)
                 .map(|about| about.network)
                 .map_err(|e| format!("its metadata is damaged, or of a newer retort: {e}")),
         }
+    }
+
+    /// The network that has these keys and shapes.
+    pub(super) fn guess(&self) -> Result<NetworkConfig, String> {
+        guess::network(&self.tensors)
     }
 }
 
@@ -210,7 +216,9 @@ fn safetensors(path: &Path) -> Result<Weights, String> {
         tensors.insert(name.clone(), bridge::deferred(name, dtype, shape, None, read));
     }
     let Some(about) = about else { return Ok(Weights::new(Container::Safetensors, tensors)) };
-    let (beside, tensors) = tensors.into_iter().partition(|(name, _)| name.starts_with("loss."));
+    // The losses' state, and what else the training needs to go on.
+    let is_beside = |name: &str| name.starts_with("loss.") || name.starts_with(super::TRAINING);
+    let (beside, tensors) = tensors.into_iter().partition(|(name, _)| is_beside(name));
     let prefix = String::new();
     Ok(Weights {
         container: Container::Retort,

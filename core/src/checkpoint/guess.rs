@@ -28,9 +28,8 @@ pub(super) fn network(tensors: &BTreeMap<String, Tensor>) -> Result<NetworkConfi
 
 fn resnet(tensors: &BTreeMap<String, Tensor>) -> Result<String, String> {
     let stages = [1, 2, 3, 4].map(|stage| {
-        (0..)
-            .take_while(|i| tensors.contains_key(&format!("layer{stage}.{i}.conv1.weight")))
-            .count()
+        let first = |i: &usize| tensors.contains_key(&format!("layer{stage}.{i}.conv1.weight"));
+        (0..tensors.len()).take_while(first).count()
     });
     let deep = tensors.contains_key("layer1.0.conv3.weight");
     let name = match (stages, deep) {

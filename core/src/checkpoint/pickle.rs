@@ -5,6 +5,7 @@
 //! that there. The look also bounds how many values the reader is made to build: in a pickle one
 //! byte makes a value of a hundred.
 
+use burn::store::pytorch_reader::MAX_PICKLE_SIZE;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _, Seek as _, sink};
@@ -24,13 +25,14 @@ pub(super) fn inspect(path: &Path, head: &[u8]) -> Result<(), String> {
     if head.starts_with(b"PK") {
         let mut zip = zip::ZipArchive::new(reader).map_err(|e| e.to_string())?;
         for i in 0..zip.len() {
-            let entry = zip.by_index(i).map_err(|e| e.to_string())?;
-            let name = entry.name().map_err(|e| e.to_string())?.into_owned();
+            let name = zip.name_for_index(i).transpose().map_err(|e| e.to_string())?;
+            let name = name.unwrap_or_default();
             if name.ends_with("constants.pkl") {
                 return Err("it is a TorchScript program; save its state_dict() instead".to_owned());
             }
             if name.ends_with("data.pkl") {
-                scan(&mut BufReader::new(entry))?;
+                let entry = zip.by_index(i).map_err(|e| e.to_string())?;
+                scan(&mut BufReader::new(entry.take(MAX_PICKLE_SIZE)))?;
             }
         }
         return Ok(());

@@ -32,7 +32,9 @@ impl Contingency {
         let (rows, columns) = (number(labels), number(clusters));
         let sizes = |numbers: &[usize]| {
             let mut sizes = vec![0; numbers.iter().max().map_or(0, |m| m + 1)];
-            numbers.iter().for_each(|&i| sizes[i] += 1);
+            for &i in numbers {
+                sizes[i] += 1;
+            }
             sizes
         };
         let mut pairs: BTreeMap<(usize, usize), usize> = BTreeMap::new();
@@ -77,7 +79,9 @@ impl Contingency {
         let logs = log_factorials(n);
         let count = |sizes: &[usize]| {
             let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-            sizes.iter().for_each(|&size| *counts.entry(size).or_default() += 1);
+            for &size in sizes {
+                *counts.entry(size).or_default() += 1;
+            }
             counts
         };
         let (classes, clusters) = (count(&self.classes), count(&self.clusters));

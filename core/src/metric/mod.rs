@@ -2,8 +2,8 @@
 //!
 //! Neighbours are ordered by their `f64` distance of the `f32` rows, equal ones by index, and the
 //! query is left out by its index. The order is exact, though almost all of the work is an `f32`
-//! product: [`rows`] bounds what the product can be off, and only pairs within that are looked at
-//! again. No list of neighbours and no matrix of distances is ever kept: [`rank`] counts.
+//! product: `rows.rs` bounds what the product can be off, and only pairs within that are looked at
+//! again. No list of neighbours and no matrix of distances is ever kept: `rank.rs` counts.
 
 mod bootstrap;
 mod information;

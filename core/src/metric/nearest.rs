@@ -4,9 +4,8 @@ use super::product::{Product, Tile};
 use super::rows::{Frame, Pair, Rows, pieces};
 use super::{Distance, Embeddings, MetricError, Search};
 use std::ops::Range;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// The nearest samples of each query, nearest first, equal ones by index.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,8 +80,8 @@ impl List {
 }
 
 impl Search {
-    /// The k nearest samples of a gallery to each query. Memory: 40 bytes for each of a query's
-    /// `2k + 64` candidates, in blocks of queries, and the result.
+    /// The k nearest samples of a gallery to each query, none left out. Memory: 16 bytes for each of
+    /// a query's `2k + 64` candidates, as many queries at a time as fit, and the result.
     pub fn nearest(
         &self,
         queries: &Embeddings,

@@ -3,6 +3,7 @@
 use super::rows::{Frame, Rows, squared_distance};
 use burn::tensor::{Device, Tensor, TensorData};
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Rows of a block on the CPU: its tile of products, 4 MiB, stays in the cache.
@@ -92,14 +93,16 @@ impl<'a> Product<'a> {
         let (m, n) = (tile.left.len() / dim, tile.right.len() / dim);
         let big = m * n >= self.side * self.side / 4;
         if let Some(device) = self.device.as_ref().filter(|_| big && !self.is_refused()) {
-            let upload = |rows: &[f32]| {
-                Tensor::<2>::from_data(
-                    TensorData::new(rows.to_vec(), [rows.len() / dim, dim]),
-                    device,
-                )
+            let on_device = || {
+                let upload = |rows: &[f32]| {
+                    let shape = [rows.len() / dim, dim];
+                    Tensor::<2>::from_data(TensorData::new(rows.to_vec(), shape), device)
+                };
+                let product = upload(&tile.left).matmul(upload(&tile.right).transpose());
+                product.into_data().try_into_vec::<f32>().ok()
             };
-            let product = upload(&tile.left).matmul(upload(&tile.right).transpose());
-            if let Ok(dots) = product.into_data().try_into_vec::<f32>() {
+            // A device that runs out of memory panics.
+            if let Ok(Some(dots)) = catch_unwind(AssertUnwindSafe(on_device)) {
                 tile.dots = dots;
                 if (0..PROBES).all(|probe| self.is_within(tile, dim, probe)) {
                     return;
@@ -111,7 +114,8 @@ impl<'a> Product<'a> {
         gemm(&tile.left, &tile.right, dim, &mut tile.dots);
     }
 
-    fn is_refused(&self) -> bool {
+    /// Whether the device has returned a product outside the bounds; the CPU then did the rest.
+    pub fn is_refused(&self) -> bool {
         self.refused.load(Ordering::Relaxed)
     }
 

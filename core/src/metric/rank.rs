@@ -286,6 +286,7 @@ impl Search {
             }
             start = end;
         }
+        found.device_refused = product.is_refused();
         Ok(found)
     }
 }

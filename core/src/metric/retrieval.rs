@@ -28,13 +28,18 @@ pub struct Retrieval {
     first: Vec<u32>,
     r_precision: Vec<f64>,
     average_precision: Vec<f64>,
+    /// Whether the device failed, or its products were coarser than `f32` arithmetic, so that the CPU
+    /// had to do its work. The results are right all the same.
+    pub device_refused: bool,
 }
 
 impl Retrieval {
     /// Queries of which nothing has been found yet.
     pub(super) fn new(queries: &[i64], gallery: &[i64], same: bool) -> Self {
         let mut members: BTreeMap<i64, u32> = BTreeMap::new();
-        gallery.iter().for_each(|class| *members.entry(*class).or_default() += 1);
+        for &class in gallery {
+            *members.entry(class).or_default() += 1;
+        }
         let relevant = |class| members.get(class).map_or(0, |&n: &u32| n - u32::from(same));
         let n = queries.len();
         Retrieval {
@@ -43,6 +48,7 @@ impl Retrieval {
             first: vec![u32::MAX; n],
             r_precision: vec![0.0; n],
             average_precision: vec![0.0; n],
+            device_refused: false,
         }
     }
 

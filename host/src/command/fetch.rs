@@ -4,7 +4,6 @@ use crate::command::Common;
 use crate::download::{self, Expected};
 use crate::failure::{Failure, Result};
 use crate::output;
-use crate::progress;
 use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -152,7 +151,7 @@ fn one(
             )));
         }
     };
-    let bar = progress::bytes(&file.name, file.size);
+    let bar = download::bar(&file.name, file.size);
     let result = download::download(&url, target, &file.expected(), &bar, PAUSE);
     bar.finish_and_clear();
     let found = result.map_err(|failure| {

@@ -142,7 +142,7 @@ fn embeddings(file: &Path, tensor: &str, given: Option<&str>, flag: &str) -> Res
     })?;
     let labels = labels(given.unwrap_or("labels"), file, "labels").map_err(|mut failure| {
         if given.is_none() {
-            failure.message += &format!(". Name the classes of its embeddings with {flag}");
+            failure.message.extend([". Name the classes of its embeddings with ", flag]);
         }
         failure
     })?;

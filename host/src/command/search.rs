@@ -3,17 +3,19 @@
 use crate::command::Common;
 use crate::command::embed::{About, Part, digest};
 use crate::command::evaluate::data;
+use crate::command::open::Open;
+use crate::experiment::Data;
 use crate::failure::{Failure, Result};
 use crate::pictures::{Pictures, evaluation};
 use crate::rows::Reader;
-use crate::{output, progress, sheet, weights};
+use crate::{output, progress, sheet};
 use burn::module::Module as _;
 use burn::tensor::{Device, FloatDType};
 use clap::Args;
-use retort_core::checkpoint::Checkpoint;
+use retort_core::checkpoint::{self, Checkpoint};
 use retort_core::metric::{self, Embeddings};
 use retort_core::trainer::{checkpoint_in, embed, outputs};
-use retort_datasets::{Dataset, Image};
+use retort_datasets::{Dataset, Image, Transform};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,12 +38,9 @@ pub struct Search {
     /// The query's class, by its name in the data set.
     #[arg(long, value_name = "NAME")]
     class: Option<String>,
-    /// A run folder or a checkpoint.
+    /// A run folder or a checkpoint of any origin.
     #[arg(long, value_name = "RUN|CHECKPOINT")]
     run: PathBuf,
-    /// Which network it is, where the checkpoint doesn't say.
-    #[arg(long, value_name = "NAME")]
-    model: Option<String>,
     /// Data set to search [default: the run's].
     #[arg(long)]
     dataset: Option<String>,
@@ -60,26 +59,25 @@ pub struct Search {
     /// Where to draw the query and its neighbours side by side.
     #[arg(long, value_name = "NEIGHBOURS.png")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    open: Open,
 }
 
 /// Runs the command.
 pub fn run(args: &Search, common: &Common) -> Result<()> {
     let (device, info) = common.device()?;
-    let loaded = weights::load(&args.run, args.model.as_deref(), &device)?;
+    let loaded = checkpoint::open(&checkpoint_in(&args.run), &args.open.options(), &device)?;
     let file = args.embeddings.as_deref().map(Reader::open).transpose()?;
-    let (mut place, part) = match &file {
-        Some(file) => embedded(file, args)?,
-        None => {
-            let place = data(&args.run, args.dataset.as_ref(), args.data_root.as_ref())?;
-            (place, args.split)
-        }
-    };
-    if file.is_none() {
+    let (place, part) = if let Some(file) = &file {
+        embedded(file, args)?
+    } else {
+        let mut place = data(&args.run, args.dataset.as_ref(), args.data_root.as_ref())?;
         place.size = loaded.image_size;
-    }
+        (place, args.split)
+    };
     let pictures = place.open(part.into())?;
     let class = class(args, &pictures)?;
-    let (picture, query) = query(args, place.size, &pictures, &loaded, &device)?;
+    let (picture, query) = query(args, &place, &pictures, &loaded, &device)?;
 
     let spinner = progress::spinner();
     spinner.set_message(format!("embedding {} pictures of {}", pictures.len(), place.name));
@@ -165,7 +163,7 @@ fn neighbours(
 }
 
 /// The data set that a file of embeddings is of, if they are this network's.
-fn embedded(file: &Reader, args: &Search) -> Result<(crate::experiment::Data, Part)> {
+fn embedded(file: &Reader, args: &Search) -> Result<(Data, Part)> {
     let wrong = |why: &str| Failure::usage(format!("{}: {why}", file.path().display()));
     let about = file.note("retort").and_then(|text| serde_json::from_str::<About>(text).ok());
     let about = about.ok_or_else(|| wrong("it wasn't written by `retort embed`"))?;
@@ -228,13 +226,13 @@ fn class(args: &Search, pictures: &Arc<dyn Dataset>) -> Result<Option<usize>> {
 /// The query's picture and its embedding.
 fn query(
     args: &Search,
-    size: usize,
+    place: &Data,
     pictures: &Arc<dyn Dataset>,
     loaded: &Checkpoint,
     device: &Device,
 ) -> Result<(Image, Vec<f32>)> {
     let one: Arc<dyn Dataset> = match (&args.query, args.sample) {
-        (Some(path), _) => Arc::new(single(path, size)?),
+        (Some(path), _) => Arc::new(single(path, place)?),
         (None, sample) => Arc::new(One { of: pictures.clone(), sample: sample.unwrap_or(0) }),
     };
     let (net, device) = (loaded.backbone.valid(), device.clone().inner());
@@ -243,12 +241,12 @@ fn query(
     Ok((one.image(0)?, output.embedding.into_data().iter::<f32>().collect()))
 }
 
-fn single(path: &Path, size: usize) -> Result<Pictures> {
+fn single(path: &Path, place: &Data) -> Result<Pictures> {
     if path.is_dir() {
         let path = path.display();
         return Err(Failure::usage(format!("{path} is a folder: the query is one picture")));
     }
-    Pictures::open(path, evaluation(true, size))
+    Pictures::open(path, evaluation(Some(place), place.size)?)
 }
 
 /// One picture of a data set.
@@ -276,5 +274,9 @@ impl Dataset for One {
 
     fn image(&self, _: usize) -> std::result::Result<Image, retort_datasets::DataError> {
         self.of.image(self.sample)
+    }
+
+    fn evaluation(&self) -> Arc<dyn Transform> {
+        self.of.evaluation()
     }
 }

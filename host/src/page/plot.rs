@@ -266,8 +266,8 @@ fn ticks(low: f64, high: f64) -> Vec<f64> {
 }
 
 fn short(x: f64) -> String {
-    if x != 0.0 && (x.abs() < 1e-3 || x.abs() >= 1e5) {
-        return format!("{x:.0e}");
+    if x != 0.0 && (x.abs() < 1e-2 || x.abs() >= 1e5) {
+        return format!("{x:.1e}").replace(".0e", "e");
     }
     let text = format!("{x:.3}");
     let trimmed = text.trim_end_matches('0').trim_end_matches('.');

@@ -32,9 +32,10 @@ pub fn neighbours(views: &Views) -> String {
     let mut html = format!(
         "<p class=\"note\">Unseen pictures of {}: the one on top is looked up, its {NEIGHBOURS} nearest \
          follow for each network. <span class=\"mark right\">Green ✓</span>: of its class. <span class=\"mark wrong\">Red \
-         ✗</span>: of another. {} Queries are drawn so that right and wrong answers are among them.</p>",
+         ✗</span>: of another. {}{} Queries are drawn so that right and wrong answers are among them.</p>",
         escape(&views.dataset),
-        among(views)
+        among(views),
+        if views.first_seed { " The networks are those of the first seed." } else { "" }
     );
     html.push_str("<div class=\"queries\">");
     let mut pictures = Pictures { data: views.data.as_ref(), made: BTreeMap::new() };
@@ -44,7 +45,7 @@ pub fn neighbours(views: &Views) -> String {
             html,
             "<div class=\"query\"><div class=\"line asked\"><span>{}</span>\
              <div class=\"pictures\">{}</div></div>",
-            escape(&class),
+            escape(&class).replace('/', "/<wbr>").replace('_', "_<wbr>"),
             pictures.tag(query, "", &class)
         );
         for view in &shown {
@@ -248,7 +249,7 @@ pub fn projections(views: &Views) -> String {
     html.push_str(&legend(
         classes.iter().enumerate().map(|(i, class)| (format!("c{i}"), name(*class))),
     ));
-    html.push_str("<div class=\"figures\">");
+    html.push_str("<div class=\"figures pairs\">");
     for view in &shown {
         let rows: Vec<Vec<f64>> = samples
             .iter()

@@ -145,7 +145,7 @@ fn dot_plots(table: &Table) -> String {
         if rows.len() > 1 {
             let _ = write!(
                 html,
-                "<figure><figcaption><b>Recall@{k} on {}.</b> Mean, standard deviation and each seed; grey: \
+                "<figure><figcaption><b>Recall@{k} on {}.</b> Mean, standard deviation and each seed; grey: the source, and \
                  without transfer.</figcaption>{}</figure>",
                 escape(&column.dataset),
                 dots(&rows, &format!("Recall@{k} in %"))

@@ -1,0 +1,215 @@
+//! `retort data` as a user types it, and trainings on folders with damaged pictures.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn retort(args: &[&str], dir: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_retort")).args(args).current_dir(dir).output().unwrap()
+}
+
+fn json(output: &Output, code: i32) -> Value {
+    assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The last line of a failed command's messages.
+fn error(output: &Output, code: i32) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert!(!text.contains("panicked at"), "{text}");
+    text.lines().rfind(|line| line.starts_with("error: ")).unwrap_or(&text).to_owned()
+}
+
+fn golden() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let golden = std::env::var_os("RETORT_GOLDEN")
+        .map_or_else(|| workspace.join("../shared/golden"), |golden| workspace.join(golden));
+    assert!(golden.is_dir(), "{} is missing; set RETORT_GOLDEN", golden.display());
+    golden
+}
+
+/// Four classes with six pictures each, no two alike; from the test pictures of the data sets' crate.
+fn folder(root: &Path) {
+    let pixmap = |red: u8, seed: usize| {
+        let pixels = (0..40 * 30).flat_map(|i| [red, (i * seed % 251) as u8, (i % 40) as u8]);
+        [b"P6 40 30 255\n".to_vec(), pixels.collect()].concat()
+    };
+    for (class, name) in ["ant", "bee", "cat", "dog"].into_iter().enumerate() {
+        std::fs::create_dir_all(root.join(name)).unwrap();
+        for i in 0..6 {
+            let picture = pixmap(60 * class as u8, 7 + 10 * class + i);
+            std::fs::write(root.join(name).join(format!("{i}.ppm")), picture).unwrap();
+        }
+    }
+}
+
+#[test]
+fn every_data_set_is_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let listed = json(&retort(&["data", "list", "--json"], dir.path()), 0);
+    let text = String::from_utf8(retort(&["data", "list"], dir.path()).stdout).unwrap();
+    for entry in retort_datasets::DATASETS {
+        let found = listed["datasets"].as_array().unwrap().iter().find(|d| d["name"] == entry.name);
+        assert_eq!(found.unwrap()["doc"], entry.doc);
+        assert!(text.contains(entry.name) && text.contains(entry.doc));
+    }
+}
+
+#[test]
+fn info_counts_what_the_reference_counts() {
+    let golden = golden();
+    let text = std::fs::read_to_string(golden.join("datasets.json")).unwrap();
+    let expected: Value = serde_json::from_str(&text).unwrap();
+    let root = golden.join(expected["root"].as_str().unwrap()).display().to_string();
+    for (name, splits) in expected["datasets"].as_object().unwrap() {
+        let name = name.to_lowercase();
+        let args = ["data", "info", &name, "--data-root", &root, "--json"];
+        let info = json(&retort(&args, &golden), 0);
+        assert_eq!(info["missing"].as_array().unwrap().len(), 0);
+        for (found, split) in info["splits"].as_array().unwrap().iter().zip(["train", "eval"]) {
+            assert_eq!(found["samples"], splits[split]["samples"], "{name} {split}");
+            assert_eq!(found["classes"], splits[split]["distinct_labels"], "{name} {split}");
+        }
+    }
+}
+
+#[test]
+fn a_preview_is_a_picture() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["data", "info", "glyphs", "--set=classes=8", "--set=images=4", "--preview=a.png"];
+    let output = retort(&args, dir.path());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("train") && text.contains("16") && text.contains('4'), "{text}");
+    let sheet = std::fs::read(dir.path().join("a.png")).unwrap();
+    let sheet = retort_datasets::Image::decode(&sheet, "a.png").unwrap();
+    assert!(sheet.width > 1000 && sheet.pixels.iter().any(|&value| value < 200));
+}
+
+#[test]
+fn a_check_names_what_is_broken_and_what_leaks() {
+    let dir = tempfile::tempdir().unwrap();
+    folder(dir.path());
+    let args = ["data", "check", "folder", "--data-root", ".", "--json"];
+    let clean = json(&retort(&args, dir.path()), 0);
+    assert_eq!(clean["read"], 24);
+    assert_eq!(clean["shorter_side"]["0001-0063"], 24);
+
+    std::fs::copy(dir.path().join("ant/0.ppm"), dir.path().join("dog/twin.ppm")).unwrap();
+    std::fs::write(dir.path().join("bee/1.ppm"), b"P6 40 30 255\nshort").unwrap();
+    std::fs::write(dir.path().join("cat/2.jpg"), b"\xff\xd8\xff\xe0 is no picture").unwrap();
+    let found = json(&retort(&args, dir.path()), 1);
+    let broken: Vec<&str> =
+        found["broken"].as_array().unwrap().iter().map(|b| b["file"].as_str().unwrap()).collect();
+    assert_eq!(broken, ["./bee/1.ppm", "./cat/2.jpg"]);
+    let leak = &found["in_two_splits"][0];
+    assert_eq!(
+        (&leak[0]["file"], &leak[1]["file"]),
+        (&"./ant/0.ppm".into(), &"./dog/twin.ppm".into())
+    );
+    let output = retort(&args[..5], dir.path());
+    let message = error(&output, 1);
+    assert!(
+        message.contains("2 pictures can't be read, 1 are in more than one split"),
+        "{message}"
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("broken (train): ./bee/1.ppm: "), "{text}");
+    assert!(text.contains("in two splits: ./ant/0.ppm (train), ./dog/twin.ppm (test)"), "{text}");
+}
+
+#[test]
+fn wrong_input_gets_one_sentence_and_a_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    folder(dir.path());
+    std::fs::write(dir.path().join("cars_annos.mat"), b"MATLAB 5.0 MAT-file, or what is left")
+        .unwrap();
+    let cases: &[(&[&str], i32, &[&str])] = &[
+        (&["info", "cup"], 2, &["no data set \"cup\"", "did you mean \"cub\"?"]),
+        (&["info", "cub"], 1, &["no folder was given", "CUB_200_2011"]),
+        (&["check", "sop", "--data-root=nowhere"], 1, &["nowhere", "no such folder"]),
+        (&["info", "cub", "--data-root=."], 1, &["holds images", "CUB_200_2011.tgz"]),
+        (&["info", "cars", "--data-root=."], 1, &["cars_annos.mat", "shorter than a header"]),
+        (&["info", "glyphs", "--data-root=."], 1, &["data-root", "is generated"]),
+        (
+            &["info", "cub", "--data-root=.", "--set=classes=9"],
+            1,
+            &["glyph-classes", "Leave it out"],
+        ),
+        (&["info", "folder", "--data-root=.", "--set=train_classes=cow"], 1, &["no class folder"]),
+        (&["info", "folder", "--data-root=.", "--set=train_clases=cow"], 2, &["train_clases"]),
+        (&["info", "glyphs", "--set=cache=lots"], 2, &["cache = lots", "8GiB"]),
+        (&["info", "glyphs", "--set=on_corrupt=shrug"], 2, &["on_corrupt", "shrug"]),
+        (&["info", "glyphs", "--preview=no/such/a.png"], 1, &["no/such/a.png"]),
+    ];
+    for (args, code, parts) in cases {
+        let message = error(&retort(&[&["data"], *args].concat(), dir.path()), *code);
+        for part in *parts {
+            assert!(message.contains(part), "{args:?}: {message}");
+        }
+    }
+    std::fs::remove_file(dir.path().join("cars_annos.mat")).unwrap();
+    let list = "image_id class_id super_class_id path\n1 1 1 a_0.JPG\n";
+    std::fs::write(dir.path().join("Ebay_train.txt"), list).unwrap();
+    std::fs::write(dir.path().join("Ebay_test.txt"), list.replace("1 1 1", "1 12000 1")).unwrap();
+    let output = retort(&["data", "info", "sop", "--data-root=."], dir.path());
+    let message = error(&output, 1);
+    assert!(message.contains("2 pictures of sop are missing"), "{message}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("./a_0.JPG"));
+}
+
+#[test]
+fn a_training_ends_at_a_damaged_picture_or_leaves_it_out() {
+    let dir = tempfile::tempdir().unwrap();
+    folder(dir.path());
+    let train = |more: &[&str]| {
+        let args = [
+            "train",
+            "source",
+            "--device=cpu",
+            "--dataset=folder",
+            "--data-root=.",
+            "--loss=proxy_anchor",
+            "--width=4",
+            "--embedding=8",
+            "--epochs=2",
+            "--batch=6",
+            "--images-per-class=3",
+            "--set=data.size=32",
+            "--json",
+        ];
+        retort(&[&args[..], more].concat(), dir.path())
+    };
+    for (out, more) in [
+        ("--out=plain", &["--set=train.workers=2"][..]),
+        ("--out=cached", &["--cache=20kB", "--set=train.workers=0"]),
+    ] {
+        json(&train(&[&[out], more].concat()), 0);
+    }
+    let bytes = |run: &str| std::fs::read(dir.path().join(run).join("checkpoint.safetensors"));
+    assert!(bytes("plain").unwrap() == bytes("cached").unwrap(), "the cache changes numbers");
+    for sampler in ["random", "all_classes"] {
+        json(&train(&[&format!("--set=train.sampler={sampler}")]), 0);
+    }
+    let message = error(&train(&["--set=train.sampler=super_class"]), 1);
+    assert!(message.contains("belongs to no super-class"), "{message}");
+    let message = error(&train(&["--set=train.sampler=superclass"]), 2);
+    assert!(message.contains("super_class"), "{message}");
+
+    std::fs::write(dir.path().join("bee/1.ppm"), b"P6 40 30 255\nshort").unwrap();
+    std::fs::write(dir.path().join("dog/3.ppm"), b"").unwrap();
+    let message = error(&train(&["--out=fails"]), 1);
+    assert!(message.contains("./bee/1.ppm"), "{message}");
+    let output = train(&["--out=skips", "--set=data.on_corrupt=skip"]);
+    json(&output, 0);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("2 pictures were left out"), "{text}");
+    let summary = std::fs::read_to_string(dir.path().join("skips/summary.json")).unwrap();
+    let summary: Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!(summary["pictures_left_out"], 2);
+    let output = retort(&["evaluate", "skips", "--device=cpu", "--json"], dir.path());
+    assert_eq!(json(&output, 0)["samples"], 12);
+}
