@@ -1,5 +1,14 @@
-//! Checkpoints: one safetensors file with the network under PyTorch's names, the state of its
-//! losses under `loss.<number>.`, and in its metadata what is needed to build the network again.
+//! Checkpoints. retort's own are one safetensors file with the network under PyTorch's names, the
+//! state of its losses under `loss.<number>.`, what else a training needs to go on under `training.`,
+//! and in its metadata what is needed to build the network again. One file, so that no part can be
+//! of another step than the rest. [`open`] takes what PyTorch and others wrote, too.
+
+mod file;
+mod fit;
+mod guess;
+mod pickle;
+
+pub use file::{Container, Weights, dtype_name};
 
 use crate::backbone::{Backbone, NetworkConfig, NetworkError};
 use crate::fs::{WriteError, atomic_write};
@@ -16,6 +25,9 @@ use std::path::{Path, PathBuf};
 /// The format's number.
 const FORMAT: u32 = 1;
 
+/// What the names of [`Training::tensors`] begin with in the file.
+const TRAINING: &str = "training.";
+
 /// What the file's metadata holds, as JSON under `retort`.
 #[derive(Serialize, Deserialize)]
 struct About {
@@ -23,6 +35,9 @@ struct About {
     network: NetworkConfig,
     image_size: usize,
     notes: BTreeMap<String, String>,
+    /// [`Training::progress`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    training: Option<serde_json::Value>,
 }
 
 /// Why a checkpoint can't be used.
@@ -73,6 +88,17 @@ pub struct Checkpoint {
     pub losses: Vec<BTreeMap<String, TensorData>>,
     /// What the trainer noted beside them: epoch, seed, and so on.
     pub notes: BTreeMap<String, String>,
+    /// What else its training needs to go on, if the file has it.
+    pub training: Option<Training>,
+}
+
+/// What a training needs beside its network and losses to go on as if it had never stopped.
+#[derive(Clone, Debug)]
+pub struct Training {
+    /// Numbers.
+    pub progress: serde_json::Value,
+    /// The optimisers' memories, and the like.
+    pub tensors: BTreeMap<String, TensorData>,
 }
 
 /// Writes a checkpoint, whole or not at all.
@@ -83,6 +109,19 @@ pub fn save(
     image_size: usize,
     losses: &[BTreeMap<String, TensorData>],
     notes: &BTreeMap<String, String>,
+) -> Result<(), CheckpointError> {
+    save_with(path, backbone, network, image_size, losses, notes, None)
+}
+
+/// The same, with what its training needs to go on.
+pub fn save_with(
+    path: &Path,
+    backbone: &Backbone,
+    network: &NetworkConfig,
+    image_size: usize,
+    losses: &[BTreeMap<String, TensorData>],
+    notes: &BTreeMap<String, String>,
+    training: Option<&Training>,
 ) -> Result<(), CheckpointError> {
     let collect = |e: &dyn std::fmt::Display| CheckpointError::Collect(e.to_string());
     let weights = state_dict(backbone)?;
@@ -95,9 +134,17 @@ pub fn save(
             tensors.push((format!("loss.{number}.{name}"), view(data).map_err(|e| collect(&e))?));
         }
     }
+    for (name, data) in training.iter().flat_map(|t| &t.tensors) {
+        tensors.push((format!("{TRAINING}{name}"), view(data).map_err(|e| collect(&e))?));
+    }
     // One entry, because the order of several would differ from run to run.
-    let about =
-        About { format: FORMAT, network: network.clone(), image_size, notes: notes.clone() };
+    let about = About {
+        format: FORMAT,
+        network: network.clone(),
+        image_size,
+        notes: notes.clone(),
+        training: training.map(|t| t.progress.clone()),
+    };
     let about = serde_json::to_string(&about).map_err(|e| collect(&e))?;
     let metadata = HashMap::from([("retort".to_owned(), about)]);
     let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| collect(&e))?;
@@ -136,6 +183,21 @@ pub fn state_dict(backbone: &Backbone) -> Result<BTreeMap<String, TensorData>, C
     Ok(out)
 }
 
+/// Writes the network alone, as plain safetensors with PyTorch's names behind the prefix; the number
+/// of tensors.
+pub fn export(path: &Path, backbone: &Backbone, prefix: &str) -> Result<usize, CheckpointError> {
+    let collect = |e: &dyn std::fmt::Display| CheckpointError::Collect(e.to_string());
+    let state = state_dict(backbone)?;
+    let views: Result<Vec<_>, _> =
+        state.iter().map(|(name, data)| Ok((format!("{prefix}{name}"), view(data)?))).collect();
+    let views = views.map_err(|e: safetensors::SafeTensorError| collect(&e))?;
+    // What other libraries look for to know whose layouts these are.
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| collect(&e))?;
+    atomic_write(path, &bytes)?;
+    Ok(state.len())
+}
+
 /// Sets a network's parameters and running statistics: all of them, and no others. The message lists
 /// missing, unexpected and wrong-shaped keys: the first ten and counts.
 pub fn load_state_dict(
@@ -167,11 +229,15 @@ pub fn load(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError>
         let found = about.format;
         return Err(read(format!("it has format {found}, and this retort reads format {FORMAT}")));
     }
-    let About { network, image_size, notes, .. } = about;
+    let About { network, image_size, notes, training, .. } = about;
 
     let mut losses: Vec<BTreeMap<String, TensorData>> = Vec::new();
-    let mut weights = Vec::new();
+    let (mut weights, mut of_training) = (Vec::new(), BTreeMap::new());
     for (name, view) in tensors.iter() {
+        if let Some(rest) = name.strip_prefix(TRAINING) {
+            of_training.insert(rest.to_owned(), data_of(name, &view).map_err(read)?);
+            continue;
+        }
         let Some((number, rest)) = name.strip_prefix("loss.").and_then(|r| r.split_once('.'))
         else {
             weights.push((name.to_owned(), view));
@@ -182,22 +248,179 @@ pub fn load(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError>
             return Err(read(format!("{name} has number {number}, beyond any run's losses")));
         }
         losses.resize_with(losses.len().max(number + 1), BTreeMap::new);
-        let dtype = match view.dtype() {
-            Dtype::F32 => DType::F32,
-            Dtype::F64 => DType::F64,
-            Dtype::I64 => DType::I64,
-            Dtype::I32 => DType::I32,
-            other => return Err(read(format!("{name} has type {other:?}"))),
-        };
-        let data = TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), dtype);
-        losses[number].insert(rest.to_owned(), data);
+        losses[number].insert(rest.to_owned(), data_of(name, &view).map_err(read)?);
     }
     let mut backbone = Backbone::new(&network, 0, device)
         .map_err(|source| CheckpointError::Network { path: path.to_owned(), source })?;
     let weights = safetensors::serialize(weights, None).map_err(damaged)?;
     apply(&mut backbone, weights)
         .map_err(|why| CheckpointError::Mismatch { path: path.to_owned(), why })?;
-    Ok(Checkpoint { backbone, network, image_size, losses, notes })
+    let training = training.map(|progress| Training { progress, tensors: of_training });
+    Ok(Checkpoint { backbone, network, image_size, losses, notes, training })
+}
+
+/// A tensor of the file, bit for bit.
+fn data_of(name: &str, view: &TensorView) -> Result<TensorData, String> {
+    let dtype = match view.dtype() {
+        Dtype::F32 => DType::F32,
+        Dtype::F64 => DType::F64,
+        Dtype::I64 => DType::I64,
+        Dtype::I32 => DType::I32,
+        other => return Err(format!("{name} has type {other:?}")),
+    };
+    Ok(TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), dtype))
+}
+
+/// How to open a file that doesn't say itself which network it holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// The network's name; else its keys and shapes tell.
+    pub model: Option<String>,
+    /// Dimensions of the embedding; else those of `embedding.weight`.
+    pub embedding: Option<usize>,
+    /// Whether embeddings are normalised to unit length; else as the file says, or yes.
+    pub l2_norm: Option<bool>,
+    /// Width and height of its pictures; else as the file says, or 224 (32 for `convnet`).
+    pub image_size: Option<usize>,
+    /// Keys that the file may lack, where `*` stands for anything; their layers start afresh.
+    pub allow_missing: Vec<String>,
+    /// Seed of those.
+    pub seed: u64,
+}
+
+/// Opens a checkpoint of any origin onto a device: PyTorch's `.pth` (any age of container; a state
+/// dictionary bare or wrapped; ImageNet heads, counters of batches and dimensions of 1 don't matter),
+/// `.safetensors`, retort's own.
+pub fn open(
+    path: &Path,
+    options: &OpenOptions,
+    device: &Device,
+) -> Result<Checkpoint, CheckpointError> {
+    let weights = Weights::read(path)?;
+    let mismatch = |why: String| CheckpointError::Mismatch { path: path.to_owned(), why };
+    let guessed = weights.network();
+    if weights.container == Container::Retort {
+        // Before a network of any size is built because the metadata says so.
+        let (said, has) = (&guessed, weights.guess());
+        if let (Ok(said), Ok(has)) = (said, has)
+            && (&said.name, said.embedding, said.channels)
+                != (&has.name, has.embedding, has.channels)
+        {
+            let why = format!(
+                "it says {} with an embedding of {}, but its tensors are {}'s with {}",
+                said.name, said.embedding, has.name, has.embedding
+            );
+            return Err(mismatch(why));
+        }
+        drop(weights);
+        return own(path, options, device);
+    }
+    let mut network = match (&options.model, &guessed) {
+        (None, Ok(network)) => network.clone(),
+        (None, Err(why)) => return Err(mismatch(format!("{why}; name the network with --model"))),
+        (Some(name), Ok(network)) => NetworkConfig { name: name.clone(), ..network.clone() },
+        (Some(name), Err(_)) => NetworkConfig { name: name.clone(), ..NetworkConfig::default() },
+    };
+    network.embedding = options.embedding.unwrap_or(network.embedding);
+    network.l2_norm = options.l2_norm.unwrap_or(true);
+    let backbone = filled(path, &weights, &network, &options.allow_missing, options.seed, device)?;
+    let usual = if network.name == "convnet" { 32 } else { 224 };
+    let image_size = options.image_size.unwrap_or(usual);
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let notes = BTreeMap::from([
+        ("container".to_owned(), weights.container.to_string()),
+        ("imported_from".to_owned(), name),
+    ]);
+    Ok(Checkpoint { backbone, network, image_size, losses: Vec::new(), notes, training: None })
+}
+
+/// retort's own, with what the options say in place of what it says.
+fn own(path: &Path, options: &OpenOptions, device: &Device) -> Result<Checkpoint, CheckpointError> {
+    let mut checkpoint = load(path, device)?;
+    let (has, size) = (&checkpoint.network.name, checkpoint.network.embedding);
+    let why = match (&options.model, options.embedding) {
+        (Some(name), _) if name != has => format!("it holds {has}, not {name}; leave --model out"),
+        (_, Some(n)) if n != size => {
+            format!("it embeds in {size} dimensions, not {n}; leave --embedding out")
+        }
+        _ => String::new(),
+    };
+    if !why.is_empty() {
+        return Err(CheckpointError::Mismatch { path: path.to_owned(), why });
+    }
+    checkpoint.image_size = options.image_size.unwrap_or(checkpoint.image_size);
+    if let Some(l2_norm) = options.l2_norm
+        && l2_norm != checkpoint.network.l2_norm
+    {
+        checkpoint.network.l2_norm = l2_norm;
+        let weights = Weights::read(path)?;
+        checkpoint.backbone = filled(path, &weights, &checkpoint.network, &[], 0, device)?;
+    }
+    Ok(checkpoint)
+}
+
+/// A network to train on from a file's weights, such as ImageNet's. An embedding layer that the file
+/// lacks starts with the seed's values.
+pub fn start(
+    path: &Path,
+    network: &NetworkConfig,
+    seed: u64,
+    device: &Device,
+) -> Result<Backbone, CheckpointError> {
+    let weights = Weights::read(path)?;
+    filled(path, &weights, network, &["embedding.*".to_owned()], seed, device)
+}
+
+/// A new network with a file's weights.
+fn filled(
+    path: &Path,
+    weights: &Weights,
+    network: &NetworkConfig,
+    allow_missing: &[String],
+    seed: u64,
+    device: &Device,
+) -> Result<Backbone, CheckpointError> {
+    let mut backbone = Backbone::new(network, seed, device)
+        .map_err(|source| CheckpointError::Network { path: path.to_owned(), source })?;
+    let result = fit::fit(&mut backbone, &weights.tensors, allow_missing);
+    let Err(misfit) = result else { return Ok(backbone) };
+    let fault = misfit.text();
+    if !misfit.unreadable.is_empty() {
+        let why = format!("{fault}; use another copy of it");
+        return Err(CheckpointError::Read { path: path.to_owned(), why });
+    }
+    let NetworkConfig { name, embedding, .. } = network;
+    let advice = advice(&misfit, network, weights);
+    let why = format!("for {name} with an embedding of {embedding}, {fault}{advice}");
+    Err(CheckpointError::Mismatch { path: path.to_owned(), why })
+}
+
+/// What would make it fit.
+fn advice(misfit: &fit::Misfit, network: &NetworkConfig, weights: &Weights) -> String {
+    let guessed = weights.network();
+    let all = |names: &[String]| names.iter().all(|name| name.starts_with("embedding."));
+    match &guessed {
+        Ok(guess) if guess.name != network.name => {
+            format!(". Its keys look like {0}: --model {0}", guess.name)
+        }
+        Ok(guess)
+            if !misfit.wrong.is_empty()
+                && all(&misfit.wrong)
+                && guess.embedding != network.embedding =>
+        {
+            format!(". It embeds in {0} dimensions: --embedding {0}", guess.embedding)
+        }
+        Ok(_) if !misfit.missing.is_empty() && all(&misfit.missing) && misfit.wrong.is_empty() => {
+            ". It has no embedding layer, as classifiers have none: --allow-missing 'embedding.*' \
+             starts one afresh"
+                .to_owned()
+        }
+        Ok(_) if !misfit.missing.is_empty() => {
+            ". --allow-missing PATTERN starts missing layers afresh".to_owned()
+        }
+        Err(why) => format!(". {}{}", why[..1].to_uppercase(), &why[1..]),
+        Ok(_) => String::new(),
+    }
 }
 
 /// Loads weights; all of the network's, and no others.

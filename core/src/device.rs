@@ -38,6 +38,17 @@ pub enum DeviceError {
     NoGpu(String),
 }
 
+impl std::fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            DeviceChoice::Auto => f.write_str("auto"),
+            DeviceChoice::Cpu => f.write_str("cpu"),
+            DeviceChoice::Gpu(None) => f.write_str("gpu"),
+            DeviceChoice::Gpu(Some(number)) => write!(f, "gpu:{number}"),
+        }
+    }
+}
+
 impl FromStr for DeviceChoice {
     type Err = DeviceError;
 
@@ -106,7 +117,8 @@ impl DeviceInfo {
         self.kind == Kind::Cpu
     }
 
-    fn is_real_gpu(&self) -> bool {
+    /// Whether it is a GPU that isn't imitated on the CPU.
+    pub fn is_real_gpu(&self) -> bool {
         !matches!(self.kind, Kind::Cpu | Kind::Software)
     }
 

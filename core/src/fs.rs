@@ -3,6 +3,9 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+/// What the names of unfinished files begin with. One that stays was left by a killed process.
+pub const TEMPORARY: &str = ".retort-";
+
 /// A file that could not be written. Nothing of it remains; what was there before is untouched.
 #[derive(Debug, thiserror::Error)]
 #[error("can't write {path}: {source}", path = path.display())]
@@ -20,7 +23,7 @@ pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
         };
-        let mut file = tempfile::Builder::new().prefix(".retort-").tempfile_in(dir)?;
+        let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(dir)?;
         file.write_all(bytes)?;
         #[cfg(unix)]
         {

@@ -19,5 +19,5 @@ pub use error::{Failure, LossError};
 pub use example::example_batch;
 pub use interpreter::{Interpreter, reshaped};
 pub use limits::Limits;
-pub use recipe::{OnUndefined, Recipe};
+pub use recipe::{Method, OnUndefined, Precision, Recipe, Schedule};
 pub use session::{Feature, Inputs, LossCode, LossParameters, Outcome, Session, Setup};

@@ -437,6 +437,27 @@ impl Session {
         Ok(())
     }
 
+    /// Whether the loss's parameters are known.
+    pub fn is_ready(&self) -> bool {
+        self.interpreter.as_ref().is_some_and(|i| i.state.frozen)
+    }
+
+    /// Goes on where [`state`](Self::state), [`step_number`](Self::step_number) and
+    /// [`is_ready`](Self::is_ready) were asked.
+    pub fn resume(
+        &mut self,
+        state: BTreeMap<String, TensorData>,
+        step: u64,
+        ready: bool,
+    ) -> Result<(), LossError> {
+        self.load_state(state)?;
+        self.step = step;
+        if ready {
+            self.freeze();
+        }
+        Ok(())
+    }
+
     /// The number of the next step, which keys its random draws.
     pub fn step_number(&self) -> u64 {
         self.step

@@ -3,13 +3,22 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat};
+use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat, Subsampling, compress};
 
 use crate::picture::DAMAGED;
-use crate::{Area, DataError};
+use crate::{Area, DataError, Image};
 
 /// No picture of a data set is larger; a header that claims otherwise doesn't get the memory.
 const MOST_PIXELS: u64 = 1 << 28;
+
+/// A picture as a JPEG file.
+pub(crate) fn encode(image: &Image, quality: u8) -> Option<Vec<u8>> {
+    let (format, colour) = match image.channels {
+        1 => (PixelFormat::Grayscale, Subsampling::S444),
+        _ => (PixelFormat::Rgb, Subsampling::S420),
+    };
+    compress(&image.pixels, image.width, image.height, format, quality, colour).ok()
+}
 
 /// A JPEG file whose header has been read.
 #[derive(Clone)]

@@ -42,6 +42,7 @@ mod resize;
 mod sampler;
 mod sheet;
 mod sop;
+mod subset;
 mod transform;
 
 pub use check::{Finding, Found, check};
@@ -54,6 +55,7 @@ pub use random::augmentation_rng;
 pub use resize::{Area, Resized};
 pub use sampler::{BalancedSampler, RandomSampler, Sampler, SuperClassSampler};
 pub use sheet::contact_sheet;
+pub use subset::hold_out;
 pub use transform::{
     Compose, Identity, RandomAffine, RandomCropFlip, RandomResizedCrop, Resize, ResizeCrop,
     Transform,

@@ -144,6 +144,20 @@ impl Iterator for Loader {
         changed.notify_all();
         Some(batch)
     }
+
+    /// Batch `n` from here; those before it aren't loaded.
+    fn nth(&mut self, n: usize) -> Option<Self::Item> {
+        {
+            let Shared { job, changed, .. } = &*self.shared;
+            let mut state = self.shared.lock();
+            state.wanted = state.wanted.saturating_add(n).min(job.batches.len());
+            state.next = state.next.max(state.wanted);
+            let wanted = state.wanted;
+            state.ready.retain(|&batch, _| batch >= wanted);
+            changed.notify_all();
+        }
+        self.next()
+    }
 }
 
 impl Drop for Loader {
@@ -178,7 +192,11 @@ impl Shared {
             drop(state);
 
             let Some(batch) = self.job.load(index, &|| self.lock().stopped) else { return };
-            self.lock().ready.insert(index, batch);
+            let mut state = self.lock();
+            if index >= state.wanted {
+                state.ready.insert(index, batch);
+            }
+            drop(state);
             self.changed.notify_all();
         }
     }

@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::jpeg::{Decoded, Jpeg};
+use crate::jpeg::{self, Decoded, Jpeg};
 use crate::resize::Part;
 use crate::{Area, DataError, Resized};
 
@@ -51,6 +51,12 @@ impl Image {
                 "Name a file that can be written",
             )
         })
+    }
+
+    /// The bytes of a JPEG file of a picture of 1 or 3 channels, at a quality of 1 to 100; none if it has
+    /// no pixels.
+    pub fn to_jpeg(&self, quality: u8) -> Option<Vec<u8>> {
+        jpeg::encode(self, quality)
     }
 
     /// The picture with 1 or 3 channels: grey is repeated, colour becomes luma (ITU-R 601).

@@ -1,7 +1,7 @@
 //! An experiment file: data, network, losses and recipe of one training, as TOML.
 
 use crate::failure::{Failure, Result};
-use crate::settings::assignment;
+use crate::settings::{assignment, suggest};
 use retort_core::Limits;
 use retort_core::Recipe;
 use retort_core::backbone::NetworkConfig;
@@ -17,8 +17,20 @@ pub struct Experiment {
     pub seed: u64,
     /// Checkpoint or run folder of the network that teaches; none trains without transfer.
     pub source: Option<PathBuf>,
+    /// Whether the source's embeddings have unit length; none takes it as it was trained.
+    pub source_norm: Option<bool>,
+    /// Further devices that share each batch's work, such as `gpu:1`. Batch norms that aren't frozen
+    /// see a device's part of the batch; losses see all of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also_on: Vec<String>,
+    /// The source's network, where the checkpoint's keys don't tell.
+    pub source_model: Option<String>,
+    /// Weights that the network to train starts from, such as ImageNet's; none starts afresh.
+    pub pretrained: Option<PathBuf>,
     /// K of Recall@K.
     pub recall_at: Vec<usize>,
+    /// On which classes the best epoch is chosen.
+    pub select_on: SelectOn,
     /// Pictures.
     pub data: Data,
     /// The network to train.
@@ -29,6 +41,18 @@ pub struct Experiment {
     pub loss: Vec<LossConfig>,
     /// What a step of a loss may use.
     pub limits: Limits,
+}
+
+/// On which classes a training is evaluated while it runs, and its best epoch chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SelectOn {
+    /// The test classes, as the field's code does; the best epoch's Recall is optimistic then.
+    #[default]
+    Test,
+    /// Classes held out of the training split (`data.validation_classes`); the test classes are
+    /// looked at once, at the end.
+    Validation,
 }
 
 /// A data set.
@@ -47,6 +71,8 @@ pub struct Data {
     pub classes: Option<usize>,
     /// Pictures of each class of generated data.
     pub images: Option<usize>,
+    /// Share of the training classes that is held out for `select_on = "validation"`: the last ones.
+    pub validation_classes: f64,
     /// `folder`: which classes train: a part such as 0.5, names separated by commas, or a file.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "word")]
     pub train_classes: Option<String>,
@@ -76,10 +102,16 @@ pub struct LossConfig {
     /// Its factor in the sum.
     #[serde(default = "one")]
     pub weight: f64,
+    /// Factor of the learning rate for its parameters; none takes the recipe's `loss_lr_factor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lr_factor: Option<f64>,
     /// Hyperparameters that differ from their defaults.
     #[serde(flatten)]
     pub hyper: serde_json::Map<String, serde_json::Value>,
 }
+
+/// The labelled pictures of a split.
+pub type Pictures = std::sync::Arc<dyn datasets::Dataset>;
 
 fn one() -> f64 {
     1.0
@@ -88,7 +120,12 @@ fn one() -> f64 {
 impl LossConfig {
     /// A loss with its default hyperparameters.
     pub fn new(name: &str) -> Self {
-        LossConfig { name: name.to_owned(), weight: 1.0, hyper: serde_json::Map::new() }
+        LossConfig {
+            name: name.to_owned(),
+            weight: 1.0,
+            lr_factor: None,
+            hyper: serde_json::Map::new(),
+        }
     }
 }
 
@@ -97,7 +134,12 @@ impl Default for Experiment {
         Experiment {
             seed: 0,
             source: None,
+            source_norm: None,
+            also_on: Vec::new(),
+            source_model: None,
+            pretrained: None,
             recall_at: vec![1, 2, 4, 8],
+            select_on: SelectOn::Test,
             data: Data::default(),
             network: NetworkConfig::default(),
             train: Recipe::default(),
@@ -117,6 +159,7 @@ impl Default for Data {
             seed: 0,
             classes: None,
             images: None,
+            validation_classes: 0.0,
             train_classes: None,
             cache: None,
             on_corrupt: OnCorrupt::Error,
@@ -126,7 +169,7 @@ impl Default for Data {
 
 impl Data {
     /// Opens a split.
-    pub fn open(&self, split: datasets::Split) -> Result<std::sync::Arc<dyn datasets::Dataset>> {
+    pub fn open(&self, split: datasets::Split) -> Result<Pictures> {
         let options = datasets::Options {
             root: self.root.clone(),
             seed: self.seed,
@@ -138,6 +181,16 @@ impl Data {
             skip_corrupt: self.on_corrupt == OnCorrupt::Skip,
         };
         Ok(datasets::open(&self.name, split, &options)?.into())
+    }
+
+    /// Opens the training split and, if classes are held out of it, those.
+    pub fn open_train(&self) -> Result<(Pictures, Option<Pictures>)> {
+        let train = self.open(datasets::Split::Train)?;
+        if self.validation_classes == 0.0 {
+            return Ok((train, None));
+        }
+        let (train, validation) = datasets::hold_out(&train, self.validation_classes)?;
+        Ok((train, Some(validation)))
     }
 
     /// Width and height of a network's input in pixels.
@@ -225,7 +278,7 @@ impl Experiment {
                     .map_err(|e| Failure::file("read the experiment", path, e))?;
                 toml::from_str(&text).map_err(|e| {
                     let line = e.span().map_or(1, |at| 1 + text[..at.start].matches('\n').count());
-                    let why = e.message().replace('\n', " ");
+                    let why = suggest(&e.message().replace('\n', " "));
                     Failure::usage(format!("{}, line {line}: {why}", path.display()))
                 })?
             }
@@ -262,6 +315,7 @@ impl Experiment {
             };
         }
         *place = value;
-        serde_json::from_value(tree).map_err(|e| Failure::usage(format!("--set {key}: {e}")))
+        serde_json::from_value(tree)
+            .map_err(|e| Failure::usage(format!("--set {key}: {}", suggest(&e.to_string()))))
     }
 }

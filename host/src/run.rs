@@ -1,21 +1,25 @@
-//! A training with its folder: resolved configuration, plugins, metrics, checkpoint, summary.
+//! A training with its folder: resolved configuration, plugins, metrics, checkpoints, summary.
 
-use crate::experiment::{Experiment, left_out};
+use crate::difference::{Difference, differing};
+use crate::experiment::{Experiment, Pictures, SelectOn, left_out};
 use crate::failure::{Failure, Result};
+use crate::folder::{CHECKPOINT, CONFIG, INFO, Lock, Run, SUMMARY, State, metrics};
+use crate::hardware;
+use crate::plugin::digest;
 use crate::plugin::registry::Registry;
 use crate::progress::Progress;
+use crate::record::Record;
 use retort_core::backbone::Backbone;
-use retort_core::checkpoint;
+use retort_core::checkpoint::{self, CheckpointError, OpenOptions};
 use retort_core::device::DeviceInfo;
-use retort_core::fs::{WriteError, atomic_write};
+use retort_core::fs::{TEMPORARY, atomic_write};
 use retort_core::trainer::{
-    EpochReport, Observer, StepReport, Summary, Term, TrainError, Trainer, checkpoint_in,
-    parameter_count,
+    self as training, Optimizer, Replica, Summary, Term, TrainError, Trainer, checkpoint_in,
+    evaluate, parameter_count,
 };
 use retort_core::{LossError, Session, Setup};
 use retort_datasets::Split;
 use serde_json::{Value, json};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -26,6 +30,9 @@ pub struct Finished {
     pub folder: PathBuf,
     /// How it ended.
     pub summary: Summary,
+    /// Its best epoch, how that was chosen, and its Recall@K on the test classes; null if the
+    /// training didn't come to its end.
+    pub best: Value,
     /// Scalars that were trained, without the losses'.
     pub parameters: usize,
     /// Names and origins of its losses.
@@ -94,17 +101,158 @@ pub fn folder(named: Option<&Path>, parent: &Path, name: &str) -> Result<PathBuf
     unreachable!("some number is free")
 }
 
-/// Trains as the experiment says, into an empty folder.
+/// Trains as the experiment says, into an empty folder. `role` is `source` or `target`.
 pub fn train(
     mut experiment: Experiment,
     folder: &Path,
+    role: &str,
     label: &str,
     place: &mut Place,
 ) -> Result<Finished> {
+    let prepared = prepare(&mut experiment, folder, true, place)?;
+    let _lock = Lock::take(folder)?;
+    let config = toml::to_string(&experiment)
+        .map_err(|e| Failure::new(format!("can't write the configuration as TOML: {e}")))?;
+    write_text(&folder.join(CONFIG), &config)?;
+    let mut info = json!({
+        "role": role, "begun": rfc3339(), "seed": experiment.seed,
+        "device": device_json(&place.info), "hardware": hardware::describe(),
+        "directory": std::env::current_dir().ok(),
+    });
+    merge(&mut info, identity(&experiment, &prepared)?);
+    write_text(&folder.join(INFO), &format!("{info:#}\n"))?;
+    carry_out(&experiment, folder, label, prepared, 0, place)
+}
+
+/// Goes on with a run from its last checkpoint, to the same end as if it had never stopped.
+/// `allow_changed` goes on although it can't be the same any more.
+pub fn resume(mut run: Run, allow_changed: bool, place: &mut Place) -> Result<Finished> {
+    let folder = run.path.clone();
+    let _lock = Lock::take(&folder)?;
+    let file = folder.join(CHECKPOINT);
+    let mut prepared = prepare(&mut run.config, &folder, !file.exists(), place)?;
+    let now = identity(&run.config, &prepared)?;
+    let was: serde_json::Map<String, Value> = (now.as_object().into_iter().flatten())
+        .map(|(key, _)| (key.clone(), run.info[key].clone()))
+        .collect();
+    let changes = differing(&Value::Object(was), &now);
+    if !changes.is_empty() && !allow_changed {
+        return Err(Failure::usage(changed(&folder, &changes)));
+    }
+    if run.state == State::Complete && changes.is_empty() {
+        return Err(Failure::usage(format!(
+            "{} is complete, after {} epochs: there is nothing to go on with",
+            folder.display(),
+            run.epochs()
+        )));
+    }
+    remove_torn(&folder)?;
+    if file.exists() {
+        let loaded = checkpoint::load(&file, &place.device).map_err(Failure::new)?;
+        prepared.trainer.resume(loaded)?;
+    }
+    let step = prepared.trainer.state.step as u64;
+    let session = json!({"at": rfc3339(), "after_step": step, "device": device_json(&place.info),
+        "changed": changes});
+    match &mut run.info["resumed"] {
+        Value::Array(sessions) => sessions.push(session),
+        none => *none = json!([session]),
+    }
+    merge(&mut run.info, now);
+    write_text(&folder.join(INFO), &format!("{:#}\n", run.info))?;
+    // From here on the run is under way again.
+    match std::fs::remove_file(folder.join(SUMMARY)) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Failure::file("delete", &folder.join(SUMMARY), e));
+        }
+        _ => {}
+    }
+    if !place.quiet {
+        eprintln!("{} goes on after step {step}", folder.display());
+    }
+    let label = format!("{} ({})", run.role(), run.losses());
+    carry_out(&run.config, &folder, &label, prepared, step, place)
+}
+
+/// What a run's numbers depend on beside the device, as `run.json` keeps it.
+fn identity(experiment: &Experiment, prepared: &Prepared) -> Result<Value> {
+    let now = json!({
+        "retort": env!("CARGO_PKG_VERSION"), "interface": retort_sdk::abi::INTERFACE,
+        "plugins": prepared.plugins, "source": prepared.source, "config": experiment,
+    });
+    // By way of text, because a number read from `run.json` may differ from it in the last digit.
+    serde_json::from_str(&now.to_string()).map_err(Failure::new)
+}
+
+fn merge(into: &mut Value, from: Value) {
+    if let Value::Object(map) = from {
+        map.into_iter().for_each(|(key, value)| into[key] = value);
+    }
+}
+
+fn changed(folder: &Path, changes: &[Difference]) -> String {
+    const SHOWN: usize = 10;
+    let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing".to_owned());
+    let list = changes.iter().take(SHOWN);
+    let list = list.map(|(key, was, is)| format!("{key} was {}, is {}", side(was), side(is)));
+    let list = list.collect::<Vec<_>>().join("; ");
+    let more = changes.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    format!(
+        "{} can't go on as it began: {list}{more}. Change it back, or accept a run that nobody can \
+         repeat, with --allow-changed",
+        folder.display()
+    )
+}
+
+/// Deletes what a killed process left half written.
+fn remove_torn(folder: &Path) -> Result<()> {
+    let entries = std::fs::read_dir(folder).map_err(|e| Failure::file("read", folder, e))?;
+    for entry in entries.filter_map(std::result::Result::ok) {
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            let path = entry.path();
+            std::fs::remove_file(&path).map_err(|e| Failure::file("delete", &path, e))?;
+        }
+    }
+    Ok(())
+}
+
+fn rfc3339() -> String {
+    humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
+}
+
+fn device_json(info: &DeviceInfo) -> Value {
+    json!({"id": info.id, "name": info.name, "kind": info.kind.to_string(), "api": info.api,
+        "driver": info.driver})
+}
+
+/// A training before its first step.
+struct Prepared {
+    trainer: Trainer,
+    /// The unseen classes.
+    test: Pictures,
+    /// Where the evaluations during the training are made.
+    split: &'static str,
+    plugins: Vec<Value>,
+    /// The source's digest.
+    source: Option<Value>,
+    losses: Vec<(String, String)>,
+    parameters: usize,
+}
+
+/// Makes a training of an experiment, and resolves what the experiment leaves open.
+/// Without `weights`, which a checkpoint brings, the network starts afresh.
+fn prepare(
+    experiment: &mut Experiment,
+    folder: &Path,
+    weights: bool,
+    place: &mut Place,
+) -> Result<Prepared> {
     let entry = experiment.data.entry()?;
-    experiment.network.channels = entry.channels;
+    experiment.network.set_channels(entry.channels).map_err(Failure::usage)?;
     experiment.data.size = experiment.data.size()?;
     experiment.train.check().map_err(|e| Failure::usage(format!("train: {e}")))?;
+    check_selection(experiment)?;
     if experiment.loss.is_empty() {
         return Err(Failure::usage("a training needs a loss: --loss NAME; see `retort loss list`"));
     }
@@ -117,7 +265,7 @@ pub fn train(
         let code = found.create(&config.hyper, &experiment.limits)?;
         let setup = Setup {
             device: place.device.clone(),
-            dtype: burn::tensor::FloatDType::F32,
+            dtype: experiment.train.precision.dtype(),
             seed: experiment.seed,
             limits: experiment.limits.clone(),
         };
@@ -129,53 +277,149 @@ pub fn train(
             "digest": found.pack.digest, "interface": found.pack.description.interface,
             "sdk": found.pack.description.sdk}));
         losses.push((name.clone(), found.pack.origin.to_string()));
-        terms.push(Term { name, weight: config.weight, session });
+        let lr_factor = config.lr_factor.unwrap_or(experiment.train.loss_lr_factor);
+        let optimizer = Optimizer::new(&experiment.train);
+        terms.push(Term { name, weight: config.weight, lr_factor, session, optimizer });
     }
-    let source = match &experiment.source {
-        None => None,
+    let (source, source_digest) = match &experiment.source {
+        None => (None, None),
         Some(path) => {
-            let loaded =
-                checkpoint::load(&checkpoint_in(path), &place.device).map_err(Failure::new)?;
-            check_pictures(&loaded, &experiment, path)?;
-            Some(loaded.backbone)
+            let file = checkpoint_in(path);
+            let options = OpenOptions {
+                model: experiment.source_model.clone(),
+                l2_norm: experiment.source_norm,
+                ..OpenOptions::default()
+            };
+            let loaded = checkpoint::open(&file, &options, &place.device)
+                .map_err(|e| misfit(e, SOURCE_FLAGS))?;
+            // Both see the same batch: a target that can see grey sees colour if its source does.
+            let channels = &mut experiment.network.channels;
+            *channels = loaded.network.channels.max(*channels);
+            check_pictures(&loaded, experiment, path)?;
+            let bytes = std::fs::read(&file).map_err(|e| Failure::file("read", &file, e))?;
+            let source = loaded.backbone.cast(experiment.train.precision.dtype());
+            (Some(source), Some(json!({"digest": digest(&bytes)})))
         }
     };
-    let target = Backbone::new(&experiment.network, experiment.seed, &place.device)
-        .map_err(Failure::usage)?;
+    let mut replicas = Vec::new();
+    for name in &experiment.also_on {
+        let choice = name.parse().map_err(Failure::usage)?;
+        let (device, _) = retort_core::device::resolve(choice).map_err(Failure::new)?;
+        replicas.push(Replica::new(device, source.as_ref()));
+    }
+    let (network, seed) = (&experiment.network, experiment.seed);
+    let target = match &experiment.pretrained {
+        Some(path) if weights => {
+            checkpoint::start(&checkpoint_in(path), network, seed, &place.device)
+                .map_err(|e| misfit(e, PRETRAINED_FLAGS))?
+        }
+        _ => Backbone::new(network, seed, &place.device).map_err(Failure::usage)?,
+    };
+    let target = target.cast(experiment.train.precision.dtype());
     let parameters = parameter_count(&target);
-    write_setup(folder, &experiment, &plugins, &place.info)?;
-
-    let (train, test) = (experiment.data.open(Split::Train)?, experiment.data.open(Split::Test)?);
+    let test = experiment.data.open(Split::Test)?;
+    let (train, validation) = experiment.data.open_train()?;
+    let split = if validation.is_some() { "validation" } else { "test" };
     let trainer = Trainer {
-        target,
+        state: training::State::new(target, terms, &experiment.train),
         network: experiment.network.clone(),
         source,
-        terms,
         recipe: experiment.train.clone(),
-        train: train.clone(),
+        train,
         augmentation: (entry.augmentation)(experiment.data.size),
-        test: test.clone(),
+        test: validation.unwrap_or_else(|| test.clone()),
         ks: experiment.recall_at.clone(),
         image_size: experiment.data.size,
         seed: experiment.seed,
         device: place.device.clone(),
-        checkpoint: folder.join("checkpoint.safetensors"),
-        skipped: 0,
+        replicas,
+        checkpoint: folder.join(CHECKPOINT),
+        steps: 0,
     };
-    let mut record =
-        Record::new(folder, Progress::new(label, experiment.train.epochs, place.quiet))?;
+    Ok(Prepared { trainer, test, split, plugins, source: source_digest, losses, parameters })
+}
+
+/// Refuses a choice of the best epoch that can't be made.
+fn check_selection(experiment: &Experiment) -> Result<()> {
+    let share = experiment.data.validation_classes;
+    match experiment.select_on {
+        SelectOn::Validation if share == 0.0 => Err(Failure::usage(
+            "select_on = \"validation\" needs classes to validate on: set \
+             data.validation_classes = 0.2, or another share of the training classes",
+        )),
+        SelectOn::Test if share != 0.0 => Err(Failure::usage(format!(
+            "data.validation_classes = {share} holds classes out, but select_on = \"test\" doesn't \
+             look at them: set select_on = \"validation\", or validation_classes = 0"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Trains, and writes down how it ended.
+fn carry_out(
+    experiment: &Experiment,
+    folder: &Path,
+    label: &str,
+    prepared: Prepared,
+    step: u64,
+    place: &mut Place,
+) -> Result<Finished> {
+    let Prepared { trainer, test, split, losses, parameters, .. } = prepared;
+    let train = trainer.train.clone();
+    let progress = Progress::new(label, experiment.train.epochs, place.quiet);
+    let mut record = Record::new(folder, step, split, progress)?;
+    let best_file = trainer.best_checkpoint();
     let result = trainer.run(&mut record, place.stop);
-    record.progress.end();
-    let summary = result?;
+    record.end();
+    let mut summary = result?;
     let left_out = left_out(&[&train, &test]);
-    let file = folder.join("summary.json");
+    let mut best = Value::Null;
+    if !summary.interrupted {
+        let on_test = |file: &Path| -> Result<_> {
+            let net = checkpoint::load(file, &place.device).map_err(Failure::new)?;
+            let channels = net.network.channels;
+            Ok(evaluate(&net.backbone, &test, channels, &experiment.recall_at, &place.device)?)
+        };
+        if split == "validation" {
+            summary.recall = Some(on_test(&folder.join(CHECKPOINT))?);
+        }
+        if let Some(found) = summary.best {
+            let recall = match split {
+                "validation" => json!(on_test(&best_file)?),
+                _ => recall_of(folder, found.epoch)?,
+            };
+            best = json!({"epoch": found.epoch, "selected_on": split,
+                "selected_by": found.recall, "recall": recall});
+        }
+    }
+    summary.seconds = record.seconds();
     let text = json!({
-        "interrupted": summary.interrupted, "skipped": summary.skipped, "steps": summary.steps, "loss": summary.loss,
-        "recall": recall_json(&summary), "seconds": summary.seconds, "parameters": parameters,
+        "interrupted": summary.interrupted, "skipped": summary.skipped, "steps": summary.steps,
+        "epochs": summary.epochs, "loss": summary.loss, "recall": recall_json(&summary),
+        "best": best, "seconds": summary.seconds, "parameters": parameters,
         "pictures_left_out": left_out,
     });
-    write_text(&file, &format!("{text:#}\n"))?;
-    Ok(Finished { folder: folder.to_owned(), summary, parameters, losses })
+    write_text(&folder.join(SUMMARY), &format!("{text:#}\n"))?;
+    Ok(Finished { folder: folder.to_owned(), summary, best, parameters, losses })
+}
+
+/// An epoch's Recall@K, as the run's metrics have it.
+fn recall_of(folder: &Path, epoch: usize) -> Result<Value> {
+    let lines = metrics(folder)?;
+    let found = |line: &&Value| line["epoch"] == json!(epoch) && line["recall"].is_object();
+    Ok(lines.iter().rfind(found).map_or(Value::Null, |line| line["recall"].clone()))
+}
+
+const SOURCE_FLAGS: &str = "In a training --model is --source-model; the other flags are those of \
+     `retort checkpoint import`, whose file is a --source too";
+const PRETRAINED_FLAGS: &str = "In a training --model NAME is --set network.name=NAME";
+
+/// Checkpoints' advice names the flags of `retort checkpoint import`; trainings have others.
+fn misfit(e: CheckpointError, flags: &str) -> Failure {
+    match e {
+        CheckpointError::Mismatch { .. } => Failure::usage(format!("{e}. {flags}")),
+        other => other.into(),
+    }
 }
 
 /// Refuses a source network that can't see this experiment's pictures.
@@ -203,57 +447,4 @@ pub fn recall_json(summary: &Summary) -> Value {
 
 fn write_text(path: &Path, text: &str) -> Result<()> {
     atomic_write(path, text.as_bytes()).map_err(Failure::new)
-}
-
-fn write_setup(
-    folder: &Path,
-    experiment: &Experiment,
-    plugins: &[Value],
-    info: &DeviceInfo,
-) -> Result<()> {
-    let config = toml::to_string(experiment)
-        .map_err(|e| Failure::new(format!("can't write the configuration as TOML: {e}")))?;
-    write_text(&folder.join("config.toml"), &config)?;
-    let run = json!({
-        "retort": env!("CARGO_PKG_VERSION"), "interface": retort_sdk::abi::INTERFACE,
-        "seed": experiment.seed, "plugins": plugins,
-        "device": {"id": info.id, "name": info.name, "kind": info.kind.to_string(),
-            "api": info.api, "driver": info.driver},
-    });
-    write_text(&folder.join("run.json"), &format!("{run:#}\n"))
-}
-
-/// Writes metrics as they come, one JSON object a line, and draws the progress.
-struct Record {
-    path: PathBuf,
-    file: std::fs::File,
-    progress: Progress,
-}
-
-impl Record {
-    fn new(folder: &Path, progress: Progress) -> Result<Self> {
-        let path = folder.join("metrics.jsonl");
-        let file =
-            std::fs::File::create_new(&path).map_err(|e| Failure::file("write", &path, e))?;
-        Ok(Record { path, file, progress })
-    }
-
-    fn line(&mut self, value: &Value) -> std::result::Result<(), TrainError> {
-        let written = self.file.write_all(format!("{value}\n").as_bytes());
-        let fail = |source| TrainError::Write(WriteError { path: self.path.clone(), source });
-        written.and_then(|()| self.file.flush()).map_err(fail)
-    }
-}
-
-impl Observer for Record {
-    fn step(&mut self, r: &StepReport) -> std::result::Result<(), TrainError> {
-        self.progress.step(r);
-        self.line(&json!({"epoch": r.epoch, "step": r.step, "loss": r.loss, "terms": r.terms,
-            "lr": r.lr, "images_per_second": r.images_per_second}))
-    }
-
-    fn epoch(&mut self, r: &EpochReport) -> std::result::Result<(), TrainError> {
-        self.progress.epoch(r);
-        self.line(&json!({"epoch": r.epoch, "mean_loss": r.loss, "recall": r.recall}))
-    }
 }

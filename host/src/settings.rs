@@ -29,6 +29,18 @@ pub fn assignments(list: &[String]) -> Result<Map<String, Value>> {
     Ok(map)
 }
 
+/// A message about a key that isn't known, with the nearest one that is.
+pub fn suggest(message: &str) -> String {
+    let mut words = message.split('`').skip(1).step_by(2);
+    let unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
+    let Some(word) = words.next().filter(|_| unknown) else { return message.to_owned() };
+    let known: Vec<&str> = words.collect();
+    match retort_sdk::schema::nearest(word, &known) {
+        Some(near) => format!("{message}; did you mean `{near}`?"),
+        None => message.to_owned(),
+    }
+}
+
 /// The default limits with these in their place.
 pub fn limits(list: &[String]) -> Result<Limits> {
     let given = assignments(list)?;

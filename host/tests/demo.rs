@@ -49,6 +49,8 @@ fn the_demo_compares_four_networks() {
         assert_eq!(network["embedding_bytes"], if large { 2048 } else { 256 });
         assert!(network["parameters"].as_u64().unwrap() > 1000 && network["seconds"].is_number());
     }
+    let report = std::fs::read_to_string(dir.path().join(result["report"].as_str().unwrap()));
+    assert!(report.unwrap().contains("target-relaxed_contrastive"));
     let info = std::fs::read_to_string(dir.path().join("demo/target-rkd/run.json")).unwrap();
     let info: Value = serde_json::from_str(&info).unwrap();
     assert_eq!(info["plugins"][0]["origin"], "native");

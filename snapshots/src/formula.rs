@@ -2,6 +2,7 @@
 
 use burn::tensor::TensorData;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 fn mix(mut x: u32) -> u32 {
     x ^= x >> 16;
@@ -12,7 +13,7 @@ fn mix(mut x: u32) -> u32 {
 }
 
 /// IEEE, reflected, as in zip.
-fn crc32(bytes: &[u8]) -> u32 {
+pub fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |c, _| (c >> 1) ^ (0xEDB8_8320 & (c & 1).wrapping_neg()))
     })
@@ -56,6 +57,38 @@ pub fn scaled(key: &str, shape: &[usize], salt: u32, amplitude: f64) -> Vec<f32>
         }
     };
     (0..shape.iter().product()).map(|j| value(j) as f32).collect()
+}
+
+/// A network's parameters and statistics under the keys that retort's networks have. `shapes` is the
+/// golden list, which is for an embedding of 64 dimensions and has heads that retort doesn't build.
+///
+/// # Panics
+/// If the list lacks something.
+pub fn state_dict(
+    shapes: &Value,
+    salt: u32,
+    gain: f64,
+    embedding: usize,
+) -> BTreeMap<String, TensorData> {
+    let entries = shapes.as_array().unwrap_or_else(|| panic!("no list of keys: {shapes}"));
+    let mut state = BTreeMap::new();
+    for entry in entries {
+        let key = entry["key"].as_str().unwrap_or_else(|| panic!("no key: {entry}"));
+        let bare = key.strip_prefix("model.").unwrap_or(key);
+        let head = ["fc.", "last_linear."].iter().any(|p| bare.starts_with(p));
+        if head || bare.ends_with("num_batches_tracked") {
+            continue;
+        }
+        let shape = entry["shape"].as_array().into_iter().flatten();
+        let mut shape: Vec<usize> =
+            shape.map(|d| d.as_u64().unwrap_or_else(|| panic!("{entry}")) as usize).collect();
+        if bare.starts_with("embedding.") {
+            shape[0] = embedding;
+        }
+        let values = parameter(key, &shape, salt, gain);
+        state.insert(bare.to_owned(), TensorData::new(values, shape));
+    }
+    state
 }
 
 /// A batch of images.

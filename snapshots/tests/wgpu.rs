@@ -12,6 +12,7 @@ use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use retort_core::backbone::{Backbone, NetworkConfig};
 use retort_core::device::{DeviceChoice, Kind, resolve};
+use retort_core::metric::{Embeddings, Search};
 use retort_core::{Inputs, Limits};
 use retort_snapshots::{Case, cpu, losses, session};
 use serde_json::Map;
@@ -94,4 +95,33 @@ fn losses_and_a_training_step_agree_with_the_cpu() {
     let wrong = agreed.iter().filter(|ok| !**ok).count();
     println!("{} of {} results agree with the CPU", agreed.len() - wrong, agreed.len());
     assert!(wrong * 4 <= agreed.len(), "{wrong} of {} results are wrong", agreed.len());
+}
+
+/// Whatever the device computes, the ranks are exact: a product that is off is found out.
+#[test]
+#[ignore = "needs a Vulkan device; .ci/run gives it a software one"]
+fn a_search_on_the_gpu_finds_what_the_cpu_finds() {
+    let (gpu, software) = gpu();
+    let mut x = 1u64;
+    let mut next = || {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        (x >> 40) as f32 / (1u32 << 24) as f32
+    };
+    let (n, dim) = (1200, 64);
+    let rows = (0..n * dim).map(|_| 5.0 + next()).collect();
+    let labels = (0..n as i64).map(|i| i % 200).collect();
+    let data = Embeddings { rows, dim, labels };
+    // So little memory that the device gets several tiles.
+    let search = Search { memory: 7 << 20, threads: 2, ..Search::default() };
+    let cpu = search.retrieval(&data, &[1, 10, 1000]).unwrap();
+    let search = Search { device: Some(gpu), ..search };
+    let mut found = search.retrieval(&data, &[1, 10, 1000]).unwrap();
+    println!("the device's products were refused: {}", found.device_refused);
+    assert!(software || !found.device_refused);
+    found.device_refused = false;
+    assert!(found == cpu);
+    let nearest = search.nearest(&data, &data, 5).unwrap();
+    assert_eq!(nearest, Search { device: None, ..search }.nearest(&data, &data, 5).unwrap());
 }

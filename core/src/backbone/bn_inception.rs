@@ -2,8 +2,8 @@
 //! Covariate Shift", ICML 2015 (BN-Inception), with the names and quirks of the Caffe model's PyTorch
 //! port, which the field's checkpoints have.
 
-use super::layers::{BatchNorm, Init, normalised, pooled, unit_rows};
-use super::{NetworkConfig, Output};
+use super::layers::{BatchNorm, Init, Layer as _, normalised, pooled, unit_rows};
+use super::{Entry, Network, NetworkConfig, Output};
 use crate::session::Feature;
 use burn::module::Module;
 use burn::nn::Linear;
@@ -12,14 +12,23 @@ use burn::tensor::module::{avg_pool2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 use burn::tensor::{Tensor, activation::relu};
 
+/// The network of this file.
+pub const NETWORKS: &[Entry] = &[Entry::new(
+    "bn_inception",
+    "Inception with batch norm; sees blue first, 0 to 255",
+    "Ioffe & Szegedy, \"Batch Normalization: Accelerating Deep Network Training by Reducing Internal \
+     Covariate Shift\", ICML 2015.",
+    file!(),
+    |config, init| BnInception::new(config, init).into(),
+)];
+
 /// Share of the newest batch in the running statistics, as the port has it.
 const MOMENTUM: f64 = 0.9;
 
 /// Convolutions with bias, each with its batch norm: channels in and out, kernel, stride.
 macro_rules! layers {
     ($($conv:ident $bn:ident: $input:literal => $output:literal, $kernel:literal, $stride:literal;)*) => {
-        /// Pictures `[n, 3, h, w]` to `[n, d]`; feature maps after 3c, 4e and 5b. Height and width
-        /// modulo 32 must be 31 or 0 to 6: for others the branches of 3c or 4e differ in size.
+        /// Pictures `[n, 3, h, w]` to `[n, d]`; feature maps after 3c, 4e and 5b.
         #[derive(Module, Debug)]
         #[expect(missing_docs, reason = "the checkpoints' names")]
         pub struct BnInception {
@@ -42,7 +51,7 @@ macro_rules! layers {
             /// Convolution, batch norm and ReLU by name, if the network has them.
             fn layer(&self, name: &str, x: Tensor<4>) -> Option<Tensor<4>> {
                 Some(match name {
-                    $(stringify!($conv) => relu(self.$bn.forward(self.$conv.forward(x))),)*
+                    $(stringify!($conv) => relu(self.$bn.run(self.$conv.run(x))),)*
                     _ => return None,
                 })
             }
@@ -127,14 +136,23 @@ fn shrink(x: Tensor<4>) -> Tensor<4> {
     max_pool2d(x, MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_ceil_mode(true))
 }
 
-impl BnInception {
-    /// Values 0 to 255, red first, become blue first with Caffe's means taken off.
-    pub fn input(images: Tensor<4>) -> Tensor<4> {
-        normalised(images.flip([1]), 1.0, [104.0, 117.0, 128.0], [1.0, 1.0, 1.0])
+impl Network for BnInception {
+    const SIZES: &'static str =
+        "height and width must be 31 or more, and modulo 32 they must be 31 or 0 to 6";
+
+    /// For other sizes the branches of 3c or 4e differ: convolutions round up, pools round down.
+    fn takes(side: usize) -> bool {
+        let before_3c = side.div_ceil(2) / 2 / 2;
+        let before_4e = before_3c / 2;
+        before_4e > 0 && before_3c.is_multiple_of(2) && before_4e.is_multiple_of(2)
     }
 
-    /// See [`Backbone::forward_input`](super::Backbone::forward_input).
-    pub fn forward(&self, x: Tensor<4>) -> Output {
+    /// Blue first, with Caffe's means taken off.
+    fn input(images: Tensor<4>) -> Tensor<4> {
+        normalised(&images.flip([1]), 1.0, [104.0, 117.0, 128.0], [1.0, 1.0, 1.0])
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Output {
         let layer = |name: &str, x: Tensor<4>| self.layer(name, x.clone()).unwrap_or(x);
         let x = shrink(layer("conv1_7x7_s2", x));
         let x = layer("conv2_3x3", layer("conv2_3x3_reduce", x));
@@ -148,9 +166,11 @@ impl BnInception {
         }
         let pooled = pooled(&x);
         features.push(Feature::Vector(pooled.clone()));
-        Output { embedding: unit_rows(self.embedding.forward(pooled), self.l2_norm), features }
+        Output { embedding: unit_rows(self.embedding.run(pooled), self.l2_norm), features }
     }
+}
 
+impl BnInception {
     /// A block's branches side by side. Those that halve the size (3c and 4e) have no 1x1 branch, and
     /// pass the pooled input on as it is.
     fn mix(&self, block: &str, x: Tensor<4>) -> Tensor<4> {

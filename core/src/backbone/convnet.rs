@@ -1,7 +1,7 @@
 //! Four blocks of convolution, batch norm, ReLU and pooling: the small network of first runs.
 
-use super::layers::{BatchNorm, Init, pooled, unit_rows};
-use super::{NetworkConfig, Output};
+use super::layers::{BatchNorm, Init, Layer as _, pooled, unit_rows};
+use super::{Entry, Network, NetworkConfig, Output};
 use crate::session::Feature;
 use burn::module::Module;
 use burn::nn::Linear;
@@ -9,6 +9,19 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Tensor, activation::relu};
+
+/// The network of this file.
+pub const NETWORKS: &[Entry] = &[Entry {
+    image_size: 32,
+    any_channels: true,
+    ..Entry::new(
+        "convnet",
+        "four 3x3 convolutions, for small pictures",
+        "Retort's own.",
+        file!(),
+        |config, init| ConvNet::new(config, init).into(),
+    )
+}];
 
 /// A 3x3 convolution without bias, then batch norm.
 #[derive(Module, Debug)]
@@ -41,17 +54,17 @@ impl ConvNet {
         let embedding = init.embedding(channels, config.embedding);
         ConvNet { blocks, embedding, l2_norm: config.l2_norm }
     }
+}
 
-    /// Values 0 to 255 as the network wants them.
-    pub fn input(images: Tensor<4>) -> Tensor<4> {
+impl Network for ConvNet {
+    fn input(images: Tensor<4>) -> Tensor<4> {
         (images - 127.5) / 63.75
     }
 
-    /// See [`Backbone::forward_input`](super::Backbone::forward_input).
-    pub fn forward(&self, mut x: Tensor<4>) -> Output {
+    fn forward(&self, mut x: Tensor<4>) -> Output {
         let mut features = Vec::new();
         for block in &self.blocks {
-            x = relu(block.bn.forward(block.conv.forward(x)));
+            x = relu(block.bn.run(block.conv.run(x)));
             let [_, _, h, w] = x.dims();
             if h > 1 && w > 1 {
                 x = max_pool2d(x, MaxPoolOptions::new([2, 2]).with_stride([2, 2]));
@@ -60,6 +73,6 @@ impl ConvNet {
         }
         let pooled = pooled(&x);
         features.push(Feature::Vector(pooled.clone()));
-        Output { embedding: unit_rows(self.embedding.forward(pooled), self.l2_norm), features }
+        Output { embedding: unit_rows(self.embedding.run(pooled), self.l2_norm), features }
     }
 }

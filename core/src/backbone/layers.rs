@@ -1,24 +1,27 @@
-//! What the networks are made of: first values, batch norm as PyTorch has it, pooling and embedding.
+//! What the networks are made of: first values, layers that can be listed as they run, batch norm as
+//! PyTorch has it, pooling and embedding.
 
 use crate::random;
-use burn::module::{Module, Param, RunningState};
+use burn::module::{Module, Param, ParamId, RunningState};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
+use burn::nn::{LayerNorm, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::module::{batch_norm, batch_norm_train};
 use burn::tensor::{Device, Tensor, TensorData};
+use std::cell::RefCell;
 
 /// First values, from the seed and each parameter's name alone.
 #[derive(Clone, Copy, Debug)]
 pub struct Init<'a> {
-    /// The seed.
-    pub seed: u64,
+    /// The seed; none leaves weights at zero, for a network that is only looked at or loaded into.
+    pub seed: Option<u64>,
     /// Where the parameters live.
     pub device: &'a Device,
 }
 
 impl Init<'_> {
     fn normal(&self, name: &str, n: usize) -> Vec<f64> {
-        let mut stream = random::stream(random::key(self.seed, name), &[]);
+        let Some(seed) = self.seed else { return vec![0.0; n] };
+        let mut stream = random::stream(random::key(seed, name), &[]);
         (0..n).map(|_| random::normal(&mut stream)).collect()
     }
 
@@ -58,6 +61,14 @@ impl Init<'_> {
         conv
     }
 
+    /// A linear layer with normal weights of this deviation, and a bias of zeros.
+    pub fn linear(&self, name: &str, input: usize, output: usize, deviation: f64) -> Linear {
+        let mut linear = LinearConfig::new(input, output).init(self.device);
+        linear.weight = self.scaled(&format!("{name}.weight"), [input, output], deviation);
+        linear.bias = Some(Param::from_tensor(Tensor::zeros([output], self.device)));
+        linear
+    }
+
     /// A linear layer whose rows or columns are orthonormal, and whose bias is zero.
     pub fn embedding(&self, input: usize, output: usize) -> Linear {
         let mut linear = LinearConfig::new(input, output).init(self.device);
@@ -83,7 +94,7 @@ impl Init<'_> {
                 }
             }
             let norm = vector.iter().map(|x| x * x).sum::<f64>().sqrt();
-            basis.push(vector.iter().map(|x| x / norm).collect());
+            basis.push(vector.iter().map(|x| x / norm.max(1e-300)).collect());
         }
         let at = |i: usize, j: usize| if rows <= columns { basis[i][j] } else { basis[j][i] };
         (0..rows * columns).map(|k| at(k / columns, k % columns) as f32).collect()
@@ -101,6 +112,85 @@ impl Init<'_> {
             momentum,
             frozen,
         }
+    }
+}
+
+/// A layer that ran: see [`observed`].
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// One of its parameters.
+    pub id: ParamId,
+    /// What kind of layer it is.
+    pub kind: &'static str,
+    /// Shape of what it gave.
+    pub output: Vec<usize>,
+    /// Multiplications, each with its addition.
+    pub macs: u64,
+}
+
+thread_local! {
+    static RAN: RefCell<Option<Vec<Ran>>> = const { RefCell::new(None) };
+}
+
+/// Runs `f`, and lists the layers that run in it on this thread, in order.
+pub fn observed<T>(f: impl FnOnce() -> T) -> (T, Vec<Ran>) {
+    /// Ends the listing, also if `f` panics.
+    struct End;
+    impl Drop for End {
+        fn drop(&mut self) {
+            RAN.take();
+        }
+    }
+    RAN.set(Some(Vec::new()));
+    let _end = End;
+    let result = f();
+    (result, RAN.take().unwrap_or_default())
+}
+
+/// Says that a layer ran, with so many multiplications for each number that it gave.
+pub fn note(id: ParamId, kind: &'static str, output: &[usize], macs_each: usize) {
+    RAN.with_borrow_mut(|ran| {
+        if let Some(ran) = ran {
+            let macs = (output.iter().product::<usize>() * macs_each) as u64;
+            ran.push(Ran { id, kind, output: output.to_vec(), macs });
+        }
+    });
+}
+
+/// A layer, whoever wrote it. Networks run their layers through this, so that they can be listed.
+pub trait Layer<const D: usize> {
+    /// The layer's output.
+    fn run(&self, x: Tensor<D>) -> Tensor<D>;
+}
+
+impl Layer<4> for Conv2d {
+    fn run(&self, x: Tensor<4>) -> Tensor<4> {
+        let x = self.forward(x);
+        let each = self.weight.dims().iter().skip(1).product();
+        note(self.weight.id, "conv2d", &x.dims(), each);
+        x
+    }
+}
+
+impl<const D: usize> Layer<D> for Linear {
+    fn run(&self, x: Tensor<D>) -> Tensor<D> {
+        let x = self.forward(x);
+        note(self.weight.id, "linear", &x.dims(), self.weight.dims()[0]);
+        x
+    }
+}
+
+impl<const D: usize> Layer<D> for LayerNorm {
+    fn run(&self, x: Tensor<D>) -> Tensor<D> {
+        note(self.gamma.id, "layer_norm", &x.dims(), 0);
+        self.forward(x)
+    }
+}
+
+impl Layer<4> for BatchNorm {
+    fn run(&self, x: Tensor<4>) -> Tensor<4> {
+        note(self.gamma.id, "batch_norm", &x.dims(), 0);
+        self.forward(x)
     }
 }
 
@@ -122,7 +212,7 @@ const EPSILON: f64 = 1e-5;
 
 impl BatchNorm {
     /// Normalises; on an autodiff device by the batch's statistics, unless frozen.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let (gamma, beta) = (self.gamma.val(), self.beta.val());
         if self.frozen || !x.device().is_autodiff() {
             let (mean, var) = (self.running_mean.value(), self.running_var.value());
@@ -169,11 +259,16 @@ pub fn unit_rows(x: Tensor<2>, l2_norm: bool) -> Tensor<2> {
 }
 
 /// Pictures `[n, 3, h, w]` with values 0 to 255, normalised channel by channel: `(x / scale - mean) / std`.
-pub fn normalised(images: Tensor<4>, scale: f64, mean: [f64; 3], std: [f64; 3]) -> Tensor<4> {
+pub fn normalised(images: &Tensor<4>, scale: f64, mean: [f64; 3], std: [f64; 3]) -> Tensor<4> {
     let device = images.device();
     let channel = |values: [f64; 3]| {
         Tensor::<1>::from_data(TensorData::from(values), (&device, images.dtype()))
             .reshape([1, 3, 1, 1])
     };
     (images.clone() / scale - channel(mean)) / channel(std)
+}
+
+/// Pictures with values 0 to 255, red first, normalised by ImageNet's mean and deviation.
+pub fn imagenet(images: &Tensor<4>) -> Tensor<4> {
+    normalised(images, 255.0, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 }

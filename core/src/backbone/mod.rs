@@ -1,35 +1,146 @@
-//! Embedding networks by name: one file each, one line in [`NETWORKS`].
+//! Embedding networks by name: one file each, and one line in `networks!` below.
 
 mod bn_inception;
 mod convnet;
 mod layers;
 mod resnet;
+mod summary;
+mod vit;
 
 pub use bn_inception::BnInception;
 pub use convnet::ConvNet;
 pub use resnet::ResNet;
+pub use summary::{LayerSummary, Summary, summary};
+pub use vit::Vit;
 
 use crate::session::Feature;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
 use layers::Init;
+use retort_sdk::schema::nearest;
 use serde::{Deserialize, Serialize};
 
-/// Names of the networks, with what each is.
-pub const NETWORKS: &[(&str, &str)] = &[
-    ("convnet", "four 3x3 convolutions with batch norm, for small pictures"),
-    ("resnet18", "ResNet of 18 layers, torchvision's names"),
-    ("resnet34", "ResNet of 34 layers"),
-    ("resnet50", "ResNet of 50 layers"),
-    ("resnet101", "ResNet of 101 layers"),
-    ("bn_inception", "Inception with batch norm, the names of the Caffe model's port"),
-];
+/// The enum of all networks, what it hands on to each, and the list of their lists of names.
+macro_rules! networks {
+    ($($file:ident: $Net:ident,)*) => {
+        /// An embedding network.
+        #[derive(Module, Debug)]
+        #[expect(clippy::large_enum_variant, reason = "there are few, and they are seldom moved")]
+        pub enum Backbone {
+            $(#[doc = concat!("See [`", stringify!($Net), "`].")] $Net($Net),)*
+        }
+
+        $(impl From<$Net> for Backbone {
+            fn from(net: $Net) -> Self {
+                Backbone::$Net(net)
+            }
+        })*
+
+        static FILES: &[&[Entry]] = &[$($file::NETWORKS,)*];
+
+        impl Backbone {
+            /// Whether the network can take pictures of this height and width; the error says which
+            /// it can.
+            pub fn check(&self, [height, width]: [usize; 2]) -> Result<(), NetworkError> {
+                let (network, takes, rule): (_, fn(usize) -> bool, _) = match self {
+                    $(Backbone::$Net(_) => (stringify!($file), $Net::takes, $Net::SIZES),)*
+                };
+                if takes(height) && takes(width) {
+                    return Ok(());
+                }
+                let near = [height, width].map(|side| {
+                    let below = (1..=side).rev().find(|&s| takes(s));
+                    let above = (side + 1..side + 64).find(|&s| takes(s));
+                    let sides = below.into_iter().chain(above.filter(|_| !takes(side)));
+                    sides.map(|s| s.to_string()).collect::<Vec<_>>().join(" or ")
+                });
+                let near = format!("height {}, width {}", near[0], near[1]);
+                Err(NetworkError::Pictures { network, height, width, rule, near })
+            }
+
+            /// Pictures `[n, c, h, w]` with values 0 to 255, red first, as the network wants them.
+            fn input(&self, images: Tensor<4>) -> Tensor<4> {
+                match self {
+                    $(Backbone::$Net(_) => $Net::input(images),)*
+                }
+            }
+
+            /// Embeds what the network itself sees, `[n, c, h, w]`: pictures that are normalised
+            /// already.
+            ///
+            /// # Panics
+            /// For a size that [`check`](Self::check) refuses, and for other channels than the
+            /// network's.
+            pub fn forward_input(&self, input: Tensor<4>) -> Output {
+                match self {
+                    $(Backbone::$Net(net) => net.forward(input),)*
+                }
+            }
+        }
+    };
+}
+
+networks! {
+    convnet: ConvNet,
+    resnet: ResNet,
+    bn_inception: BnInception,
+    vit: Vit,
+}
+
+/// A network that can be asked for by name.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Its name.
+    pub name: &'static str,
+    /// One line on what it is.
+    pub doc: &'static str,
+    /// Where it comes from.
+    pub paper: &'static str,
+    /// Its source file, from the workspace's folder.
+    pub file: &'static str,
+    /// Width and height in pixels that it is made for.
+    pub image_size: usize,
+    /// Whether it can be built for grey pictures; otherwise it sees three channels.
+    pub any_channels: bool,
+    build: fn(&NetworkConfig, Init) -> Backbone,
+}
+
+impl Entry {
+    /// A network of colour pictures of 224 pixels; the file says what differs.
+    const fn new(
+        name: &'static str,
+        doc: &'static str,
+        paper: &'static str,
+        file: &'static str,
+        build: fn(&NetworkConfig, Init) -> Backbone,
+    ) -> Self {
+        Entry { name, doc, paper, file, image_size: 224, any_channels: false, build }
+    }
+}
+
+/// All networks.
+pub fn networks() -> impl Iterator<Item = &'static Entry> {
+    FILES.iter().copied().flatten()
+}
+
+/// The network of that name.
+pub fn find(name: &str) -> Result<&'static Entry, NetworkError> {
+    networks().find(|entry| entry.name == name).ok_or_else(|| {
+        let known: Vec<&str> = networks().map(|entry| entry.name).collect();
+        let near = nearest(&name.to_lowercase(), &known);
+        NetworkError::Unknown {
+            name: name.to_owned(),
+            near: near.map(|near| format!(", did you mean {near}?")).unwrap_or_default(),
+            known: known.join(", "),
+        }
+    })
+}
 
 /// Which network, and how large.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NetworkConfig {
-    /// One of [`NETWORKS`].
+    /// One of [`networks`].
     pub name: String,
     /// Channels of `convnet`'s first block.
     pub width: usize,
@@ -37,10 +148,19 @@ pub struct NetworkConfig {
     pub embedding: usize,
     /// Whether embeddings are normalised to unit length.
     pub l2_norm: bool,
-    /// Channels of the pictures: 1 grey, 3 colour. All networks but `convnet` see colour.
+    /// Channels that the network sees: 1 grey, 3 colour. Only `convnet` can see grey.
     pub channels: usize,
     /// Whether batch norms keep their statistics, scales and shifts in training.
     pub frozen_batch_norm: bool,
+}
+
+impl NetworkConfig {
+    /// The configuration for pictures with so many channels. A network that sees colour is given grey
+    /// pictures with their one channel repeated, as torchvision's loaders do.
+    pub fn set_channels(&mut self, pictures: usize) -> Result<(), NetworkError> {
+        self.channels = if find(&self.name)?.any_channels { pictures } else { 3 };
+        Ok(())
+    }
 }
 
 impl Default for NetworkConfig {
@@ -61,10 +181,12 @@ impl Default for NetworkConfig {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NetworkError {
     /// No network has this name.
-    #[error("there is no network {name}; networks are: {known}")]
+    #[error("there is no network {name}{near}; networks are: {known}")]
     Unknown {
         /// The name asked for.
         name: String,
+        /// A question whether another was meant, if one is like it.
+        near: String,
         /// The names there are.
         known: String,
     },
@@ -78,6 +200,22 @@ pub enum NetworkError {
         /// What it may be.
         range: &'static str,
     },
+    /// Pictures of a size that the network can't compute.
+    #[error(
+        "{network} can't take pictures of {height}x{width} pixels (height x width): {rule}; the nearest that work: {near}"
+    )]
+    Pictures {
+        /// The network's kind.
+        network: &'static str,
+        /// Height of the pictures.
+        height: usize,
+        /// Their width.
+        width: usize,
+        /// Which sizes work.
+        rule: &'static str,
+        /// Sizes like the given ones that work.
+        near: String,
+    },
 }
 
 /// What a network gives for a batch.
@@ -89,20 +227,35 @@ pub struct Output {
     pub features: Vec<Feature>,
 }
 
-/// An embedding network.
-#[derive(Module, Debug)]
-pub enum Backbone {
-    /// See [`ConvNet`].
-    ConvNet(ConvNet),
-    /// See [`ResNet`].
-    ResNet(ResNet),
-    /// See [`BnInception`].
-    BnInception(BnInception),
+/// What a network's file has beside its constructor and its list of names.
+trait Network {
+    /// Which sizes it [takes](Self::takes), in words.
+    const SIZES: &'static str = "height and width must be at least 1";
+
+    /// Whether pictures may be so many pixels high, or wide.
+    fn takes(side: usize) -> bool {
+        side > 0
+    }
+
+    /// Pictures with values 0 to 255, red first, as the network wants them.
+    fn input(images: Tensor<4>) -> Tensor<4>;
+
+    /// Embeds what [`input`](Self::input) gives.
+    fn forward(&self, x: Tensor<4>) -> Output;
 }
 
 impl Backbone {
     /// A network with first values that depend on the seed alone.
     pub fn new(config: &NetworkConfig, seed: u64, device: &Device) -> Result<Self, NetworkError> {
+        Self::build(config, Init { seed: Some(seed), device })
+    }
+
+    /// A network whose weights are zero: to be looked at, or loaded into.
+    pub fn blank(config: &NetworkConfig, device: &Device) -> Result<Self, NetworkError> {
+        Self::build(config, Init { seed: None, device })
+    }
+
+    fn build(config: &NetworkConfig, init: Init) -> Result<Self, NetworkError> {
         let check = |key, value, most, range| match value {
             v if v >= 1 && v <= most => Ok(()),
             value => Err(NetworkError::Size { key, value, range }),
@@ -110,41 +263,20 @@ impl Backbone {
         check("width", config.width, 4096, "1 to 4096")?;
         check("embedding", config.embedding, 65_536, "1 to 65536")?;
         check("channels", config.channels, 4, "1 to 4")?;
-        let init = Init { seed, device };
-        let resnet = |blocks, deep| Backbone::ResNet(ResNet::new(config, blocks, deep, init));
-        Ok(match config.name.as_str() {
-            "convnet" => Backbone::ConvNet(ConvNet::new(config, init)),
-            "resnet18" => resnet([2, 2, 2, 2], false),
-            "resnet34" => resnet([3, 4, 6, 3], false),
-            "resnet50" => resnet([3, 4, 6, 3], true),
-            "resnet101" => resnet([3, 4, 23, 3], true),
-            "bn_inception" => Backbone::BnInception(BnInception::new(config, init)),
-            name => {
-                return Err(NetworkError::Unknown {
-                    name: name.to_owned(),
-                    known: NETWORKS.iter().map(|n| n.0).collect::<Vec<_>>().join(", "),
-                });
-            }
-        })
+        let entry = find(&config.name)?;
+        if !entry.any_channels && config.channels != 3 {
+            let (key, value, range) = ("channels", config.channels, "this network sees 3");
+            return Err(NetworkError::Size { key, value, range });
+        }
+        Ok((entry.build)(config, init))
     }
 
     /// Embeds pictures `[n, c, h, w]` with values 0 to 255, red first.
+    ///
+    /// # Panics
+    /// As [`forward_input`](Self::forward_input).
     pub fn forward(&self, images: Tensor<4>) -> Output {
-        let input = match self {
-            Backbone::ConvNet(_) => ConvNet::input(images),
-            Backbone::ResNet(_) => ResNet::input(images),
-            Backbone::BnInception(_) => BnInception::input(images),
-        };
-        self.forward_input(input)
-    }
-
-    /// Embeds what the network itself sees, `[n, c, h, w]`: pictures that are normalised already.
-    pub fn forward_input(&self, input: Tensor<4>) -> Output {
-        match self {
-            Backbone::ConvNet(net) => net.forward(input),
-            Backbone::ResNet(net) => net.forward(input),
-            Backbone::BnInception(net) => net.forward(input),
-        }
+        self.forward_input(self.input(images))
     }
 
     /// The same network with all numbers in another type.

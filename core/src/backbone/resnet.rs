@@ -1,8 +1,8 @@
 //! He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, with torchvision's
 //! names and its stride in the 3x3 convolution.
 
-use super::layers::{BatchNorm, Init, normalised, pooled, unit_rows};
-use super::{NetworkConfig, Output};
+use super::layers::{BatchNorm, Init, Layer as _, imagenet, pooled, unit_rows};
+use super::{Entry, Network, NetworkConfig, Output};
 use crate::session::Feature;
 use burn::module::Module;
 use burn::nn::Linear;
@@ -10,6 +10,25 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Tensor, activation::relu};
+
+/// The networks of this file.
+pub const NETWORKS: &[Entry] = &[
+    Entry::new("resnet18", "residual network of 18 layers", PAPER, file!(), |config, init| {
+        ResNet::new(config, [2, 2, 2, 2], false, init).into()
+    }),
+    Entry::new("resnet34", "residual network of 34 layers", PAPER, file!(), |config, init| {
+        ResNet::new(config, [3, 4, 6, 3], false, init).into()
+    }),
+    Entry::new("resnet50", "residual network of 50 layers", PAPER, file!(), |config, init| {
+        ResNet::new(config, [3, 4, 6, 3], true, init).into()
+    }),
+    Entry::new("resnet101", "residual network of 101 layers", PAPER, file!(), |config, init| {
+        ResNet::new(config, [3, 4, 23, 3], true, init).into()
+    }),
+];
+
+const PAPER: &str =
+    "He, Zhang, Ren & Sun, \"Deep Residual Learning for Image Recognition\", CVPR 2016.";
 
 /// Two 3x3 convolutions, or 1x1, 3x3, 1x1, added to the input or a 1x1 convolution of it.
 #[derive(Module, Debug)]
@@ -80,15 +99,15 @@ impl ResNet {
             l2_norm: config.l2_norm,
         }
     }
+}
 
-    /// Values 0 to 255, red first, normalised by `ImageNet`'s mean and deviation.
-    pub fn input(images: Tensor<4>) -> Tensor<4> {
-        normalised(images, 255.0, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+impl Network for ResNet {
+    fn input(images: Tensor<4>) -> Tensor<4> {
+        imagenet(&images)
     }
 
-    /// See [`Backbone::forward_input`](super::Backbone::forward_input).
-    pub fn forward(&self, x: Tensor<4>) -> Output {
-        let x = relu(self.bn1.forward(self.conv1.forward(x)));
+    fn forward(&self, x: Tensor<4>) -> Output {
+        let x = relu(self.bn1.run(self.conv1.run(x)));
         let pool = MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]);
         let mut x = max_pool2d(x, pool);
         let mut features = Vec::new();
@@ -100,20 +119,20 @@ impl ResNet {
         }
         let pooled = pooled(&x);
         features.push(Feature::Vector(pooled.clone()));
-        Output { embedding: unit_rows(self.embedding.forward(pooled), self.l2_norm), features }
+        Output { embedding: unit_rows(self.embedding.run(pooled), self.l2_norm), features }
     }
 }
 
 impl Block {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let shortcut = match &self.downsample {
-            Some((conv, bn)) => bn.forward(conv.forward(x.clone())),
+            Some((conv, bn)) => bn.run(conv.run(x.clone())),
             None => x.clone(),
         };
-        let x = relu(self.bn1.forward(self.conv1.forward(x)));
-        let mut x = self.bn2.forward(self.conv2.forward(x));
+        let x = relu(self.bn1.run(self.conv1.run(x)));
+        let mut x = self.bn2.run(self.conv2.run(x));
         if let (Some(conv), Some(bn)) = (&self.conv3, &self.bn3) {
-            x = bn.forward(conv.forward(relu(x)));
+            x = bn.run(conv.run(relu(x)));
         }
         relu(x + shortcut)
     }

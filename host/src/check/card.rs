@@ -1,29 +1,19 @@
 //! The loss card: one self-contained HTML page about a loss.
 
-use super::plot::{Curve, lines};
 use super::{PROPERTIES, Status, Subject, Verdict, cpu, in_words};
 use crate::case::Case;
+use crate::page::plot::{Curve, legend_of, lines};
+use crate::page::{self, escape};
 use burn::tensor::{FloatDType, TensorData};
 use retort_core::Session;
 use std::fmt::Write as _;
-
-const STYLE: &str = include_str!("card.css");
-
-/// Text for HTML.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
 
 /// The page of a loss and its verdicts.
 pub fn page(subject: &Subject, verdicts: &[Verdict]) -> String {
     let (loss, pack) = (&subject.found.definition, &subject.found.pack);
     let name = escape(&loss.name);
-    let mut html = format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <title>{name} · loss card</title><style>{STYLE}</style></head><body><main>\
-         <h1>{name}</h1>"
-    );
+    let mut html = page::open(&format!("{} · loss card", loss.name));
+    let _ = write!(html, "<h1 class=\"code\">{name}</h1>");
     let mut paragraphs = loss.doc.split("\n\n");
     let _ = write!(html, "<p class=\"lead\">{}</p>", escape(paragraphs.next().unwrap_or_default()));
     for paragraph in paragraphs {
@@ -82,12 +72,13 @@ pub fn page(subject: &Subject, verdicts: &[Verdict]) -> String {
     }
     let _ = write!(
         html,
-        "<footer>{} · <code>{}</code> · interface {} · {} · checked with retort {}</footer></main></body></html>",
+        "<footer>{} · <code>{}</code> · interface {} · {} · checked with retort {}</footer>{}",
         pack.origin,
         pack.digest,
         pack.description.interface,
         escape(&pack.description.sdk),
-        env!("CARGO_PKG_VERSION")
+        env!("CARGO_PKG_VERSION"),
+        page::CLOSE
     );
     html
 }
@@ -108,7 +99,7 @@ fn plots(html: &mut String, subject: &Subject) {
             pair_weight(subject),
         ),
     ];
-    html.push_str("<h2>What it looks like</h2><div class=\"figures\">");
+    html.push_str("<h2>What it looks like</h2><div class=\"figures wide\">");
     for (title, text, svg) in figures {
         let svg = svg.unwrap_or_else(|| "<p>It has no gradient there.</p>".to_owned());
         let _ =
@@ -157,7 +148,8 @@ fn along_a_line(subject: &Subject) -> Option<String> {
         value.push((t, evaluation.value));
     }
     let curves = [Curve { name: "value", points: value }, Curve { name: "slope", points: slope }];
-    lines(&curves, "position between the batches", "value and slope")
+    let svg = lines(&curves, "position between the batches", "value and slope")?;
+    Some(svg + &legend_of(&curves))
 }
 
 /// The force between two samples against their distance: of one class and of two for a loss that
@@ -213,5 +205,6 @@ fn pair_weight(subject: &Subject) -> Option<String> {
         }
         curves.push(Curve { name, points });
     }
-    lines(&curves, "distance of the two target embeddings", "pull")
+    let svg = lines(&curves, "distance of the two target embeddings", "pull")?;
+    Some(svg + &legend_of(&curves))
 }

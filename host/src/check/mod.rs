@@ -5,7 +5,6 @@ mod finite;
 mod gradient;
 mod order;
 mod others;
-mod plot;
 
 use crate::case::{Case, Outcome};
 use crate::pin;

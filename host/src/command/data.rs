@@ -1,6 +1,7 @@
 //! `retort data`: what data sets there are, what is in them, and whether all of it can be read.
 
 use crate::command::Common;
+use crate::command::fetch::{self, Fetch, Kind};
 use crate::experiment::Data;
 use crate::failure::{Failure, Result};
 use crate::output;
@@ -29,6 +30,11 @@ pub enum Command {
     /// something is wrong.
     #[command(after_help = "Example:\n  retort data check sop --data-root data --json")]
     Check(Check),
+    /// Download a data set's published files, or take them from a folder; without a name, list them.
+    #[command(
+        after_help = "Examples:\n  retort data fetch\n  retort data fetch cub\n  retort data fetch sop --from ~/Downloads"
+    )]
+    Fetch(Fetch),
 }
 
 /// A data set.
@@ -67,6 +73,7 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
         }
         Command::Info(which) => info(which, common),
         Command::Check(args) => check_all(args, common),
+        Command::Fetch(args) => fetch::run(args, Kind::Data, common),
     }
 }
 

@@ -5,10 +5,10 @@
 use crate::command::{Common, stop_flag};
 use crate::experiment::{Experiment, LossConfig};
 use crate::failure::{Failure, Result};
-use crate::output;
 use crate::plugin::build;
 use crate::plugin::registry::Registry;
 use crate::run::{self, Finished, Place};
+use crate::{output, progress, report as page};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -31,6 +31,9 @@ pub struct Demo {
     /// Folder for the four runs, new or empty [default: a new one in `runs`].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Show dashboards: loss, its terms, recall, images per second, memory, time left.
+    #[arg(long)]
+    tui: bool,
     /// A key of the experiments, such as train.epochs=2.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -49,6 +52,9 @@ pub fn run(args: &Demo, common: &Common) -> Result<()> {
     base.data.open(retort_datasets::Split::Train)?; // wrong data is told at once
     let (device, info) = common.device()?;
     let stop = stop_flag()?;
+    if args.tui {
+        progress::use_dashboard();
+    }
     let name = format!("demo-{}-{}", args.dataset, args.seed);
     let folder = run::folder(args.out.as_deref(), Path::new("runs"), &name)?;
     let result = demo(args, common, &base, &folder, &mut |registry| Place {
@@ -121,7 +127,7 @@ fn demo(
             "none" => "target without transfer".to_owned(),
             loss => format!("target with {loss}"),
         };
-        let done = run::train(experiment, &dir, &label, &mut place(&mut registry))?;
+        let done = run::train(experiment, &dir, role, &label, &mut place(&mut registry))?;
         if done.summary.interrupted {
             return Err(Failure {
                 message: format!("stopped; what was trained so far is in {}", folder.display()),
@@ -130,7 +136,14 @@ fn demo(
         }
         rows.push(Row { role, embedding, done });
     }
-    report(args, common, folder, &rows);
+    let html = folder.join("report.html");
+    let device = place(&mut registry).device;
+    let options =
+        page::Options { paths: vec![folder.to_owned()], data_root: None, samples: 1500, device };
+    let bar = progress::spinner();
+    page::write(&html, &options, &|what| bar.set_message(what.to_owned()))?;
+    bar.finish_and_clear();
+    report(args, common, folder, &rows, &html);
     Ok(())
 }
 
@@ -159,7 +172,7 @@ fn recipe(experiment: &mut Experiment, role: &str) {
     }
 }
 
-fn report(args: &Demo, common: &Common, folder: &Path, rows: &[Row]) {
+fn report(args: &Demo, common: &Common, folder: &Path, rows: &[Row], html: &Path) {
     if common.json {
         let networks: Vec<Value> = rows
             .iter()
@@ -171,7 +184,8 @@ fn report(args: &Demo, common: &Common, folder: &Path, rows: &[Row]) {
                     "run": row.done.folder})
             })
             .collect();
-        let out = json!({"dataset": args.dataset, "seed": args.seed, "networks": networks});
+        let out = json!({"dataset": args.dataset, "seed": args.seed, "networks": networks,
+            "report": html});
         output::json(&out);
         return;
     }
@@ -191,9 +205,10 @@ fn report(args: &Demo, common: &Common, folder: &Path, rows: &[Row]) {
     output::line(format_args!(
         "Recall@K in % on the unseen classes of {}; BYTES is one embedding's size.\n\n{table}\n\n\
          The second row learnt from the labels alone; those below it from the source's embeddings.\n\
-         Runs: {}\nTry: retort evaluate {}",
+         Runs: {}\nReport: {} (curves, neighbours, projections; open it in a browser)\nTry: retort evaluate {}",
         args.dataset,
         folder.display(),
+        html.display(),
         folder.join("target-relaxed_contrastive").display()
     ));
 }

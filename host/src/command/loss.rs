@@ -43,8 +43,9 @@ pub enum Command {
     Eval(Eval),
     /// Check what a correct loss has: gradients, order, finite numbers on awkward batches, and more.
     #[command(
-        after_help = "Exits with 1 if a property fails. One that can't hold by definition is exempt if the                       loss's doc says so:
-\"Exempt from order: the first sample of a class is its anchor.\"\n\n                      Examples:\n  retort loss check rkd\n  retort loss check my_pack.wasm#my_loss --html card.html"
+        after_help = "Exits with 1 if a property fails. One that can't hold by definition is exempt if the loss's \
+                      doc says so:\n\"Exempt from order: the first sample of a class is its anchor.\"\n\n\
+                      Examples:\n  retort loss check rkd\n  retort loss check my_pack.wasm#my_loss --html card.html"
     )]
     Check(check::Check),
 }

@@ -1,29 +1,58 @@
 //! The command line: one file a command.
 
 pub mod check;
+pub mod checkpoint;
+pub mod compare;
+pub mod completions;
 pub mod data;
 pub mod demo;
 pub mod devices;
+pub mod embed;
 pub mod evaluate;
+pub mod fetch;
 pub mod loss;
+pub mod metrics;
+pub mod model;
+pub mod open;
 pub mod plugin;
+pub mod recipe;
+pub mod report;
+pub mod runs;
+pub mod search;
 pub mod snapshot;
 pub mod train;
 
 use crate::failure::{Failure, Result};
+use crate::{output, progress};
 use clap::{Args, Parser, Subcommand};
 use retort_core::device::{self, DeviceChoice, DeviceInfo};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The bench where embedding-transfer losses are written, shared, checked and compared.
 #[derive(Debug, Parser)]
-#[command(name = "retort", version, arg_required_else_help = true, propagate_version = true)]
+#[command(
+    name = "retort",
+    version,
+    propagate_version = true,
+    after_help = "Examples:\n  retort demo\n  retort train target --help"
+)]
 pub struct Cli {
     #[command(flatten)]
     common: Common,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
+
+/// What `retort` alone says.
+const FIRST: &str = "\
+retort is the bench where losses for embedding transfer and metric learning are written, shared, checked
+and compared. Three commands to begin with:
+
+  retort demo                                 train a source and three targets, and see the report (minutes)
+  retort loss info relaxed_contrastive        what a loss computes, what it needs, and its paper
+  retort train source --loss proxy_anchor     one training of your own; --help has more
+
+`retort --help` lists all commands, and `retort COMMAND --help` ends with an example of each.";
 
 /// Flags that every command takes.
 #[derive(Args, Clone, Debug)]
@@ -48,37 +77,75 @@ enum Command {
     /// Train a source and three small targets on pictures, and compare them: the main job.
     Demo(demo::Demo),
     /// Train a network.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  retort train source --loss proxy_anchor")]
     Train(train::Command),
-    /// Evaluate a checkpoint: Recall@K on classes it has never seen.
+    /// Run a suite of trainings, methods by data sets by seeds, and print its tables.
+    Compare(compare::Compare),
+    /// Write runs or a suite as one HTML file: tables, curves, neighbours, projections.
+    Report(report::Report),
+    /// Evaluate a checkpoint: retrieval metrics on classes it has never seen.
     Evaluate(evaluate::Evaluate),
+    /// Look into checkpoints of any origin, import, export and download them.
+    #[command(subcommand)]
+    Checkpoint(checkpoint::Command),
+    /// Write a network's embeddings, pooled vectors and feature maps of given pictures.
+    Embed(embed::Embed),
+    /// Find a picture's nearest neighbours in a data set.
+    Search(search::Search),
+    /// List and describe networks: layers, shapes, parameters, multiplications.
+    #[command(subcommand)]
+    Model(model::Command),
+    /// Retrieval metrics of embeddings in a file, from any system.
+    Metrics(metrics::Metrics),
     /// List and describe data sets, and check their files.
     #[command(subcommand)]
     Data(data::Command),
     /// List the devices there are, and the one that `auto` takes.
+    #[command(after_help = "Examples:\n  retort devices\n  retort devices --json")]
     Devices,
     /// List and describe losses, and compute them on given tensors.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  retort loss list\n  retort loss info rkd")]
     Loss(loss::Command),
     /// Pin what a loss computes into a small text file, and verify it later.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  retort snapshot record rkd --out snapshots")]
     Snapshot(snapshot::Command),
-    /// Build plugins, list and describe them.
+    /// List, show, compare and delete the runs in a folder.
     #[command(subcommand)]
+    Runs(runs::Command),
+    /// Build plugins, list and describe them.
+    #[command(subcommand, after_help = "Example:\n  retort plugin build plugins")]
     Plugin(plugin::Command),
+    /// Print a shell's completions of commands and flags.
+    Completions(completions::Completions),
 }
 
 /// Runs a command.
 pub fn run(cli: &Cli) -> Result<()> {
     let common = &cli.common;
-    match &cli.command {
+    let Some(command) = &cli.command else {
+        output::line(FIRST);
+        return Ok(());
+    };
+    match command {
         Command::Demo(args) => demo::run(args, common),
         Command::Train(command) => train::run(command, common),
+        Command::Compare(args) => compare::run(args, common),
+        Command::Report(args) => report::run(args, common),
         Command::Evaluate(args) => evaluate::run(args, common),
+        Command::Checkpoint(command) => checkpoint::run(command, common),
+        Command::Embed(args) => embed::run(args, common),
+        Command::Search(args) => search::run(args, common),
+        Command::Model(command) => model::run(command, common),
+        Command::Metrics(args) => metrics::run(args, common),
         Command::Data(command) => data::run(command, common),
+        Command::Completions(args) => {
+            completions::run(args);
+            Ok(())
+        }
         Command::Devices => devices::run(common),
         Command::Loss(command) => loss::run(command, common),
         Command::Snapshot(command) => snapshot::run(command, common),
+        Command::Runs(command) => runs::run(command, common),
         Command::Plugin(command) => plugin::run(command, common),
     }
 }
@@ -88,6 +155,7 @@ fn stop_flag() -> Result<&'static AtomicBool> {
     static STOP: AtomicBool = AtomicBool::new(false);
     let handler = || {
         if STOP.swap(true, Ordering::Relaxed) {
+            progress::leave();
             std::process::exit(130);
         }
         eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");

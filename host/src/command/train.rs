@@ -1,12 +1,17 @@
 //! `retort train`: a source network, or a target with or without one.
 
+use crate::command::recipe::{Recipe, put};
 use crate::command::{Common, stop_flag};
-use crate::experiment::{Experiment, LossConfig};
+use crate::experiment::{Experiment, SelectOn};
 use crate::failure::{Failure, Result};
-use crate::output;
+use crate::folder::Run;
 use crate::plugin::registry::Registry;
-use crate::run::{self, Place};
+use crate::reference::{self, Preset};
+use crate::run::{self, Finished, Place};
+use crate::{output, progress};
+use burn::tensor::Device;
 use clap::{Args, Subcommand};
+use retort_core::device::{self, DeviceChoice, DeviceInfo};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +28,19 @@ pub enum Command {
         after_help = "Examples:\n  retort train target --dataset glyphs --source runs/source --loss relaxed_contrastive --embedding 64\n  retort train target experiment.toml --set train.epochs=5 --set sigma=0.5"
     )]
     Target(Target),
+    /// Go on with a run that was stopped or killed, to the same end as if it never had been.
+    #[command(after_help = "Example:\n  retort train resume runs/target-glyphs-rkd")]
+    Resume(Resume),
+}
+
+/// Flags of `retort train resume`.
+#[derive(Args, Debug)]
+pub struct Resume {
+    /// The run's folder.
+    run: PathBuf,
+    /// Go on although plugins, settings or the source have changed since the run began.
+    #[arg(long)]
+    allow_changed: bool,
 }
 
 /// Flags of both; they go before the experiment file's settings.
@@ -34,7 +52,7 @@ pub struct Train {
     #[arg(long)]
     dataset: Option<String>,
     /// Folder with the data set's files.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, visible_alias = "DATA_DIR", value_name = "DIR")]
     data_root: Option<PathBuf>,
     /// Memory for decoded pictures, such as 8GiB.
     #[arg(long, value_name = "BYTES")]
@@ -42,8 +60,11 @@ pub struct Train {
     /// A loss, built in or `FILE#NAME`; may be given several times.
     #[arg(long = "loss", value_name = "NAME")]
     losses: Vec<String>,
+    /// Weights to start from, such as ImageNet's: a checkpoint of any origin, of the same network.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pretrained: Option<PathBuf>,
     /// Dimensions of the embedding.
-    #[arg(long)]
+    #[arg(long, visible_alias = "embedding-size")]
     embedding: Option<usize>,
     /// Channels of the network's first block.
     #[arg(long)]
@@ -52,13 +73,13 @@ pub struct Train {
     #[arg(long)]
     epochs: Option<usize>,
     /// Samples in a batch.
-    #[arg(long)]
+    #[arg(long, visible_alias = "batch-size")]
     batch: Option<usize>,
     /// Samples of each class in a batch; 0 draws without regard to class.
-    #[arg(long, value_name = "N")]
+    #[arg(long, visible_alias = "IPC", value_name = "N")]
     images_per_class: Option<usize>,
     /// Augmented copies of each sample in a batch.
-    #[arg(long)]
+    #[arg(long, visible_alias = "view")]
     views: Option<usize>,
     /// Learning rate.
     #[arg(long)]
@@ -66,45 +87,106 @@ pub struct Train {
     /// Seed.
     #[arg(long)]
     seed: Option<u64>,
+    /// On which classes the best epoch is chosen; evaluates every epoch, if nothing else is set.
+    #[arg(long, value_name = "SPLIT")]
+    select_on: Option<SelectOn>,
     /// A key of the experiment file, or a hyperparameter of the last loss.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Show a dashboard: loss, its terms, recall, images per second, memory, time left.
+    #[arg(long)]
+    tui: bool,
     /// The run's folder, new or empty [default: a new one in `runs`].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    recipe: Recipe,
 }
 
 /// Flags of `retort train target`.
 #[derive(Args, Debug)]
 pub struct Target {
-    /// Checkpoint or run folder of the source network.
-    #[arg(long, value_name = "RUN|CHECKPOINT")]
+    /// Run folder of the source network, or its checkpoint, of any origin.
+    #[arg(long, visible_alias = "source-ckpt", value_name = "RUN|CHECKPOINT")]
     source: Option<PathBuf>,
+    /// The source's network, if its keys don't tell.
+    #[arg(long, value_name = "NETWORK")]
+    source_model: Option<String>,
+    /// Whether the source's embeddings have unit length [default: as it was trained].
+    #[arg(long, value_name = "SWITCH", value_parser = clap::builder::BoolishValueParser::new())]
+    source_norm: Option<bool>,
     #[command(flatten)]
     train: Train,
 }
 
 /// Runs the command.
 pub fn run(command: &Command, common: &Common) -> Result<()> {
-    let (role, train, source) = match command {
+    let (role, train, target) = match command {
+        Command::Resume(args) => return resume(args, common),
         Command::Source(train) => ("source", train, None),
-        Command::Target(target) => ("target", &target.train, target.source.as_deref()),
+        Command::Target(target) => ("target", &target.train, Some(target)),
     };
-    let experiment = resolve(train, source)?;
-    let (device, info) = common.device()?;
+    let experiment = resolve(role, train, target)?;
+    if train.recipe.print_config {
+        return print(experiment, common);
+    }
+    let (device, info) = device(train, common)?;
     let mut registry = Registry::new(experiment.limits.clone())?;
     let stop = stop_flag()?;
+    if train.tui {
+        progress::use_dashboard();
+    }
     let loss = experiment.loss.iter().map(|l| l.name.rsplit('#').next().unwrap_or(&l.name));
     let loss = loss.collect::<Vec<_>>().join("+");
-    let name = format!("{role}-{}-{loss}", experiment.data.name);
+    let remark = &train.recipe.remark;
+    let remark = if remark.is_empty() { String::new() } else { format!("-{remark}") };
+    let name = format!("{role}-{}-{loss}{remark}", experiment.data.name);
     let mut place = Place { registry: &mut registry, device, info, stop, quiet: false };
-    let folder = run::folder(train.out.as_deref(), Path::new("runs"), &name)?;
-    let done = run::train(experiment, &folder, &format!("{role} ({loss})"), &mut place)
+    let runs = train.recipe.runs.as_deref().unwrap_or(Path::new("runs"));
+    let folder = run::folder(train.out.as_deref(), runs, &name)?;
+    let done = run::train(experiment, &folder, role, &format!("{role} ({loss})"), &mut place)
         .inspect_err(|_| remove_if_empty(&folder))?;
+    report(&done, role, common)
+}
+
+/// Goes on with a run.
+fn resume(args: &Resume, common: &Common) -> Result<()> {
+    let mut run = Run::open(&args.run)?;
+    // Its relative paths count from where it was begun.
+    if let Some(begun) = run.info["directory"].as_str().map(PathBuf::from)
+        && begun.is_dir()
+        && std::env::current_dir().is_ok_and(|here| here != begun)
+    {
+        let whole = |e| Failure::file("find", &args.run, e);
+        run.path = std::fs::canonicalize(&args.run).map_err(whole)?;
+        let enter = std::env::set_current_dir(&begun);
+        enter.map_err(|e| Failure::file("go to the folder where the run was begun,", &begun, e))?;
+    }
+    // On the device it was begun on, unless another one is named.
+    let begun = run.info["device"]["id"].as_str().and_then(|id| id.parse().ok());
+    let choice = if common.device == DeviceChoice::Auto { begun } else { None };
+    let (device, info) = device::resolve(choice.unwrap_or(common.device)).map_err(|e| {
+        Failure::new(format!("{e}; name a device to go on with another one, such as --device cpu"))
+    })?;
+    if let Some(was) = run.info["device"]["name"].as_str()
+        && was != info.name
+    {
+        eprintln!("begun on {was}, goes on on {}: last digits may differ", info.name);
+    }
+    let mut registry = Registry::new(run.config.limits.clone())?;
+    let stop = stop_flag()?;
+    let role = run.role().to_owned();
+    let mut place = Place { registry: &mut registry, device, info, stop, quiet: false };
+    let done = run::resume(run, args.allow_changed, &mut place)?;
+    report(&done, &role, common)
+}
+
+/// Says how a training ended.
+fn report(done: &Finished, role: &str, common: &Common) -> Result<()> {
     if done.summary.interrupted {
         return Err(Failure {
             message: format!(
-                "stopped after {} steps; saved in {}",
+                "stopped after {} steps; `retort train resume {}` goes on",
                 done.summary.steps,
                 done.folder.display()
             ),
@@ -120,7 +202,7 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
     }
     let recall = run::recall_json(&done.summary);
     if common.json {
-        output::json(&json!({"role": role, "run": done.folder, "recall": recall,
+        output::json(&json!({"role": role, "run": done.folder, "recall": recall, "best": done.best,
             "loss": output::number(done.summary.loss), "parameters": done.parameters,
             "skipped": done.summary.skipped, "seconds": done.summary.seconds}));
     } else {
@@ -128,8 +210,26 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
         let recall: Vec<_> =
             recall.map(|(k, r)| format!("Recall@{k} {:.1} %", 100.0 * r)).collect();
         output::line(format_args!("{}\n{}", done.folder.display(), recall.join("  ")));
+        if let Some(best) = best_in_words(done) {
+            output::line(best);
+        }
     }
     Ok(())
+}
+
+/// The best epoch and how it was chosen, where it isn't just the last one.
+fn best_in_words(done: &Finished) -> Option<String> {
+    let best = &done.best;
+    let epoch = best["epoch"].as_u64()?;
+    let (k, recall) = best["recall"].as_object()?.iter().min_by_key(|(k, _)| k.parse::<u64>().ok())?;
+    let chosen = match best["selected_on"].as_str()? {
+        "test" if epoch == done.summary.epochs as u64 => return None,
+        "test" => "chosen on these same test classes, as the field's code does: an optimistic number \
+                   (--select-on validation chooses without them)",
+        _ => "chosen on held-out training classes",
+    };
+    let percent = 100.0 * recall.as_f64()?;
+    Some(format!("best: epoch {epoch}, Recall@{k} {percent:.1} %, {chosen}"))
 }
 
 /// A run that never started leaves no folder behind.
@@ -137,9 +237,60 @@ fn remove_if_empty(folder: &Path) {
     let _ = std::fs::remove_dir(folder);
 }
 
-fn resolve(train: &Train, source: Option<&Path>) -> Result<Experiment> {
-    let mut experiment = Experiment::read(train.file.as_deref(), Experiment::default(), &[])?;
-    put(&mut experiment.data.name, train.dataset.as_ref());
+/// The device: of the authors' flag, if there is such a GPU, else of ours.
+fn device(train: &Train, common: &Common) -> Result<(Device, DeviceInfo)> {
+    let Some(number) = train.recipe.gpu_id else { return common.device() };
+    if common.device != DeviceChoice::Auto {
+        return common.device();
+    }
+    // For all GPUs, the first one.
+    let id = format!("gpu:{number}");
+    let wanted = |d: &DeviceInfo| d.is_real_gpu() && (number < 0 || d.id == id);
+    match device::list().into_iter().find(wanted) {
+        Some(gpu) => {
+            let choice = gpu.id.parse::<DeviceChoice>().map_err(Failure::new)?;
+            device::resolve(choice).map_err(Failure::new)
+        }
+        None => {
+            let (device, info) = common.device()?;
+            eprintln!("there is no such GPU for --gpu-id {number}; training on {}", info.id);
+            Ok((device, info))
+        }
+    }
+}
+
+/// Prints what would be trained, all hyperparameters resolved.
+fn print(mut experiment: Experiment, common: &Common) -> Result<()> {
+    experiment.train.check().map_err(|e| Failure::usage(format!("train: {e}")))?;
+    let mut registry = Registry::new(experiment.limits.clone())?;
+    for loss in &mut experiment.loss {
+        loss.hyper = registry.find(&loss.name)?.resolve(&loss.hyper)?;
+    }
+    if common.json {
+        output::json(&serde_json::to_value(&experiment).map_err(Failure::new)?);
+    } else {
+        output::line(toml::to_string(&experiment).map_err(Failure::new)?);
+    }
+    Ok(())
+}
+
+fn resolve(role: &str, train: &Train, target: Option<&Target>) -> Result<Experiment> {
+    let recipe = &train.recipe;
+    let dataset = train.dataset.as_deref().map(reference::dataset);
+    let mut experiment = match &train.file {
+        Some(file) => Experiment::read(Some(file), Experiment::default(), &[])?,
+        None => {
+            let name = dataset.clone().unwrap_or(Experiment::default().data.name);
+            let preset = recipe.preset.unwrap_or(Preset::of(&name));
+            let mut experiment = preset.experiment(&name, role);
+            // Where the authors' scripts look.
+            if preset == Preset::Paper && Path::new("data").is_dir() {
+                experiment.data.root = Some("data".into());
+            }
+            experiment
+        }
+    };
+    put(&mut experiment.data.name, dataset.as_ref());
     put(&mut experiment.network.embedding, train.embedding.as_ref());
     put(&mut experiment.network.width, train.width.as_ref());
     put(&mut experiment.train.epochs, train.epochs.as_ref());
@@ -151,21 +302,42 @@ fn resolve(train: &Train, source: Option<&Path>) -> Result<Experiment> {
     if train.data_root.is_some() {
         experiment.data.root.clone_from(&train.data_root);
     }
+    if train.pretrained.is_some() {
+        experiment.pretrained.clone_from(&train.pretrained);
+    }
     if train.cache.is_some() {
         experiment.data.cache.clone_from(&train.cache);
     }
-    if let Some(source) = source {
-        experiment.source = Some(source.to_owned());
+    if let Some(target) = target {
+        if target.source.is_some() {
+            experiment.source.clone_from(&target.source);
+        }
+        if target.source_model.is_some() {
+            experiment.source_model.clone_from(&target.source_model);
+        }
+        if target.source_norm.is_some() {
+            experiment.source_norm = target.source_norm;
+        }
+    }
+    recipe.apply(&mut experiment);
+    if let Some(split) = train.select_on {
+        experiment.select_on = split;
+        let (data, recipe) = (&mut experiment.data, &mut experiment.train);
+        if recipe.evaluate_every == 0 {
+            recipe.evaluate_every = 1;
+        }
+        if split == SelectOn::Validation && data.validation_classes == 0.0 {
+            data.validation_classes = 0.2;
+        }
     }
     if !train.losses.is_empty() {
-        experiment.loss = train.losses.iter().map(|name| LossConfig::new(name)).collect();
+        experiment.loss = train.losses.iter().flat_map(|name| reference::losses(name)).collect();
+    }
+    recipe.apply_hyper(&mut experiment);
+    // The authors' way to ask for all GPUs; the first one is the training's own.
+    if recipe.gpu_id == Some(-1) && experiment.also_on.is_empty() {
+        let real = device::list().into_iter().filter(DeviceInfo::is_real_gpu);
+        experiment.also_on = real.skip(1).map(|d| d.id).collect();
     }
     Experiment::read(None, experiment, &train.set)
-}
-
-/// What the command line says goes before what the file says.
-fn put<T: Clone>(place: &mut T, value: Option<&T>) {
-    if let Some(value) = value {
-        place.clone_from(value);
-    }
 }

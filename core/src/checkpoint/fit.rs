@@ -1,0 +1,139 @@
+//! A file's tensors into a network: all that it has, and no others.
+
+use crate::backbone::Backbone;
+use burn::store::burn_pack::Tensor;
+use burn::store::{
+    BurnToPyTorchAdapter, FloatCastAdapter, ModuleAdapter as _, ModuleSnapshot as _,
+    PyTorchToBurnAdapter, bridge,
+};
+use burn::tensor::{DType, TensorData};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::file::dtype_name;
+
+/// Layers of classifiers that come with published weights, and that an embedding network hasn't.
+const HEADS: [&str; 5] = ["fc.", "last_linear.", "head.", "heads.", "classifier."];
+
+/// Why tensors don't fit.
+#[derive(Debug, Default)]
+pub(super) struct Misfit {
+    /// Keys that the file lacks.
+    pub missing: Vec<String>,
+    /// Keys that the network lacks.
+    pub unexpected: Vec<String>,
+    /// Keys of another shape or type, with both.
+    pub wrong: Vec<String>,
+    /// Values that couldn't be read.
+    pub unreadable: Vec<String>,
+    /// Patterns of `allow_missing` that name nothing.
+    pub idle: Vec<String>,
+}
+
+impl Misfit {
+    /// Each kind with its count and its first ten.
+    pub fn text(&self) -> String {
+        let lists = [
+            ("missing", &self.missing),
+            ("unexpected", &self.unexpected),
+            ("of another shape or type", &self.wrong),
+            ("unreadable", &self.unreadable),
+            ("to be allowed missing that the network doesn't have", &self.idle),
+        ];
+        let some = lists.into_iter().filter(|(_, names)| !names.is_empty());
+        let texts = some.map(|(what, names)| {
+            let first = names.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
+            let more = if names.len() > 10 { ", …" } else { "" };
+            format!("{} {what} ({first}{more})", names.len())
+        });
+        texts.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// Sets the network's parameters and running statistics. Those that the file lacks and a pattern of
+/// `allow_missing` names (`*` stands for anything) stay as they are. After an error of reading, some
+/// are set.
+pub(super) fn fit(
+    backbone: &mut Backbone,
+    tensors: &BTreeMap<String, Tensor>,
+    allow_missing: &[String],
+) -> Result<(), Misfit> {
+    let expected = backbone.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
+    let mut misfit = Misfit::default();
+    let mut fitting = Vec::new();
+    for want in &expected {
+        let allowed = || allow_missing.iter().any(|pattern| matches(pattern, &want.name));
+        match tensors.get(&want.name) {
+            None if allowed() => {}
+            None => misfit.missing.push(want.name.clone()),
+            Some(got) if !got.dtype.is_float() => {
+                misfit.wrong.push(format!("{} is {}", want.name, dtype_name(got.dtype)));
+            }
+            Some(got) => match reshaped(got, &want.shape) {
+                Some(mut tensor) => {
+                    tensor.name.clone_from(&want.name);
+                    fitting.push(tensor);
+                }
+                None => misfit.wrong.push(format!(
+                    "{} is {:?}, not {:?}",
+                    want.name,
+                    got.shape.to_vec(),
+                    want.shape.to_vec()
+                )),
+            },
+        }
+    }
+    let names: BTreeSet<&str> = expected.iter().map(|t| t.name.as_str()).collect();
+    for pattern in allow_missing {
+        if !names.iter().any(|name| matches(pattern, name)) {
+            misfit.idle.push(pattern.clone());
+        }
+    }
+    for name in tensors.keys() {
+        let ignored = name.ends_with("num_batches_tracked")
+            || HEADS.iter().any(|head| name.starts_with(head));
+        if !ignored && !names.contains(name.as_str()) {
+            misfit.unexpected.push(name.clone());
+        }
+    }
+    if !misfit.text().is_empty() {
+        return Err(misfit);
+    }
+    let adapter = PyTorchToBurnAdapter.chain(FloatCastAdapter::to(DType::F32));
+    let result = backbone.apply(fitting, None, Some(Box::new(adapter)), true);
+    misfit.unreadable = result.errors.iter().map(ToString::to_string).collect();
+    if misfit.unreadable.is_empty() { Ok(()) } else { Err(misfit) }
+}
+
+/// The tensor in this shape, if the two differ in dimensions of 1 only, as `[1, C]` and `[C]` do.
+fn reshaped(tensor: &Tensor, shape: &[usize]) -> Option<Tensor> {
+    if *tensor.shape == *shape {
+        return Some(tensor.clone());
+    }
+    let squeezed = |shape: &[usize]| shape.iter().copied().filter(|d| *d != 1).collect::<Vec<_>>();
+    if squeezed(&tensor.shape) != squeezed(shape) {
+        return None;
+    }
+    let (name, dtype, shape) = (tensor.name.clone(), tensor.dtype, shape.to_vec());
+    let (source, declared) = (tensor.clone(), shape.clone());
+    Some(bridge::deferred(name, dtype, shape.into(), None, move || {
+        let data = bridge::to_data(&source)?;
+        Ok(TensorData::from_bytes(data.into_bytes(), declared.clone(), dtype))
+    }))
+}
+
+/// Whether a key is what the pattern says, where `*` stands for any text.
+fn matches(pattern: &str, key: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| key.strip_prefix(first)) else {
+        return false;
+    };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    for part in middle {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}

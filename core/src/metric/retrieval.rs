@@ -1,0 +1,133 @@
+//! What a search has found, and the metrics that follow from it.
+
+use std::collections::BTreeMap;
+
+/// A metric of retrieval, from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Measure {
+    /// Share of queries with a sample of their class among their K nearest. A query without
+    /// another sample of its class is a miss.
+    Recall(usize),
+    /// Share of queries whose nearest sample is of their class. This and those below leave out
+    /// queries without another sample of their class.
+    PrecisionAt1,
+    /// Of the R nearest, the share that is of the query's class, where R samples are.
+    RPrecision,
+    /// Mean average precision at R: `1/R Σ_{i <= R} precision@i`, over those `i` where the i-th
+    /// nearest is of the query's class (Musgrave, Belongie & Lim, "A Metric Learning Reality Check",
+    /// ECCV 2020, equation 2).
+    MapAtR,
+}
+
+/// What is known of every query's neighbours.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retrieval {
+    labels: Vec<i64>,
+    relevant: Vec<u32>,
+    /// Rank of the first sample of the query's class, from 1; `u32::MAX` if past all interest.
+    first: Vec<u32>,
+    r_precision: Vec<f64>,
+    average_precision: Vec<f64>,
+    /// Whether the device failed, or its products were coarser than `f32` arithmetic, so that the CPU
+    /// had to do its work. The results are right all the same.
+    pub device_refused: bool,
+}
+
+impl Retrieval {
+    /// Queries of which nothing has been found yet.
+    pub(super) fn new(queries: &[i64], gallery: &[i64], same: bool) -> Self {
+        let mut members: BTreeMap<i64, u32> = BTreeMap::new();
+        for &class in gallery {
+            *members.entry(class).or_default() += 1;
+        }
+        let relevant = |class| members.get(class).map_or(0, |&n: &u32| n - u32::from(same));
+        let n = queries.len();
+        Retrieval {
+            labels: queries.to_vec(),
+            relevant: queries.iter().map(relevant).collect(),
+            first: vec![u32::MAX; n],
+            r_precision: vec![0.0; n],
+            average_precision: vec![0.0; n],
+            device_refused: false,
+        }
+    }
+
+    /// Notes the ranks of a query's own class, in order, as far as they matter.
+    pub(super) fn add(&mut self, query: usize, ranks: impl Iterator<Item = usize>, r: usize) {
+        for (i, rank) in ranks.enumerate() {
+            if i == 0 {
+                self.first[query] = rank as u32;
+            }
+            if rank > r {
+                break;
+            }
+            self.r_precision[query] += 1.0 / r as f64;
+            self.average_precision[query] += (i + 1) as f64 / rank as f64 / r as f64;
+        }
+    }
+
+    /// Number of queries.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no query.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Class of each query.
+    pub fn labels(&self) -> &[i64] {
+        &self.labels
+    }
+
+    /// R: other samples of the query's class.
+    pub fn relevant(&self, query: usize) -> usize {
+        self.relevant[query] as usize
+    }
+
+    /// Queries without another sample of their class.
+    pub fn alone(&self) -> usize {
+        self.relevant.iter().filter(|&&r| r == 0).count()
+    }
+
+    /// A query's part in a metric; none if the metric leaves it out.
+    pub fn of(&self, measure: Measure, query: usize) -> Option<f64> {
+        let counts = self.relevant[query] > 0;
+        match measure {
+            Measure::Recall(k) => Some(f64::from(u8::from(self.first[query] as usize <= k))),
+            Measure::PrecisionAt1 => counts.then(|| f64::from(u8::from(self.first[query] == 1))),
+            Measure::RPrecision => counts.then(|| self.r_precision[query]),
+            Measure::MapAtR => counts.then(|| self.average_precision[query]),
+        }
+    }
+
+    /// A metric over all queries; NaN if it leaves out all.
+    pub fn mean(&self, measure: Measure) -> f64 {
+        let (sum, count) = (0..self.len())
+            .filter_map(|query| self.of(measure, query))
+            .fold((0.0, 0usize), |(sum, count), value| (sum + value, count + 1));
+        sum / count as f64
+    }
+
+    /// A metric over the queries of each class: class, its queries, and NaN if it leaves out all.
+    pub fn per_class(&self, measure: Measure) -> BTreeMap<i64, (usize, f64)> {
+        let sums = self.class_sums(measure);
+        let mean = |(sum, count, queries): (f64, usize, usize)| (queries, sum / count as f64);
+        sums.into_iter().map(|(class, sums)| (class, mean(sums))).collect()
+    }
+
+    /// For each class: sum of a metric, queries that count in it, and all its queries.
+    pub(super) fn class_sums(&self, measure: Measure) -> BTreeMap<i64, (f64, usize, usize)> {
+        let mut sums: BTreeMap<i64, (f64, usize, usize)> = BTreeMap::new();
+        for (query, class) in self.labels.iter().enumerate() {
+            let of_class = sums.entry(*class).or_default();
+            of_class.2 += 1;
+            if let Some(value) = self.of(measure, query) {
+                of_class.0 += value;
+                of_class.1 += 1;
+            }
+        }
+        sums
+    }
+}

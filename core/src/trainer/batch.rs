@@ -1,0 +1,73 @@
+//! Batches on the device.
+
+use crate::backbone::{Backbone, Output};
+use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
+use retort_datasets::Batch;
+
+/// What a step is fed. Row `v * n + i` is view `v` of sample `i`.
+#[derive(Clone, Debug)]
+pub struct Minibatch {
+    /// The pictures, on the training's device.
+    pub pictures: Pictures,
+    /// Class of each row.
+    pub labels: Vec<i64>,
+    /// Number of each row's sample in the training set.
+    pub ids: Vec<i64>,
+    /// Views of each sample.
+    pub views: usize,
+    /// Replaces the losses' random draws; empty in a training.
+    pub draws: Vec<TensorData>,
+}
+
+/// Pictures `[n, c, h, w]`.
+#[derive(Clone, Debug)]
+pub enum Pictures {
+    /// Values 0 to 255, red first; each network normalises them as it needs.
+    Raw(Tensor<4>),
+    /// What a network itself sees.
+    Normalised(Tensor<4>),
+}
+
+impl Minibatch {
+    /// A batch of the loader, on the device.
+    pub fn new(batch: Batch, device: &Device, dtype: FloatDType) -> Self {
+        Minibatch {
+            pictures: Pictures::Raw(upload(&batch, device, dtype)),
+            labels: batch.labels,
+            ids: batch.ids,
+            views: batch.views,
+            draws: Vec::new(),
+        }
+    }
+}
+
+impl Pictures {
+    /// What a network makes of them.
+    pub fn through(&self, network: &Backbone) -> Output {
+        match self {
+            Pictures::Raw(pictures) => network.forward(pictures.clone()),
+            Pictures::Normalised(input) => network.forward_input(input.clone()),
+        }
+    }
+
+    /// The same without autodiff.
+    #[must_use]
+    pub fn inner(self) -> Self {
+        self.map(Tensor::inner)
+    }
+
+    /// The same pictures, each tensor changed.
+    #[must_use]
+    pub fn map(self, f: impl FnOnce(Tensor<4>) -> Tensor<4>) -> Self {
+        match self {
+            Pictures::Raw(x) => Pictures::Raw(f(x)),
+            Pictures::Normalised(x) => Pictures::Normalised(f(x)),
+        }
+    }
+}
+
+/// A batch's pictures on the device, values 0 to 255.
+pub(super) fn upload(batch: &Batch, device: &Device, dtype: FloatDType) -> Tensor<4> {
+    let pixels: Vec<f32> = batch.images.iter().map(|&p| f32::from(p)).collect();
+    Tensor::from_data(TensorData::new(pixels, batch.shape), (device, DType::from(dtype)))
+}

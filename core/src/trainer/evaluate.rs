@@ -1,0 +1,85 @@
+//! Embeds and evaluates a data set.
+
+use super::batch::upload;
+use super::{TrainError, dtype_of};
+use crate::backbone::{Backbone, Output};
+use crate::metric::{Embeddings, recall_at};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, FloatDType, Tensor};
+use retort_datasets::{Batch, Dataset, Loader, evaluation_batches};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A network's outputs for a whole data set in order, in evaluation mode, in batches of `batch`, computed
+/// in the network's own element type.
+pub fn outputs<'a>(
+    net: &'a Backbone,
+    data: &Arc<dyn Dataset>,
+    channels: usize,
+    batch: usize,
+    dtype: FloatDType,
+    device: &'a Device,
+) -> impl Iterator<Item = Result<(Batch, Output), TrainError>> + 'a {
+    let batches = evaluation_batches(data.len(), batch);
+    let loader = Loader::new(data.clone(), data.evaluation(), batches, 1, 1, 0, 0, channels);
+    loader.map(move |batch| {
+        let batch = batch?;
+        let [_, _, height, width] = batch.shape;
+        net.check([height, width]).map_err(|e| TrainError::Setup(e.to_string()))?;
+        let output = net.forward(upload(&batch, device, dtype));
+        Ok((batch, output))
+    })
+}
+
+/// Embeds a data set in evaluation mode.
+pub fn embed(
+    net: &Backbone,
+    data: &Arc<dyn Dataset>,
+    channels: usize,
+    device: &Device,
+) -> Result<Embeddings, TrainError> {
+    let net = net.valid();
+    let (device, dtype) = (device.clone().inner(), dtype_of(&net));
+    let (mut rows, mut labels, mut dim) = (Vec::new(), Vec::new(), 0);
+    for done in outputs(&net, data, channels, 64, dtype, &device) {
+        let (batch, Output { embedding, .. }) = done?;
+        dim = embedding.dims()[1];
+        rows.extend(embedding.into_data().iter::<f32>());
+        labels.extend_from_slice(&batch.labels);
+    }
+    Ok(Embeddings { rows, dim, labels })
+}
+
+/// Recall@K of a network on a data set.
+pub fn evaluate(
+    net: &Backbone,
+    data: &Arc<dyn Dataset>,
+    channels: usize,
+    ks: &[usize],
+    device: &Device,
+) -> Result<BTreeMap<usize, f64>, TrainError> {
+    let embeddings = embed(net, data, channels, device)?;
+    let recall = recall_at(&embeddings, ks, Some(device))?;
+    Ok(ks.iter().copied().zip(recall).collect())
+}
+
+/// Scalars of a network that are trained: weights and biases, not running statistics.
+pub fn parameter_count(net: &Backbone) -> usize {
+    struct Count(usize);
+    impl ModuleVisitor for Count {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if param.val().is_require_grad() {
+                self.0 += param.val().dims().iter().product::<usize>();
+            }
+        }
+    }
+    let mut count = Count(0);
+    net.visit(&mut count);
+    count.0
+}
+
+/// The path of a run's checkpoint, or the checkpoint itself.
+pub fn checkpoint_in(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join("checkpoint.safetensors") } else { path.to_owned() }
+}

@@ -1,0 +1,356 @@
+//! The training loop.
+//!
+//! [`Trainer`] is what a training is made of and never changes; all that changes is in [`State`].
+//! [`Trainer::run`] loads batches and calls [`begin_epoch`](Trainer::begin_epoch) and
+//! [`step`](Trainer::step), which anybody may call with batches of their own.
+
+mod average;
+mod batch;
+mod error;
+mod evaluate;
+mod log;
+mod names;
+mod optimizer;
+mod parts;
+mod report;
+mod save;
+mod step;
+mod trainable;
+
+pub use average::Average;
+pub use batch::{Minibatch, Pictures};
+pub use error::{Kept, TrainError};
+pub use evaluate::{checkpoint_in, embed, evaluate, outputs, parameter_count};
+pub use log::Log;
+pub use optimizer::Optimizer;
+pub use parts::Replica;
+pub use report::{EpochReport, Observer, StepReport, Summary};
+pub use step::Step;
+pub use trainable::Trainable;
+
+use crate::backbone::{Backbone, NetworkConfig};
+use crate::error::LossError;
+use crate::recipe::{OnUndefined, Recipe, Sampling};
+use crate::session::Session;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, FloatDType, Tensor};
+use retort_datasets::{
+    BalancedSampler, Batch, DataError, Dataset, Loader, RandomSampler, Sampler, SuperClassSampler,
+    Transform,
+};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// What a training is made of.
+pub struct Trainer {
+    /// How the network that learns was built.
+    pub network: NetworkConfig,
+    /// The network that teaches.
+    pub source: Option<Backbone>,
+    /// The settings.
+    pub recipe: Recipe,
+    /// Training data.
+    pub train: Arc<dyn Dataset>,
+    /// Its augmentation.
+    pub augmentation: Arc<dyn Transform>,
+    /// Data of the evaluations during the training.
+    pub test: Arc<dyn Dataset>,
+    /// The K of Recall@K.
+    pub ks: Vec<usize>,
+    /// Width and height of the pictures.
+    pub image_size: usize,
+    /// Seed of batches and augmentation.
+    pub seed: u64,
+    /// An autodiff device.
+    pub device: Device,
+    /// Further devices that share each batch's work.
+    pub replicas: Vec<Replica>,
+    /// Where checkpoints go.
+    pub checkpoint: PathBuf,
+    /// Steps in all, for losses that ask how far the training is; [`run`](Self::run) counts them.
+    pub steps: usize,
+    /// All that changes.
+    pub state: State,
+}
+
+/// All that changes in a training.
+pub struct State {
+    /// The network that learns, on an autodiff device.
+    pub target: Backbone,
+    /// Its average, if the recipe wants one.
+    pub average: Option<Average>,
+    /// The network's optimiser.
+    pub optimizer: Optimizer,
+    /// The losses, each with its parameters' optimiser.
+    pub terms: Vec<Term>,
+    /// Epochs done.
+    pub epoch: usize,
+    /// Batches done in this epoch.
+    pub batch: usize,
+    /// Steps done, over all epochs.
+    pub step: usize,
+    /// Times that a loss was left out of a step because it isn't defined on its batch.
+    pub skipped: usize,
+    /// The best evaluation so far.
+    pub best: Option<Best>,
+    /// Losses since the last log point, and their sum over the epoch.
+    pub log: Log,
+    saved: Option<(usize, usize)>,
+}
+
+/// The evaluation with the highest Recall at the smallest K.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Best {
+    /// Epoch, from 1.
+    pub epoch: usize,
+    /// Recall at the smallest K.
+    pub recall: f64,
+    /// Evaluations since then.
+    pub since: usize,
+}
+
+/// One loss of a training.
+#[derive(Debug)]
+pub struct Term {
+    /// Its name in reports.
+    pub name: String,
+    /// Its factor in the sum.
+    pub weight: f64,
+    /// Factor of the learning rate for its parameters.
+    pub lr_factor: f64,
+    /// The loss.
+    pub session: Session,
+    /// Its parameters' optimiser.
+    pub optimizer: Optimizer,
+}
+
+impl State {
+    /// A training before its first step.
+    pub fn new(target: Backbone, terms: Vec<Term>, recipe: &Recipe) -> Self {
+        let average = (recipe.ema_decay > 0.0).then(|| Average::new(recipe.ema_decay, &target));
+        State {
+            target,
+            average,
+            optimizer: Optimizer::new(recipe),
+            terms,
+            epoch: 0,
+            batch: 0,
+            step: 0,
+            skipped: 0,
+            best: None,
+            log: Log::new(),
+            saved: None,
+        }
+    }
+}
+
+impl Trainer {
+    /// Trains to the end, or until `stop` is set; then the step is finished and saved.
+    pub fn run(
+        mut self,
+        observer: &mut dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<Summary, TrainError> {
+        self.recipe.check().map_err(TrainError::Setup)?;
+        if self.state.terms.is_empty() {
+            return Err(TrainError::Setup("a training needs a loss".to_owned()));
+        }
+        for net in self.source.iter().chain([&self.state.target]) {
+            let checked = net.check([self.image_size; 2]);
+            checked.map_err(|e| TrainError::Setup(e.to_string()))?;
+        }
+        let sampler = self.sampler()?;
+        let per_epoch = sampler.batches_per_epoch();
+        self.steps = per_epoch * self.recipe.epochs;
+        let start = Instant::now();
+        let mut last = EpochReport { epoch: 0, step: 0, loss: f64::NAN, recall: None };
+        for batch in self.load(sampler.epoch(0).into_iter().take(1).collect(), 0) {
+            self.probe(&self.upload(batch?))?;
+        }
+
+        while self.state.epoch < self.recipe.epochs {
+            self.begin_epoch();
+            let epoch = self.state.epoch as u64;
+            let begun = self.state.batch; // more than 0 in a training that goes on
+            for batch in self.load(sampler.epoch(epoch), epoch).skip(begun) {
+                let batch = self.upload(batch?);
+                let (i, images) = (self.state.batch, batch.labels.len());
+                let outcome = self.step(&batch)?;
+                self.state.log.add(i, images, outcome);
+                let ended = self.state.batch == per_epoch;
+                if ended || self.state.step.is_multiple_of(self.recipe.log_every) {
+                    observer.step(&self.look()?)?;
+                }
+                let stopped = stop.load(Ordering::Relaxed);
+                if stopped || ended || self.checkpoint_due() {
+                    self.save(observer)?;
+                }
+                if stopped {
+                    let loss = self.state.log.epoch_mean();
+                    return Ok(self.summary(loss, None, start, true));
+                }
+            }
+            let recall = self.evaluation_due().then(|| self.evaluate()).transpose()?;
+            let loss = self.state.log.epoch_mean();
+            last =
+                EpochReport { epoch: self.state.epoch + 1, step: self.state.step, loss, recall };
+            (self.state.epoch, self.state.batch) = (self.state.epoch + 1, 0);
+            self.state.log.start_epoch();
+            observer.epoch(&last)?;
+            if self.out_of_patience() {
+                break;
+            }
+        }
+        let recall = match last.recall {
+            None => Some(self.evaluate()?),
+            some => some,
+        };
+        Ok(self.summary(last.loss, recall, start, false))
+    }
+
+    fn summary(
+        &self,
+        loss: f64,
+        recall: Option<BTreeMap<usize, f64>>,
+        start: Instant,
+        interrupted: bool,
+    ) -> Summary {
+        Summary {
+            steps: self.state.step,
+            loss,
+            recall,
+            seconds: start.elapsed().as_secs_f64(),
+            interrupted,
+            epochs: self.state.epoch,
+            skipped: self.state.skipped,
+            best: self.state.best,
+        }
+    }
+
+    /// Reads the losses since the last log point, which waits for the device.
+    fn look(&mut self) -> Result<StepReport, TrainError> {
+        let (loss, terms, images_per_second) =
+            self.state.log.read().map_err(|bad| self.diverged(bad))?;
+        Ok(StepReport {
+            epoch: self.state.epoch + 1,
+            step: self.state.step,
+            steps: self.steps,
+            loss,
+            terms,
+            lr: self.lr(),
+            images_per_second,
+        })
+    }
+
+    fn evaluation_due(&self) -> bool {
+        let (epoch, every) = (self.state.epoch + 1, self.recipe.evaluate_every);
+        epoch == self.recipe.epochs || (every > 0 && epoch.is_multiple_of(every))
+    }
+
+    /// Lets every loss ask for its parameters and buffers once, on a batch like the training's,
+    /// before anything is trained.
+    pub fn probe(&mut self, batch: &Minibatch) -> Result<(), TrainError> {
+        let source = self.source.as_ref().map(|net| step::teach(net, &batch.pictures));
+        let target = step::teach(&self.state.target, &batch.pictures);
+        let inputs = self.inputs(batch, target, source);
+        for term in &mut self.state.terms {
+            match term.session.probe(&inputs) {
+                Err(LossError::Undefined { .. })
+                    if self.recipe.on_undefined == OnUndefined::Skip => {}
+                probed => probed.map_err(|e| TrainError::Probe(Box::new(e)))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn sampler(&self) -> Result<Box<dyn Sampler>, DataError> {
+        let (labels, recipe) = (self.train.labels(), &self.recipe);
+        let (batch, seed) = (recipe.batch, self.seed);
+        Ok(match (recipe.sampler, recipe.images_per_class) {
+            (Sampling::Random, _) | (Sampling::Balanced, 0) => {
+                Box::new(RandomSampler::new(labels.len(), batch, seed)?)
+            }
+            (Sampling::Balanced, ipc) => Box::new(BalancedSampler::new(labels, batch, ipc, seed)?),
+            (Sampling::AllClasses, ipc) => {
+                Box::new(BalancedSampler::all_classes(labels, batch, ipc, seed)?)
+            }
+            (Sampling::SuperClass, ipc) => {
+                let groups = self.train.super_labels().unwrap_or_default();
+                Box::new(SuperClassSampler::new(labels, groups, batch, ipc, seed)?)
+            }
+        })
+    }
+
+    fn upload(&self, batch: Batch) -> Minibatch {
+        Minibatch::new(batch, &self.device, self.recipe.precision.dtype())
+    }
+
+    fn load(&self, batches: Vec<Vec<usize>>, epoch: u64) -> Loader {
+        Loader::new(
+            self.train.clone(),
+            self.augmentation.clone(),
+            batches,
+            self.recipe.views,
+            self.recipe.workers,
+            self.seed,
+            epoch,
+            self.network.channels,
+        )
+    }
+
+    /// The network that is evaluated and saved: the average, if there is one. `valid` takes in the
+    /// batch norms' latest running statistics; the module itself is one update behind them.
+    pub fn result(&self) -> Backbone {
+        match &self.state.average {
+            Some(average) => average.network().clone(),
+            None => self.state.target.valid(),
+        }
+    }
+
+    /// Recall@K of the network, and whether it is the best so far.
+    fn evaluate(&mut self) -> Result<BTreeMap<usize, f64>, TrainError> {
+        let network = self.result();
+        let recall = evaluate(&network, &self.test, self.network.channels, &self.ks, &self.device)?;
+        if let Some(&value) = recall.values().next() {
+            match &mut self.state.best {
+                Some(best) if value <= best.recall => best.since += 1,
+                best => {
+                    *best = Some(Best { epoch: self.state.epoch + 1, recall: value, since: 0 });
+                    self.save_best(&network)?;
+                }
+            }
+        }
+        Ok(recall)
+    }
+
+    /// Whether the recipe's number of evaluations went by without a better one.
+    fn out_of_patience(&self) -> bool {
+        let patience = self.recipe.patience;
+        patience > 0 && self.state.best.is_some_and(|best| best.since >= patience)
+    }
+
+    fn diverged(&self, (step, what, value): (usize, String, f64)) -> TrainError {
+        let epoch = self.state.epoch + 1;
+        TrainError::Diverged { epoch, step: step + 1, what, value, kept: self.kept() }
+    }
+
+    fn kept(&self) -> Kept {
+        Kept(self.state.saved.map(|at| (self.checkpoint.clone(), at)))
+    }
+}
+
+/// The type of a network's numbers.
+pub(crate) fn dtype_of(net: &Backbone) -> FloatDType {
+    struct First(Option<FloatDType>);
+    impl ModuleVisitor for First {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.get_or_insert(param.val().dtype().into());
+        }
+    }
+    let mut first = First(None);
+    net.visit(&mut first);
+    first.0.unwrap_or(FloatDType::F32)
+}

@@ -1,0 +1,168 @@
+//! One step: forward, losses, one backward pass, one update of everything that learns.
+
+use super::names::in_embedding;
+use super::{Minibatch, Pictures, TrainError, Trainable, Trainer};
+use crate::backbone::{Backbone, Output};
+use crate::error::LossError;
+use crate::recipe::OnUndefined;
+use crate::session::{Feature, Inputs};
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::{Gradients, Tensor};
+
+/// A step's weighted loss, and what each loss reported; none if no loss was defined on its batch.
+pub type Step = (Tensor<1>, Vec<(String, Tensor<1>)>);
+
+impl Trainer {
+    /// Sets which parameters learn in the epoch that `state` is in; before its first step, and once
+    /// more after `state` was loaded.
+    pub fn begin_epoch(&mut self) {
+        let new_only = self.state.epoch < self.recipe.new_only_epochs;
+        let warmed_up = self.recipe.new_only_epochs > 0 && !new_only;
+        let thawed = self.recipe.thaw_batch_norm && warmed_up;
+        let rule = Trainable { new_only, batch_norm: thawed || !self.network.frozen_batch_norm };
+        self.state.target = rule.apply(self.state.target.clone());
+    }
+
+    /// The learning rate in the epoch that `state` is in, before factors.
+    pub fn lr(&self) -> f64 {
+        self.recipe.lr_in(self.state.epoch)
+    }
+
+    /// Trains on one batch.
+    pub fn step(&mut self, batch: &Minibatch) -> Result<Option<Step>, TrainError> {
+        let step =
+            if self.in_parts() { self.step_in_parts(batch)? } else { self.step_whole(batch)? };
+        self.state.terms.iter_mut().for_each(|term| term.session.commit());
+        self.state.batch += 1;
+        self.state.step += 1;
+        Ok(step.map(|(total, reported)| (total.detach(), reported)))
+    }
+
+    fn step_whole(&mut self, batch: &Minibatch) -> Result<Option<Step>, TrainError> {
+        let source = self.source.as_ref().map(|net| teach(net, &batch.pictures));
+        let target = batch.pictures.through(&self.state.target);
+        let inputs = self.inputs(batch, target, source);
+        let step = self.losses(&inputs)?;
+        drop(inputs);
+        if let Some((total, _)) = &step {
+            let mut gradients = total.backward();
+            let of_network = GradientsParams::from_module(&mut gradients, &self.state.target);
+            let of_losses = self.loss_gradients(&mut gradients);
+            self.update_network(of_network);
+            self.update_losses(of_losses);
+        }
+        Ok(step)
+    }
+
+    /// The gradients of each loss's parameters.
+    pub(super) fn loss_gradients(&self, gradients: &mut Gradients) -> Vec<GradientsParams> {
+        let terms = self.state.terms.iter();
+        terms.map(|t| GradientsParams::from_module(gradients, t.session.parameters())).collect()
+    }
+
+    /// The weighted sum of the losses with its graph, and what they report. Their buffer writes wait.
+    pub(super) fn losses(&mut self, inputs: &Inputs) -> Result<Option<Step>, TrainError> {
+        let (mut total, mut reported) = (None, Vec::new());
+        for i in 0..self.state.terms.len() {
+            let term = &mut self.state.terms[i];
+            let outcome = match term.session.step(inputs) {
+                Ok(outcome) => outcome,
+                Err(LossError::Undefined { .. })
+                    if self.recipe.on_undefined == OnUndefined::Skip =>
+                {
+                    self.state.skipped += 1;
+                    continue;
+                }
+                Err(source) => {
+                    self.state.terms.iter_mut().for_each(|t| t.session.discard());
+                    return Err(TrainError::Loss {
+                        epoch: self.state.epoch + 1,
+                        step: self.state.batch + 1,
+                        source: Box::new(source),
+                        kept: self.kept(),
+                    });
+                }
+            };
+            let term = &self.state.terms[i];
+            reported.push((term.name.clone(), outcome.value.clone().detach()));
+            let inner = outcome.terms.into_iter();
+            reported.extend(inner.map(|(name, x)| (format!("{}.{name}", term.name), x)));
+            let value = outcome.value * term.weight;
+            total = Some(match total {
+                None => value,
+                Some(sum) => sum + value,
+            });
+        }
+        Ok(total.map(|total| (total, reported)))
+    }
+
+    /// Moves the network's parameters, and their average.
+    pub(super) fn update_network(&mut self, mut gradients: GradientsParams) {
+        let (lr, factor) = (self.lr(), self.recipe.embedding_lr_factor);
+        let rate = |name: &str| if in_embedding(name) { lr * factor } else { lr };
+        let state = &mut self.state;
+        let target = state.target.clone();
+        state.target = state.optimizer.step(target, &mut gradients, &|name| name, &rate);
+        if let Some(average) = &mut state.average {
+            average.update(&state.target);
+        }
+    }
+
+    /// Moves the losses' parameters.
+    pub(super) fn update_losses(&mut self, gradients: Vec<GradientsParams>) {
+        let lr = self.lr();
+        for (term, mut gradients) in self.state.terms.iter_mut().zip(gradients) {
+            let names = term.session.parameter_names().to_vec();
+            let name = |path: String| {
+                let number = path.rsplit('.').next().and_then(|n| n.parse::<usize>().ok());
+                number.and_then(|n| names.get(n).cloned()).unwrap_or(path)
+            };
+            let rate = |_: &str| lr * term.lr_factor;
+            let optimizer = &mut term.optimizer;
+            term.session.update(|p| optimizer.step(p, &mut gradients, &name, &rate));
+        }
+    }
+
+    /// What the step shows to its losses.
+    pub(super) fn inputs(
+        &self,
+        batch: &Minibatch,
+        target: Output,
+        source: Option<Output>,
+    ) -> Inputs {
+        let (source, source_features) =
+            source.map(|s| (Some(s.embedding), s.features)).unwrap_or_default();
+        Inputs {
+            source,
+            source_features,
+            target_features: target.features,
+            labels: batch.labels.clone(),
+            ids: batch.ids.clone(),
+            classes: self.train.classes().len(),
+            samples: self.train.len(),
+            sample_labels: self.train.labels().iter().map(|&label| label as i64).collect(),
+            views: batch.views,
+            epoch: self.state.epoch,
+            progress: self.state.step as f64 / self.steps.max(1) as f64,
+            draws: batch.draws.clone(),
+            ..Inputs::new(target.embedding)
+        }
+    }
+}
+
+/// A network's output in evaluation mode, as constants on the autodiff device.
+pub(super) fn teach(net: &Backbone, pictures: &Pictures) -> Output {
+    let output = pictures.clone().inner().through(&net.valid());
+    Output {
+        embedding: Tensor::from_inner(output.embedding),
+        features: output.features.into_iter().map(constant).collect(),
+    }
+}
+
+pub(super) fn constant(feature: Feature) -> Feature {
+    match feature {
+        Feature::Map(map) => Feature::Map(Tensor::from_inner(map)),
+        Feature::Vector(vector) => Feature::Vector(Tensor::from_inner(vector)),
+    }
+}

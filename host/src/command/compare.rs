@@ -1,0 +1,265 @@
+//! `retort compare`: a suite of trainings, and its tables.
+
+use crate::command::{Common, stop_flag};
+use crate::failure::{Failure, Result};
+use crate::output;
+use crate::plugin::registry::Registry;
+use crate::suite::plan::{Folder, Job, Planned, Planner};
+use crate::suite::result::{Results, collect};
+use crate::suite::table::{self, Format};
+use crate::suite::work::Outcome;
+use crate::suite::{Over, Suite, slurm, work};
+use clap::{Args, ValueEnum};
+use retort_core::Limits;
+use retort_datasets::Split;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+/// Flags of the command.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The same command again goes on where it stopped: a training whose settings, losses and source \
+                  are the\nsame isn't repeated. Each is a run folder in DIR/runs; the tables are DIR/table.txt, \
+                  .md, .tex and .csv, and\neverything is in DIR/results.json.\n\nExamples:\n  \
+                  retort compare suites/glyphs.toml --jobs 2\n  \
+                  retort compare suites/omniglot.toml --data-root data/omniglot --dry-run\n  \
+                  retort compare suites/paper.toml --data-root cub=data/CUB_200_2011 --on slurm --sbatch=--gres=gpu:1"
+)]
+pub struct Compare {
+    /// The suite: data sets, settings, methods and seeds.
+    #[arg(value_name = "SUITE.toml")]
+    suite: PathBuf,
+    /// The suite's folder [default: `runs/suite-NAME`].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Trainings at a time.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: u16,
+    /// Where the trainings run.
+    #[arg(long, value_enum, default_value_t = On::Here)]
+    on: On,
+    /// An argument for `sbatch`; may be given several times.
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    sbatch: Vec<String>,
+    /// Folder with a data set's files; a folder of such folders, by the data sets' names, without NAME.
+    #[arg(long, value_name = "[NAME=]DIR")]
+    data_root: Vec<String>,
+    /// A key of every experiment, such as train.epochs=2.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Seeds in place of the suite's.
+    #[arg(long, value_delimiter = ',', value_name = "SEEDS")]
+    seeds: Vec<u64>,
+    /// Only this method; may be given several times.
+    #[arg(long, value_name = "METHOD")]
+    only: Vec<String>,
+    /// What the tables are printed as.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Where trainings run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum On {
+    /// On this machine.
+    Here,
+    /// As a job array on a Slurm cluster.
+    Slurm,
+}
+
+/// Runs the command.
+pub fn run(args: &Compare, common: &Common) -> Result<()> {
+    let text = std::fs::read_to_string(&args.suite)
+        .map_err(|e| Failure::file("read the suite", &args.suite, e))?;
+    let mut suite = Suite::parse(&text, &args.suite)?;
+    let over = over(args)?;
+    suite.narrow(&over)?;
+    let stem = args.suite.file_stem().unwrap_or_default().to_string_lossy();
+    let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("suite-{stem}")));
+    let out = std::path::absolute(&out).map_err(|e| Failure::file("find", &out, e))?;
+    let folder = Folder(out);
+    let mut planner = Planner::new(Registry::new(Limits::default())?, folder.clone());
+    let (sources, targets) = planner.plan(&suite, &over)?;
+    data(&targets)?;
+    if args.dry_run {
+        dry_run(&sources, &targets, &folder, common);
+        return Ok(());
+    }
+    check_folder(&folder)?;
+    folder.make()?;
+    let lock = work::lock(&folder)?;
+    folder.write("suite.toml", &text)?;
+
+    let device = common.device.to_string();
+    let here = Here { args, device: &device, folder: &folder, lock: &lock, stop: stop_flag()? };
+    let mut outcome = Outcome::default();
+    if args.on == On::Slurm {
+        outcome = slurm::attach(&folder, here.stop)?;
+    }
+    let all = sources.len() + targets.len();
+    let left = here.left(&sources.iter().collect::<Vec<_>>());
+    let targets_left = targets.iter().filter(|p| match &p.job {
+        Some(job) => folder.summary(&job.id).is_none(),
+        None => true,
+    });
+    let done = all - left.len() - targets_left.count();
+    eprintln!("{all} trainings, {done} done already; in {}", folder.0.display());
+    if !outcome.stopped {
+        outcome = here.work(&left)?;
+    }
+    // With the sources' digests the targets have their names.
+    let (_, targets) = planner.plan(&suite, &over)?;
+    if !outcome.stopped {
+        let jobs: Vec<&Job> = targets.iter().filter_map(|p| p.job.as_ref()).collect();
+        let more = here.work(&here.left(&jobs))?;
+        outcome.stopped = more.stopped;
+        outcome.failed.extend(more.failed);
+    }
+    let results = collect(&suite, &over, &targets, &folder)?;
+    for (format, name) in Format::FILES {
+        folder.write(name, &table::write(&results, format))?;
+    }
+    print(&results, args, common, &folder);
+    end(&outcome, &results)
+}
+
+/// Where and how this suite's jobs run.
+struct Here<'a> {
+    args: &'a Compare,
+    device: &'a str,
+    folder: &'a Folder,
+    lock: &'a File,
+    stop: &'static AtomicBool,
+}
+
+impl Here<'_> {
+    /// The jobs that aren't done, each once.
+    fn left<'j>(&self, jobs: &[&'j Job]) -> Vec<&'j Job> {
+        let mut left: Vec<&Job> = Vec::new();
+        for &job in jobs {
+            let new = left.iter().all(|known| known.id != job.id);
+            if new && self.folder.summary(&job.id).is_none() {
+                left.push(job);
+            }
+        }
+        left
+    }
+
+    fn work(&self, jobs: &[&Job]) -> Result<Outcome> {
+        let (n, device, stop) = (usize::from(self.args.jobs), self.device, self.stop);
+        match self.args.on {
+            On::Here => {
+                let options = work::Options { jobs: n, device, lock: self.lock, stop };
+                work::run(jobs, self.folder, &options)
+            }
+            On::Slurm => {
+                let options = slurm::Options { jobs: n, device, sbatch: &self.args.sbatch, stop };
+                slurm::run(jobs, self.folder, &options)
+            }
+        }
+    }
+}
+
+fn over(args: &Compare) -> Result<Over> {
+    let mut roots = BTreeMap::new();
+    for text in &args.data_root {
+        // A folder's own name may have an equals sign; a data set's has none.
+        let (name, dir) = match text.split_once('=') {
+            Some((name, dir)) if !Path::new(text).is_dir() => (name, dir),
+            _ => ("", text.as_str()),
+        };
+        if roots.insert(name.to_owned(), PathBuf::from(dir)).is_some() {
+            let what = if name.is_empty() { "for all data sets" } else { name };
+            return Err(Failure::usage(format!("--data-root is given twice {what}")));
+        }
+    }
+    let (set, seeds, only) = (args.set.clone(), args.seeds.clone(), args.only.clone());
+    Ok(Over { roots, set, seeds, only })
+}
+
+/// Wrong data is told at once, not by every training.
+fn data(targets: &[Planned]) -> Result<()> {
+    let mut seen = Vec::new();
+    for planned in targets {
+        let data = &planned.wanted.experiment.data;
+        if !seen.contains(&data) {
+            data.open(Split::Train)?;
+            seen.push(data);
+        }
+    }
+    Ok(())
+}
+
+/// A folder with anything else in it isn't ours.
+fn check_folder(folder: &Folder) -> Result<()> {
+    let Ok(mut entries) = std::fs::read_dir(&folder.0) else { return Ok(()) };
+    if entries.next().is_none() || folder.0.join("suite.toml").is_file() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{} isn't empty, and no suite's folder: name another with --out",
+        folder.0.display()
+    )))
+}
+
+fn dry_run(sources: &[Job], targets: &[Planned], folder: &Folder, common: &Common) {
+    let mut jobs: Vec<(String, bool)> =
+        sources.iter().map(|job| (job.label.clone(), folder.summary(&job.id).is_some())).collect();
+    for planned in targets {
+        let job = planned.job.as_ref();
+        let done = job.is_some_and(|job| folder.summary(&job.id).is_some());
+        jobs.push((planned.label.clone(), done));
+    }
+    if common.json {
+        let list: Vec<Value> =
+            jobs.iter().map(|(label, done)| json!({"training": label, "done": done})).collect();
+        output::json(&json!({"folder": folder.0, "trainings": list}));
+        return;
+    }
+    for (label, done) in &jobs {
+        output::line(format_args!("{} {label}", if *done { "done " } else { "to do" }));
+    }
+    let done = jobs.iter().filter(|(_, done)| *done).count();
+    output::line(format_args!("{} trainings, {done} done, in {}", jobs.len(), folder.0.display()));
+}
+
+fn print(results: &Results, args: &Compare, common: &Common, folder: &Folder) {
+    let format = if common.json { Format::Json } else { args.format };
+    let text = table::write(results, format);
+    if format == Format::Text {
+        output::line(output::bold_marked(&text));
+    } else {
+        output::line(text.trim_end());
+    }
+    if format == Format::Text {
+        output::line(format_args!("Try: retort report {}", folder.0.display()));
+    }
+}
+
+fn end(outcome: &Outcome, results: &Results) -> Result<()> {
+    if outcome.stopped {
+        let message = format!(
+            "stopped; {} trainings are left, and the same command goes on with them",
+            results.missing
+        );
+        return Err(Failure { message, code: 130 });
+    }
+    if outcome.failed.is_empty() && results.missing == 0 {
+        return Ok(());
+    }
+    let mut text = format!(
+        "{} trainings are missing, {} failed; the same command tries them again",
+        results.missing,
+        outcome.failed.len()
+    );
+    for (label, why) in outcome.failed.iter().take(10) {
+        text.push_str(&format!("\n  {label}: {why}"));
+    }
+    Err(Failure::new(text))
+}

@@ -1,0 +1,313 @@
+//! `retort embed`: a network's embeddings, pooled vectors and feature maps of given pictures.
+
+use crate::command::Common;
+use crate::command::evaluate::data;
+use crate::command::loss::Dtype;
+use crate::experiment::Data;
+use crate::failure::{Failure, Result};
+use crate::pictures::{Pictures, evaluation};
+use crate::rows::{Reader, Writer};
+use crate::{output, progress, weights};
+use burn::module::Module as _;
+use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
+use clap::{Args, ValueEnum};
+use retort_core::Feature;
+use retort_core::backbone::{Backbone, NetworkConfig, Output};
+use retort_core::device::DeviceChoice;
+use retort_core::trainer::{checkpoint_in, outputs};
+use retort_datasets::{Dataset, Split};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Flags of the command.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "An input file holds `images` [n, 3, h, w]: floats, normalised as the network wants them. The output \
+                  file\nholds `embeddings` [n, d], `pooled` [n, c], and `features.0` … (the pooled vector again as the \
+                  last); of a data\nset `labels` [n] and `ids` [n] too, and feature maps only with --features.\n\n\
+                  Examples:\n  retort embed --checkpoint runs/source --input images.safetensors --out out.safetensors\n  \
+                  retort embed --checkpoint runs/source --dataset glyphs --out out.safetensors"
+)]
+pub struct Embed {
+    /// Which network it is, where the checkpoint doesn't say.
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// A run folder or a checkpoint.
+    #[arg(long, value_name = "RUN|FILE")]
+    checkpoint: PathBuf,
+    /// Normalised pictures in a safetensors file, a folder of pictures, or one picture.
+    #[arg(long, value_name = "FILE|FOLDER", conflicts_with_all = ["dataset", "data_root"])]
+    input: Option<PathBuf>,
+    /// Data set [default: the run's].
+    #[arg(long)]
+    dataset: Option<String>,
+    /// Folder with the data set's files [default: the run's].
+    #[arg(long, value_name = "DIR")]
+    data_root: Option<PathBuf>,
+    /// Part of the data set.
+    #[arg(long, value_enum, default_value_t = Part::Test)]
+    split: Part,
+    /// Where the tensors go.
+    #[arg(long, value_name = "OUT.safetensors")]
+    out: PathBuf,
+    /// Element type to compute in and write.
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    dtype: Dtype,
+    /// Write a data set's feature maps too; those of --input are always written.
+    #[arg(long)]
+    features: bool,
+    /// Width and height of the pictures in pixels [default: as in the training].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(8..=1024))]
+    size: Option<u16>,
+    /// Pictures that are computed at a time.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    batch: u16,
+}
+
+/// Parts of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// The classes to learn from.
+    Train,
+    /// The unseen classes.
+    Test,
+}
+
+impl From<Part> for Split {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Train => Split::Train,
+            Part::Test => Split::Test,
+        }
+    }
+}
+
+/// What the output file says of itself, as JSON under `retort` in its metadata.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct About {
+    /// The network.
+    pub network: NetworkConfig,
+    /// SHA-256 of its checkpoint.
+    pub checkpoint: String,
+    /// The data set, if it was one, and which part of it.
+    pub data: Option<(Data, Part)>,
+    /// The files, if it was a folder.
+    pub files: Vec<String>,
+}
+
+/// What is embedded.
+enum Source {
+    Tensors(Reader),
+    Pictures(Arc<dyn Dataset>),
+}
+
+/// Runs the command.
+pub fn run(args: &Embed, common: &Common) -> Result<()> {
+    let (device, name) = device(args.dtype, common)?;
+    let loaded = weights::load(&args.checkpoint, args.model.as_deref(), &device)?;
+    let (config, device) = (loaded.network, device.inner());
+    let size = args.size.map_or(loaded.image_size, usize::from);
+    let dtype = match args.dtype {
+        Dtype::F32 => FloatDType::F32,
+        Dtype::F64 => FloatDType::F64,
+    };
+    let net = loaded.backbone.valid().cast(dtype);
+
+    let digest = digest(&checkpoint_in(&args.checkpoint))?;
+    let mut about =
+        About { network: config.clone(), checkpoint: digest, data: None, files: Vec::new() };
+    let source = match &args.input {
+        Some(path) if is_tensors(path) => Source::Tensors(Reader::open(path)?),
+        Some(path) => {
+            let of = data(&args.checkpoint, None, None).ok();
+            let pictures = Pictures::open(path, evaluation(of.as_ref(), size))?;
+            about.files = pictures.files.iter().map(|f| f.display().to_string()).collect();
+            Source::Pictures(Arc::new(pictures))
+        }
+        None => {
+            let mut data = data(&args.checkpoint, args.dataset.as_ref(), args.data_root.as_ref())?;
+            data.size = size;
+            let opened = data.open(args.split.into())?;
+            about.data = Some((data, args.split));
+            Source::Pictures(opened)
+        }
+    };
+    let mut sink = Sink {
+        path: &args.out,
+        total: 0,
+        done: 0,
+        maps: args.features || args.input.is_some(),
+        labels: about.data.is_some(),
+        about: serde_json::to_string(&about).map_err(Failure::new)?,
+        written: None,
+    };
+    let spinner = progress::spinner();
+    let shown =
+        |sink: &Sink| spinner.set_message(format!("{} of {} pictures", sink.done, sink.total));
+    let batch = usize::from(args.batch);
+    match source {
+        Source::Tensors(mut file) => {
+            sink.total = images(&file, &net, config.channels)?;
+            while sink.done < sink.total {
+                let rows = file.rows("images", sink.done, batch.min(sink.total - sink.done))?;
+                let x = Tensor::from_data(rows, (&device, DType::from(dtype)));
+                sink.add(net.forward_input(x), &[], &[])?;
+                shown(&sink);
+            }
+        }
+        Source::Pictures(data) => {
+            sink.total = data.len();
+            for done in outputs(&net, &data, config.channels, batch, dtype, &device) {
+                let (batch, output) = done?;
+                sink.add(output, &batch.labels, &batch.ids)?;
+                shown(&sink);
+            }
+        }
+    }
+    spinner.finish_and_clear();
+    let (n, shapes) = sink.finish()?;
+    if common.json {
+        output::json(&json!({"out": args.out, "network": config.name, "pictures": n,
+            "tensors": shapes, "device": name}));
+        return Ok(());
+    }
+    let mut table = output::table(["TENSOR", "SHAPE"]);
+    for (name, shape) in &shapes {
+        table.add_row([name.clone(), format!("{shape:?}")]);
+    }
+    output::line(format_args!(
+        "{n} pictures, embedded by {}, in {}\n{table}",
+        config.name,
+        args.out.display()
+    ));
+    Ok(())
+}
+
+/// The device asked for: the CPU for 64 bits.
+fn device(dtype: Dtype, common: &Common) -> Result<(Device, String)> {
+    let choice = match (dtype, common.device) {
+        (Dtype::F64, DeviceChoice::Auto) => DeviceChoice::Cpu,
+        (Dtype::F64, DeviceChoice::Gpu(_)) => {
+            return Err(Failure::usage("--dtype f64 is for the CPU only: use --device cpu"));
+        }
+        (_, choice) => choice,
+    };
+    let (device, info) = Common { device: choice, ..common.clone() }.device()?;
+    Ok((device, info.name))
+}
+
+fn is_tensors(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"))
+}
+
+/// A file's SHA-256.
+pub fn digest(path: &Path) -> Result<String> {
+    let fail = |e| Failure::file("read", path, e);
+    let mut hash = Sha256::new();
+    std::io::copy(&mut std::fs::File::open(path).map_err(fail)?, &mut hash).map_err(fail)?;
+    Ok(format!("sha256:{:x}", hash.finalize()))
+}
+
+/// How many pictures a file holds, if the network can take them.
+fn images(file: &Reader, net: &Backbone, channels: usize) -> Result<usize> {
+    let wrong = |why: String| {
+        Failure::new(format!(
+            "{}: {why}. `images` must be [n, {channels}, h, w] floats, normalised as the network wants them",
+            file.path().display()
+        ))
+    };
+    let Some((dtype, shape)) = file.info("images") else {
+        return Err(wrong(match file.names().as_slice() {
+            [] => "it holds no tensor".to_owned(),
+            names => format!("it has no tensor images, but {}", names.join(", ")),
+        }));
+    };
+    if !matches!(dtype, safetensors::Dtype::F32 | safetensors::Dtype::F64) {
+        return Err(wrong(format!("images has type {dtype:?}, not F32 or F64")));
+    }
+    match *shape {
+        [n, c, h, w] if n > 0 && c == channels => {
+            net.check([h, w])
+                .map_err(|e| Failure::new(format!("{}: {e}", file.path().display())))?;
+            Ok(n)
+        }
+        _ => Err(wrong(format!("images has shape {shape:?}"))),
+    }
+}
+
+/// Writes outputs as they come.
+struct Sink<'a> {
+    path: &'a Path,
+    /// Pictures that there will be.
+    total: usize,
+    done: usize,
+    maps: bool,
+    labels: bool,
+    about: String,
+    /// From the first batch on, when the shapes are known.
+    written: Option<(Writer, BTreeMap<String, Vec<usize>>)>,
+}
+
+impl Sink<'_> {
+    fn add(&mut self, output: Output, labels: &[i64], ids: &[i64]) -> Result<()> {
+        let n = output.embedding.dims()[0];
+        let embeddings = output.embedding.into_data();
+        let dim = embeddings.shape()[1];
+        if let Some(at) = embeddings.iter::<f64>().position(|x| !x.is_finite()) {
+            return Err(Failure::new(format!(
+                "the embedding of picture {} isn't finite: it, or the network's weights, hold NaN or \
+                 numbers that are too large",
+                self.done + at / dim
+            )));
+        }
+        let mut tensors = vec![("embeddings".to_owned(), embeddings)];
+        if let Some(Feature::Vector(pooled)) = output.features.last() {
+            tensors.push(("pooled".to_owned(), pooled.to_data()));
+        }
+        for (i, feature) in output.features.into_iter().enumerate().filter(|_| self.maps) {
+            let data = match feature {
+                Feature::Map(map) => map.into_data(),
+                Feature::Vector(vector) => vector.into_data(),
+            };
+            tensors.push((format!("features.{i}"), data));
+        }
+        if self.labels {
+            tensors.push(("labels".to_owned(), TensorData::from(labels)));
+            tensors.push(("ids".to_owned(), TensorData::from(ids)));
+        }
+        let (writer, _) = match &mut self.written {
+            Some(written) => written,
+            none => {
+                let shapes = tensors.iter().map(|(name, data)| {
+                    let mut shape = data.shape().to_vec();
+                    shape[0] = self.total;
+                    (name.clone(), (data.dtype(), shape))
+                });
+                let shapes: BTreeMap<_, _> = shapes.collect();
+                let notes = HashMap::from([("retort".to_owned(), self.about.clone())]);
+                let writer = Writer::create(self.path, &shapes, notes)?;
+                let shapes = shapes.into_iter().map(|(name, (_, shape))| (name, shape));
+                none.insert((writer, shapes.collect()))
+            }
+        };
+        for (name, data) in tensors {
+            writer.add(&name, &data)?;
+        }
+        self.done += n;
+        Ok(())
+    }
+
+    /// Number of pictures, and the shapes of what was written.
+    fn finish(self) -> Result<(usize, BTreeMap<String, Vec<usize>>)> {
+        let Some((writer, shapes)) = self.written else {
+            return Err(Failure::new("there is no picture to embed"));
+        };
+        writer.finish()?;
+        Ok((self.done, shapes))
+    }
+}

@@ -1,0 +1,262 @@
+//! `retort runs`: what trainings there are, and what became of them.
+
+use crate::command::Common;
+use crate::difference::{Difference, differing, flatten};
+use crate::failure::{Failure, Result};
+use crate::folder::{self, Run, State};
+use crate::output;
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+/// What to do with runs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the runs in a folder, and in the folders in it.
+    #[command(after_help = "Example:\n  retort runs list runs/demo-glyphs-0")]
+    List(List),
+    /// Show one run: configuration, versions, results, and the course of its numbers.
+    #[command(after_help = "Example:\n  retort runs show runs/target-glyphs-rkd")]
+    Show(Show),
+    /// Show what differs between two runs: settings, versions, results.
+    #[command(
+        after_help = "Example:\n  retort runs diff runs/target-glyphs-rkd runs/target-glyphs-rkd-2"
+    )]
+    Diff(Diff),
+    /// Delete runs.
+    #[command(after_help = "Example:\n  retort runs rm runs/target-glyphs-rkd-2 --yes")]
+    Rm(Remove),
+}
+
+/// Flags of `retort runs list`.
+#[derive(Args, Debug)]
+pub struct List {
+    /// The folder.
+    #[arg(default_value = "runs", value_name = "DIR")]
+    folder: PathBuf,
+}
+
+/// Flags of `retort runs show`.
+#[derive(Args, Debug)]
+pub struct Show {
+    /// A run folder.
+    run: PathBuf,
+}
+
+/// Flags of `retort runs diff`.
+#[derive(Args, Debug)]
+pub struct Diff {
+    /// A run folder.
+    a: PathBuf,
+    /// Another one.
+    b: PathBuf,
+}
+
+/// Flags of `retort runs rm`.
+#[derive(Args, Debug)]
+pub struct Remove {
+    /// Run folders.
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Really delete them.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Runs the command.
+pub fn run(command: &Command, common: &Common) -> Result<()> {
+    match command {
+        Command::List(args) => list(args, common),
+        Command::Show(args) => show(args, common),
+        Command::Diff(args) => diff(args, common),
+        Command::Rm(args) => remove(args, common),
+    }
+}
+
+fn list(args: &List, common: &Common) -> Result<()> {
+    let (mut rows, mut damaged) = (Vec::new(), Vec::new());
+    for path in folder::find(&args.folder)? {
+        match Run::open(&path) {
+            Ok(run) => rows.push(run),
+            Err(e) => damaged.push((path, e.message)),
+        }
+    }
+    if common.json {
+        let runs = rows.iter().map(overview);
+        let broken = damaged.iter().map(|(path, why)| json!({"run": path, "error": why}));
+        output::json(&json!({"runs": runs.chain(broken).collect::<Vec<_>>()}));
+        return Ok(());
+    }
+    if rows.is_empty() && damaged.is_empty() {
+        output::line(format_args!("no runs in {}", args.folder.display()));
+        return Ok(());
+    }
+    let header = ["RUN", "ROLE", "DATA", "LOSS", "BEST R@1", "STATE", "EPOCHS", "BEGUN"];
+    let mut table = output::table(header);
+    for run in &rows {
+        let name = run.path.strip_prefix(&args.folder).unwrap_or(&run.path);
+        let name = if name.as_os_str().is_empty() { &run.path } else { name };
+        table.add_row([
+            name.display().to_string(),
+            run.role().to_owned(),
+            run.config.data.name.clone(),
+            run.losses(),
+            run.best().map_or("-".to_owned(), in_words),
+            run.state.to_string(),
+            format!("{}/{}", run.epochs(), run.config.train.epochs),
+            run.info["begun"].as_str().unwrap_or("-").replace('T', " ").replace('Z', ""),
+        ]);
+    }
+    output::line(table);
+    for (path, why) in damaged {
+        eprintln!("{} can't be read: {why}", path.display());
+    }
+    Ok(())
+}
+
+/// Recall in percent; the test classes' goes without saying.
+fn in_words((_, recall, split): (u64, f64, &str)) -> String {
+    let split = if split == "test" { String::new() } else { format!(" ({split})") };
+    format!("{:.1}{split}", 100.0 * recall)
+}
+
+/// What a list says of a run.
+fn overview(run: &Run) -> Value {
+    let best = run.best();
+    let best = best.map(|(epoch, r, split)| json!({"epoch": epoch, "recall": r, "split": split}));
+    json!({"run": run.path, "role": run.role(), "dataset": run.config.data.name,
+        "loss": run.losses(), "best": best, "state": run.state.to_string(),
+        "epochs": run.epochs(), "of": run.config.train.epochs, "begun": run.info["begun"]})
+}
+
+fn show(args: &Show, common: &Common) -> Result<()> {
+    let run = Run::open(&args.run)?;
+    if common.json {
+        let mut out = overview(&run);
+        out["config"] = serde_json::to_value(&run.config).map_err(Failure::new)?;
+        out["info"] = run.info;
+        out["summary"] = json!(run.summary);
+        out["metrics"] = json!(run.metrics);
+        output::json(&out);
+        return Ok(());
+    }
+    let mut table = output::table(["", ""]);
+    let mut row = |key: &str, value: String| {
+        table.add_row([key.to_owned(), value]);
+    };
+    row("state", format!("{}, {}/{} epochs", run.state, run.epochs(), run.config.train.epochs));
+    for (key, value) in flatten(&facts(&run)) {
+        row(&key, value);
+    }
+    for (key, values) in [("loss", run.curve("loss")), ("Recall@1", run.recalls())] {
+        if let (Some(first), Some(last)) = (values.first(), values.last()) {
+            row(key, format!("{first:.4} {} {last:.4}", sparkline(&values)));
+        }
+    }
+    let config = toml::to_string(&run.config).map_err(Failure::new)?;
+    output::line(format_args!("{}\n{table}\n\n{config}", run.path.display()));
+    Ok(())
+}
+
+/// What a run was made with, and what came out.
+fn facts(run: &Run) -> Value {
+    let mut tree = Map::new();
+    for key in ["retort", "interface", "role", "begun", "device", "hardware", "plugins", "source"] {
+        tree.insert(key.to_owned(), run.info[key].clone());
+    }
+    tree.insert("resumed".to_owned(), json!(run.info["resumed"].as_array().map(Vec::len)));
+    tree.insert("summary".to_owned(), json!(run.summary));
+    Value::Object(tree)
+}
+
+/// A curve of at most 60 characters; each stands for the mean of its share of the values.
+fn sparkline(values: &[f64]) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let finite: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
+    let width = finite.len().min(60);
+    let means: Vec<f64> = (0..width)
+        .map(|i| &finite[i * finite.len() / width..(i + 1) * finite.len() / width])
+        .map(|part| part.iter().sum::<f64>() / part.len() as f64)
+        .collect();
+    let least = means.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let bar = |x: f64| {
+        let share = if most > least { (x - least) / (most - least) } else { 0.5 };
+        BARS[((share * 8.0) as usize).min(7)]
+    };
+    means.into_iter().map(bar).collect()
+}
+
+fn diff(args: &Diff, common: &Common) -> Result<()> {
+    let (a, b) = (Run::open(&args.a)?, Run::open(&args.b)?);
+    let config = |run: &Run| serde_json::to_value(&run.config).map_err(Failure::new);
+    let settings = differing(&config(&a)?, &config(&b)?);
+    let results = differing(&facts(&a), &facts(&b));
+    if common.json {
+        let section = |rows: &[Difference]| -> Map<String, Value> {
+            rows.iter().map(|(key, a, b)| (key.clone(), json!([a, b]))).collect()
+        };
+        output::json(&json!({"a": args.a, "b": args.b, "config": section(&settings),
+            "run": section(&results)}));
+        return Ok(());
+    }
+    let (a, b) = (args.a.display().to_string(), args.b.display().to_string());
+    let mut table = output::table(["", &a, &b]);
+    for (key, left, right) in settings.into_iter().chain(results) {
+        let shown = |side: Option<String>| side.unwrap_or_else(|| "-".to_owned());
+        table.add_row([key, shown(left), shown(right)]);
+    }
+    if table.is_empty() {
+        output::line("the runs don't differ");
+    } else {
+        output::line(table);
+    }
+    Ok(())
+}
+
+fn remove(args: &Remove, common: &Common) -> Result<()> {
+    for path in &args.runs {
+        deletable(path)?;
+    }
+    if !args.yes {
+        let list = args.runs.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ");
+        return Err(Failure::usage(format!(
+            "this would delete {list} with all checkpoints; add --yes to do it"
+        )));
+    }
+    for path in &args.runs {
+        std::fs::remove_dir_all(path).map_err(|e| Failure::file("delete", path, e))?;
+    }
+    if common.json {
+        output::json(&json!({"deleted": args.runs}));
+    } else {
+        args.runs.iter().for_each(|path| output::line(format_args!("deleted {}", path.display())));
+    }
+    Ok(())
+}
+
+/// Refuses what isn't a run, is at work, or holds others.
+fn deletable(path: &Path) -> Result<()> {
+    // A run whose files are damaged may be deleted too.
+    match Run::open(path) {
+        Ok(run) if run.state == State::Running => {
+            return Err(Failure::usage(format!(
+                "{} is being trained; stop it first",
+                path.display()
+            )));
+        }
+        Err(e) if !folder::is_run(path) => return Err(e),
+        _ => {}
+    }
+    let entries = std::fs::read_dir(path).map_err(|e| Failure::file("read", path, e))?;
+    for entry in entries.filter_map(std::result::Result::ok).filter(|e| e.path().is_dir()) {
+        if let Some(inner) = folder::find(&entry.path())?.first() {
+            return Err(Failure::usage(format!(
+                "{} holds another run, {}; delete or move that first",
+                path.display(),
+                inner.display()
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! A training as a full-screen dashboard. It only draws: keys do what they always do, so Ctrl-C
+//! stops after saving.
+
+use ratatui::backend::TermionBackend;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Style, Stylize as _};
+use ratatui::symbols::Marker;
+use ratatui::text::Line;
+use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Paragraph, Row, Table};
+use ratatui::{Frame, Terminal};
+use retort_core::trainer::{EpochReport, StepReport};
+use std::io::Stderr;
+use std::time::{Duration, Instant};
+use termion::screen::{AlternateScreen, IntoAlternateScreen as _};
+
+/// What is shown, and where.
+pub struct Dashboard {
+    terminal: Terminal<TermionBackend<AlternateScreen<Stderr>>>,
+    state: State,
+}
+
+impl std::fmt::Debug for Dashboard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dashboard").finish_non_exhaustive()
+    }
+}
+
+/// What is known of the training.
+struct State {
+    label: String,
+    epochs: usize,
+    since: Instant,
+    step: Option<StepReport>,
+    losses: Vec<(f64, f64)>,
+    evaluations: Vec<(usize, Vec<(usize, f64)>)>,
+    colours: bool,
+}
+
+impl Dashboard {
+    /// Takes the screen.
+    pub fn new(label: &str, epochs: usize) -> std::io::Result<Self> {
+        let backend = TermionBackend::new(std::io::stderr().into_alternate_screen()?);
+        let mut terminal = Terminal::new(backend)?;
+        terminal.hide_cursor()?;
+        let state = State {
+            label: label.to_owned(),
+            epochs,
+            since: Instant::now(),
+            step: None,
+            losses: Vec::new(),
+            evaluations: Vec::new(),
+            colours: crate::output::colours(),
+        };
+        Ok(Dashboard { terminal, state })
+    }
+
+    /// A log point.
+    pub fn step(&mut self, report: &StepReport) {
+        self.state.losses.push((report.step as f64, report.loss));
+        self.state.step = Some(report.clone());
+        self.draw();
+    }
+
+    /// The end of an epoch.
+    pub fn epoch(&mut self, report: &EpochReport) {
+        if let Some(recall) = &report.recall {
+            let recall = recall.iter().map(|(k, r)| (*k, *r)).collect();
+            self.state.evaluations.push((report.epoch, recall));
+        }
+        self.draw();
+    }
+
+    fn draw(&mut self) {
+        let state = &self.state;
+        // A terminal that went away is no reason to stop a training.
+        let _ = self.terminal.draw(|frame| state.draw(frame));
+    }
+}
+
+impl Drop for Dashboard {
+    fn drop(&mut self) {
+        let _ = self.terminal.show_cursor();
+    }
+}
+
+impl State {
+    fn draw(&self, frame: &mut Frame) {
+        let rows = [Constraint::Length(3), Constraint::Min(8), Constraint::Length(9)];
+        let [top, middle, bottom] = Layout::vertical(rows).areas(frame.area());
+        self.progress(frame, top);
+        self.curve(frame, middle);
+        let [terms, facts] =
+            Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)])
+                .areas(bottom);
+        self.terms(frame, terms);
+        self.facts(frame, facts);
+    }
+
+    fn accent(&self) -> Style {
+        if self.colours { Style::new().fg(Color::Cyan) } else { Style::new() }
+    }
+
+    fn progress(&self, frame: &mut Frame, area: Rect) {
+        let (done, all) = self.step.as_ref().map_or((0, 1), |s| (s.step, s.steps.max(1)));
+        let share = (done as f64 / all as f64).clamp(0.0, 1.0);
+        let gauge = Gauge::default()
+            .block(Block::bordered().title(format!(" {} ", self.label)))
+            .gauge_style(self.accent())
+            .ratio(share)
+            .label(format!("{:.0} %  {}", 100.0 * share, self.left(share)));
+        frame.render_widget(gauge, area);
+    }
+
+    fn left(&self, share: f64) -> String {
+        if share <= 0.0 {
+            return String::new();
+        }
+        let left = self.since.elapsed().as_secs_f64() * (1.0 - share) / share;
+        format!("{} left", duration(left))
+    }
+
+    fn curve(&self, frame: &mut Frame, area: Rect) {
+        let low = self.losses.iter().map(|p| p.1).fold(f64::INFINITY, f64::min);
+        let high = self.losses.iter().map(|p| p.1).fold(f64::NEG_INFINITY, f64::max);
+        let (low, high) = if high > low { (low, high) } else { (low - 1.0, high + 1.0) };
+        let (low, high) = if low.is_finite() { (low, high) } else { (0.0, 1.0) };
+        let last = self.step.as_ref().map_or(1, |s| s.steps) as f64;
+        let data = Dataset::default()
+            .marker(Marker::Braille)
+            .graph_type(GraphType::Line)
+            .style(self.accent())
+            .data(&self.losses);
+        let chart = Chart::new(vec![data])
+            .block(Block::bordered().title(" loss "))
+            .x_axis(Axis::default().bounds([0.0, last]).labels(["0".to_owned(), format!("{last}")]))
+            .y_axis(
+                Axis::default()
+                    .bounds([low, high])
+                    .labels([format!("{low:.3}"), format!("{high:.3}")]),
+            );
+        frame.render_widget(chart, area);
+    }
+
+    fn terms(&self, frame: &mut Frame, area: Rect) {
+        let rows = self.step.iter().flat_map(|s| {
+            std::iter::once(("sum".to_owned(), s.loss))
+                .chain(s.terms.iter().map(|(name, x)| (name.clone(), *x)))
+        });
+        let rows = rows.map(|(name, x)| Row::new([name, format!("{x:.5}")]));
+        let table = Table::new(rows, [Constraint::Fill(1), Constraint::Length(14)])
+            .block(Block::bordered().title(" loss terms "));
+        frame.render_widget(table, area);
+    }
+
+    fn facts(&self, frame: &mut Frame, area: Rect) {
+        let mut lines = Vec::new();
+        if let Some(step) = &self.step {
+            lines.push(Line::from(format!(
+                "epoch {}/{}   step {}/{}   learning rate {:.2e}",
+                step.epoch, self.epochs, step.step, step.steps, step.lr
+            )));
+            lines.push(Line::from(format!("{:.0} images/s", step.images_per_second)));
+        }
+        if let Some(bytes) = memory() {
+            lines.push(Line::from(format!("{:.2} GiB of memory", bytes / f64::from(1 << 30))));
+        }
+        lines.push(Line::from(format!("{} so far", duration(self.since.elapsed().as_secs_f64()))));
+        for (epoch, recall) in self.evaluations.iter().rev().take(3) {
+            let recall: Vec<String> =
+                recall.iter().map(|(k, r)| format!("@{k} {:.1} %", 100.0 * r)).collect();
+            let line = Line::from(format!("epoch {epoch}: Recall {}", recall.join("  ")));
+            lines.push(if self.colours { line.bold() } else { line });
+        }
+        frame.render_widget(Paragraph::new(lines).block(Block::bordered()), area);
+    }
+}
+
+fn duration(seconds: f64) -> String {
+    let duration = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    indicatif::HumanDuration(duration).to_string()
+}
+
+/// Bytes of this process in memory, where the system tells.
+fn memory() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(1024.0 * kilobytes)
+}

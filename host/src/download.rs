@@ -1,0 +1,264 @@
+//! Downloads that go on where they stopped, and never leave a wrong file under its final name.
+
+use crate::failure::{Failure, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use sha2::{Digest as _, Sha256};
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, IsTerminal as _, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use ureq::http::{HeaderMap, StatusCode};
+use ureq::{Agent, Body, http::Response};
+
+/// Attempts in a row that brought nothing, after which a download gives up.
+const ATTEMPTS: u32 = 5;
+
+/// What a file must be, as far as it is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Expected<'a> {
+    /// In bytes.
+    pub size: Option<u64>,
+    /// In hexadecimal digits.
+    pub sha256: Option<&'a str>,
+}
+
+impl Expected<'_> {
+    /// The file's SHA-256 if it is the right one; else what is wrong with it.
+    pub fn check(&self, path: &Path) -> std::result::Result<String, String> {
+        let mut file = File::open(path).map_err(|e| e.to_string())?;
+        let size = file.metadata().map_err(|e| e.to_string())?.len();
+        if let Some(want) = self.size.filter(|want| *want != size) {
+            return Err(format!("it has {size} bytes, not {want}"));
+        }
+        let mut hash = Sha256::new();
+        std::io::copy(&mut file, &mut hash).map_err(|e| e.to_string())?;
+        let found = format!("{:x}", hash.finalize());
+        match self.sha256 {
+            Some(want) if want != found => Err(format!("its SHA-256 is {found}, not {want}")),
+            _ => Ok(found),
+        }
+    }
+}
+
+/// A bar for a download, on a terminal only.
+pub fn bar(label: &str, total: Option<u64>) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(total.unwrap_or_default());
+    let style = "{msg}  {bar:24}  {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
+    }
+    bar.set_message(label.to_owned());
+    bar
+}
+
+/// Downloads to `target`, by way of `target.part`, which stays after an interruption: the next call
+/// goes on from there if the server still has the same file. A connection that breaks is made again
+/// after `pause`, twice as long each time that it brings nothing. Gives the file's SHA-256.
+pub fn download(
+    url: &str,
+    target: &Path,
+    expected: &Expected,
+    bar: &ProgressBar,
+    pause: Duration,
+) -> Result<String> {
+    let folder = target.parent().filter(|dir| !dir.as_os_str().is_empty());
+    if let Some(dir) = folder {
+        std::fs::create_dir_all(dir).map_err(|e| Failure::file("make the folder", dir, e))?;
+    }
+    let part = Part::of(target, url);
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .user_agent(concat!("retort/", env!("CARGO_PKG_VERSION")))
+        .timeout_connect(Some(Duration::from_secs(30)))
+        .timeout_per_read(Some(Duration::from_mins(1)));
+    let agent = config.build().new_agent();
+    let (mut idle, mut longest) = (0, part.length());
+    while let Err(stop) = part.attempt(&agent, expected, bar) {
+        let why = match stop {
+            Stop::Retry(why) => why,
+            Stop::End(failure) => return Err(failure),
+        };
+        let now = part.length();
+        idle = if now > longest { 0 } else { idle + 1 };
+        longest = longest.max(now);
+        if idle >= ATTEMPTS {
+            return Err(Failure::new(format!(
+                "can't download {url}: {why}, {idle} times in a row. {now} bytes are kept in {}: the \
+                 same command goes on from there",
+                part.path.display()
+            )));
+        }
+        std::thread::sleep(pause * (1 << idle));
+    }
+    let found = expected.check(&part.path).map_err(|why| {
+        part.remove();
+        Failure::new(format!(
+            "{url} isn't the file that was published: {why}. It was deleted; --url names another \
+             address"
+        ))
+    })?;
+    std::fs::rename(&part.path, target).map_err(|e| Failure::file("write", target, e))?;
+    part.remove();
+    Ok(found)
+}
+
+/// Why an attempt ended.
+enum Stop {
+    /// Another may go further.
+    Retry(String),
+    /// Another wouldn't.
+    End(Failure),
+}
+
+/// A download that isn't finished.
+struct Part<'a> {
+    url: &'a str,
+    path: PathBuf,
+    /// The address, and which version of the file the server said it was.
+    note: PathBuf,
+}
+
+impl<'a> Part<'a> {
+    fn of(target: &Path, url: &'a str) -> Self {
+        let with = |suffix: &str| {
+            let mut name = target.as_os_str().to_owned();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        Part { url, path: with(".part"), note: with(".part.version") }
+    }
+
+    fn length(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |m| m.len())
+    }
+
+    fn remove(&self) {
+        let _ = std::fs::remove_file(&self.path);
+        let _ = std::fs::remove_file(&self.note);
+    }
+
+    /// Where to go on, and the version that must still be there (none if the hash will tell).
+    fn resume(&self, expected: &Expected) -> Option<(u64, Option<String>)> {
+        let note = std::fs::read_to_string(&self.note).ok()?;
+        let (url, version) = note.split_once('\n')?;
+        let have = self.length();
+        let known = !version.is_empty() || expected.sha256.is_some();
+        (url == self.url && known && have > 0)
+            .then(|| (have, (!version.is_empty()).then(|| version.to_owned())))
+    }
+
+    /// One request; reads until the file is whole or the connection breaks.
+    fn attempt(
+        &self,
+        agent: &Agent,
+        expected: &Expected,
+        bar: &ProgressBar,
+    ) -> std::result::Result<(), Stop> {
+        let mut request = agent.get(self.url);
+        let resume = self.resume(expected);
+        if let Some((have, version)) = &resume {
+            request = request.header("Range", format!("bytes={have}-"));
+            if let Some(version) = version {
+                request = request.header("If-Range", version);
+            }
+        }
+        let have = resume.map_or(0, |(have, _)| have);
+        let response = request.call().map_err(|e| self.broken(&e))?;
+        let (status, headers) = (response.status(), response.headers());
+        let range = header(headers, "content-range");
+        let have = match status {
+            StatusCode::OK => 0,
+            StatusCode::PARTIAL_CONTENT if range.starts_with(&format!("bytes {have}-")) => have,
+            StatusCode::RANGE_NOT_SATISFIABLE if range == format!("bytes */{have}") => {
+                return Ok(());
+            }
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
+                self.remove();
+                return Err(Stop::Retry("the server has another range than asked for".to_owned()));
+            }
+            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                return Err(Stop::Retry(format!("the server answers {status}")));
+            }
+            status => return Err(self.end(&format!("the server answers {status}"))),
+        };
+        if header(headers, "content-type").starts_with("text/html") {
+            return Err(self.end("the server sends a web page in place of the file"));
+        }
+        // A weak tag doesn't promise the same bytes.
+        let tag = header(headers, "etag");
+        let tag = if tag.starts_with("W/") { "" } else { tag };
+        let version = if tag.is_empty() { header(headers, "last-modified") } else { tag };
+        let note = format!("{}\n{version}", self.url);
+        std::fs::write(&self.note, note).map_err(|e| self.unwritable(&e))?;
+        self.receive(response, have, bar)
+    }
+
+    fn receive(
+        &self,
+        response: Response<Body>,
+        have: u64,
+        bar: &ProgressBar,
+    ) -> std::result::Result<(), Stop> {
+        let mut options = OpenOptions::new();
+        let options = options.create(true).write(true).append(have > 0).truncate(have == 0);
+        let mut file = options.open(&self.path).map_err(|e| self.unwritable(&e))?;
+        let body = response.into_body();
+        let total = body.content_length().map(|length| have + length);
+        if let Some(total) = total {
+            bar.set_length(total);
+        }
+        bar.set_position(have);
+        let mut reader = body.into_with_config().limit(u64::MAX).reader();
+        let mut buffer = vec![0; 1 << 17];
+        let mut done = have;
+        loop {
+            let n = match reader.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) => return Err(Stop::Retry(format!("the connection broke ({e})"))),
+            };
+            file.write_all(&buffer[..n]).map_err(|e| self.unwritable(&e))?;
+            done += n as u64;
+            bar.set_position(done);
+        }
+        file.sync_all().map_err(|e| self.unwritable(&e))?;
+        match total {
+            Some(total) if done < total => {
+                Err(Stop::Retry(format!("the connection ended after {done} of {total} bytes")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn broken(&self, error: &ureq::Error) -> Stop {
+        match error {
+            ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed => {
+                Stop::Retry(error.to_string())
+            }
+            ureq::Error::Protocol(_) => Stop::Retry(format!("its answer makes no sense ({error})")),
+            other => self.end(&other.to_string()),
+        }
+    }
+
+    fn end(&self, why: &str) -> Stop {
+        Stop::End(Failure::new(format!(
+            "can't download {}: {why}. --url names another address, --from DIR takes files that you have",
+            self.url
+        )))
+    }
+
+    fn unwritable(&self, error: &std::io::Error) -> Stop {
+        Stop::End(Failure::new(format!(
+            "can't write {}: {error}. What is there stays; the same command goes on from it",
+            self.path.display()
+        )))
+    }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}

@@ -1,0 +1,275 @@
+//! Plots as SVG, in the colours of the page around them.
+
+use super::escape;
+use std::fmt::Write as _;
+
+/// A named curve.
+pub struct Curve<'a> {
+    /// Its name in the legend.
+    pub name: &'a str,
+    /// x and y.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// Colours there are: classes `c0` … of the style sheet; more curves begin again.
+pub const COLOURS: usize = 12;
+
+// Drawn at about the size it is shown at, so that text keeps its size on a phone.
+const WIDTH: f64 = 420.0;
+const HEIGHT: f64 = 230.0;
+const LEFT: f64 = 46.0;
+const RIGHT: f64 = 10.0;
+const BOTTOM: f64 = 38.0;
+const TOP: f64 = 10.0;
+
+/// From values to places in the drawing.
+struct Axes {
+    x: (f64, f64),
+    y: (f64, f64),
+}
+
+impl Axes {
+    fn x(&self, v: f64) -> f64 {
+        LEFT + (v - self.x.0) / (self.x.1 - self.x.0) * (WIDTH - LEFT - RIGHT)
+    }
+
+    fn y(&self, v: f64) -> f64 {
+        HEIGHT - BOTTOM - (v - self.y.0) / (self.y.1 - self.y.0) * (HEIGHT - BOTTOM - TOP)
+    }
+
+    /// The grid with its numbers and the label of the horizontal axis.
+    fn draw(&self, svg: &mut String, x_label: &str, y_numbers: bool) {
+        for tick in ticks(self.x.0, self.x.1) {
+            let at = self.x(tick);
+            let _ = write!(
+                svg,
+                "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{:.1}\"/>\
+                 <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+                HEIGHT - BOTTOM,
+                HEIGHT - BOTTOM + 15.0,
+                short(tick)
+            );
+        }
+        for tick in ticks(self.y.0, self.y.1).into_iter().filter(|_| y_numbers) {
+            let at = self.y(tick);
+            let _ = write!(
+                svg,
+                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
+                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                WIDTH - RIGHT,
+                LEFT - 6.0,
+                at + 4.0,
+                short(tick)
+            );
+        }
+        let _ = write!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+            f64::midpoint(LEFT, WIDTH - RIGHT),
+            HEIGHT - 5.0,
+            escape(x_label)
+        );
+    }
+}
+
+fn open(width: f64, height: f64, label: &str) -> String {
+    let label = escape(label);
+    format!("<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">")
+}
+
+fn finite<'a>(curves: &'a [Curve]) -> impl Iterator<Item = &'a (f64, f64)> {
+    curves.iter().flat_map(|c| &c.points).filter(|p| p.0.is_finite() && p.1.is_finite())
+}
+
+fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let (low, high) = values.fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(x), b.max(x)));
+    if high - low < 1e-12 { (low - 1.0, high + 1.0) } else { (low, high) }
+}
+
+/// Curves over one axis. `None` if there is nothing finite to draw.
+pub fn lines(curves: &[Curve], x_label: &str, label: &str) -> Option<String> {
+    finite(curves).next()?;
+    let axes =
+        Axes { x: bounds(finite(curves).map(|p| p.0)), y: bounds(finite(curves).map(|p| p.1)) };
+    let mut svg = open(WIDTH, HEIGHT, label);
+    axes.draw(&mut svg, x_label, true);
+    for (i, curve) in curves.iter().enumerate() {
+        let points: Vec<_> =
+            curve.points.iter().filter(|p| p.0.is_finite() && p.1.is_finite()).collect();
+        let colour = i % COLOURS;
+        if let [only] = points.as_slice() {
+            let (x, y) = (axes.x(only.0), axes.y(only.1));
+            let _ = write!(
+                svg,
+                "<circle class=\"dot c{colour}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>"
+            );
+        }
+        let points: Vec<String> =
+            points.iter().map(|p| format!("{:.1},{:.1}", axes.x(p.0), axes.y(p.1))).collect();
+        let _ =
+            write!(svg, "<polyline class=\"curve c{colour}\" points=\"{}\"/>", points.join(" "));
+    }
+    svg.push_str("</svg>");
+    Some(svg)
+}
+
+/// The names of curves with their colours, for under a plot; nothing for one without a name.
+pub fn legend<'a>(entries: impl IntoIterator<Item = (String, &'a str)>) -> String {
+    let mut html = "<ul class=\"legend\">".to_owned();
+    for (class, name) in entries {
+        let _ = write!(
+            html,
+            "<li><svg viewBox=\"0 0 10 10\" aria-hidden=\"true\"><circle class=\"{class}\" cx=\"5\" \
+             cy=\"5\" r=\"4\"/></svg>{}</li>",
+            escape(name)
+        );
+    }
+    html + "</ul>"
+}
+
+/// The legend of curves, if there are several.
+pub fn legend_of(curves: &[Curve]) -> String {
+    if curves.len() < 2 {
+        return String::new();
+    }
+    legend(curves.iter().enumerate().map(|(i, c)| (format!("c{}", i % COLOURS), c.name)))
+}
+
+/// Densities as filled steps over one axis: `(class, heights)` of bins that share `range`.
+pub fn histogram(
+    densities: &[(&str, Vec<f64>)],
+    range: (f64, f64),
+    highest: f64,
+    x_label: &str,
+    label: &str,
+) -> String {
+    let axes = Axes { x: range, y: (0.0, highest) };
+    let mut svg = open(WIDTH, HEIGHT, label);
+    axes.draw(&mut svg, x_label, false);
+    for (class, heights) in densities {
+        let width = (range.1 - range.0) / heights.len() as f64;
+        let mut points = format!("{:.1},{:.1}", axes.x(range.0), axes.y(0.0));
+        for (i, height) in heights.iter().enumerate() {
+            let (left, y) = (range.0 + i as f64 * width, axes.y(*height));
+            let _ =
+                write!(points, " {:.1},{y:.1} {:.1},{y:.1}", axes.x(left), axes.x(left + width));
+        }
+        let _ = write!(points, " {:.1},{:.1}", axes.x(range.1), axes.y(0.0));
+        let _ = write!(svg, "<polyline class=\"area {class}\" points=\"{points}\"/>");
+    }
+    svg + "</svg>"
+}
+
+/// Points in a square, equally scaled in both directions: `(x, y, colour, name)`.
+pub fn scatter(points: &[(f64, f64, usize, String)], label: &str) -> String {
+    const SIDE: f64 = 400.0;
+    let (x0, x1) = bounds(points.iter().map(|p| p.0));
+    let (y0, y1) = bounds(points.iter().map(|p| p.1));
+    let scale = (SIDE - 16.0) / (x1 - x0).max(y1 - y0);
+    let mut svg = open(SIDE, SIDE, label);
+    for (x, y, colour, name) in points {
+        let cx = SIDE / 2.0 + (x - f64::midpoint(x0, x1)) * scale;
+        let cy = SIDE / 2.0 - (y - f64::midpoint(y0, y1)) * scale;
+        let _ = write!(
+            svg,
+            "<circle class=\"dot c{}\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"3.6\"><title>{}</title></circle>",
+            colour % COLOURS,
+            escape(name)
+        );
+    }
+    svg + "</svg>"
+}
+
+/// A row of a dot plot.
+pub struct Dot<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation.
+    pub deviation: f64,
+    /// Single values.
+    pub values: Vec<f64>,
+    /// Whether it is drawn in another colour, as a reference.
+    pub reference: bool,
+}
+
+/// Means with their standard deviations and single values, a line each.
+pub fn dots(rows: &[Dot], x_label: &str) -> String {
+    const NAMES: f64 = 116.0;
+    const LINE: f64 = 25.0;
+    let all = rows.iter().flat_map(|r| {
+        let ends = [r.mean - r.deviation, r.mean + r.deviation];
+        r.values.iter().copied().chain(ends).collect::<Vec<_>>()
+    });
+    let (low, high) = bounds(all.filter(|x| x.is_finite()));
+    let margin = 0.06 * (high - low);
+    let (low, high) = (low - margin, high + margin);
+    let x = |v: f64| NAMES + (v - low) / (high - low) * (WIDTH - NAMES - RIGHT);
+    let bottom = 6.0 + LINE * rows.len() as f64;
+    let mut svg = open(WIDTH, bottom + 36.0, x_label);
+    for tick in ticks(low, high) {
+        let at = x(tick);
+        let _ = write!(
+            svg,
+            "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"2\" y2=\"{bottom}\"/>\
+             <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+            bottom + 14.0,
+            short(tick)
+        );
+    }
+    for (i, row) in rows.iter().enumerate() {
+        let (y, colour) = (6.0 + LINE * (i as f64 + 0.5), if row.reference { "c10" } else { "c0" });
+        let _ = write!(
+            svg,
+            "<text class=\"name\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\
+             <line class=\"bar {colour}\" x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>",
+            NAMES - 10.0,
+            y + 4.0,
+            escape(row.name),
+            x(row.mean - row.deviation),
+            x(row.mean + row.deviation)
+        );
+        for value in &row.values {
+            let at = x(*value);
+            let _ = write!(
+                svg,
+                "<circle class=\"dot {colour}\" cx=\"{at:.1}\" cy=\"{y:.1}\" r=\"2.4\" opacity=\"0.55\"/>"
+            );
+        }
+        let _ = write!(
+            svg,
+            "<circle class=\"dot {colour}\" cx=\"{:.1}\" cy=\"{y:.1}\" r=\"5\"><title>{}: {:.1}</title></circle>",
+            x(row.mean),
+            escape(row.name),
+            row.mean
+        );
+    }
+    let _ = write!(
+        svg,
+        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text></svg>",
+        f64::midpoint(NAMES, WIDTH - RIGHT),
+        bottom + 31.0,
+        escape(x_label)
+    );
+    svg
+}
+
+/// Four to nine round numbers in an interval.
+fn ticks(low: f64, high: f64) -> Vec<f64> {
+    let rough = (high - low) / 5.0;
+    let power = 10f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|&s| s >= rough);
+    let step = step.unwrap_or(rough);
+    let first = (low / step).ceil() as i64;
+    (first..first + 20).map(|i| i as f64 * step).take_while(|&t| t <= high + step * 1e-9).collect()
+}
+
+fn short(x: f64) -> String {
+    if x != 0.0 && (x.abs() < 1e-2 || x.abs() >= 1e5) {
+        return format!("{x:.1e}").replace(".0e", "e");
+    }
+    let text = format!("{x:.3}");
+    let trimmed = text.trim_end_matches('0').trim_end_matches('.');
+    if trimmed == "-0" { "0".to_owned() } else { trimmed.to_owned() }
+}

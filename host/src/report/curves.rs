@@ -1,0 +1,132 @@
+//! Curves of everything that runs log: each loss term, each metric, the learning rate.
+
+use super::gather::{Gathered, Run};
+use crate::page::escape;
+use crate::page::plot::{Curve, legend_of, lines};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Most points of a curve: more can't be seen.
+const POINTS: usize = 240;
+
+/// A logged number's name, and its values over the steps or epochs.
+type Series = BTreeMap<String, Vec<(f64, f64)>>;
+
+/// Every series of a run: over steps, and over epochs.
+fn series(run: &Run) -> (Series, Series) {
+    let (mut steps, mut epochs) = (Series::new(), Series::new());
+    for line in &run.metrics {
+        let (into, at) = match (line["step"].as_f64(), line["epoch"].as_f64()) {
+            (Some(step), _) => (&mut steps, step),
+            (None, Some(epoch)) => (&mut epochs, epoch),
+            (None, None) => continue,
+        };
+        for (key, value) in line.as_object().into_iter().flatten() {
+            match (key.as_str(), value) {
+                ("epoch" | "step" | "steps" | "images_per_second" | "seconds", _) => {}
+                ("recall", Value::Object(recall)) => {
+                    for (k, r) in recall.iter().filter_map(|(k, r)| Some((k, r.as_f64()?))) {
+                        into.entry(format!("Recall@{k} in %")).or_default().push((at, 100.0 * r));
+                    }
+                }
+                (_, Value::Object(inner)) => {
+                    for (name, x) in inner.iter().filter_map(|(n, x)| Some((n, x.as_f64()?))) {
+                        into.entry(name.clone()).or_default().push((at, x));
+                    }
+                }
+                (name, value) => {
+                    let name = match name {
+                        "lr" => "learning rate",
+                        "loss" => "loss",
+                        "mean_loss" => "mean loss of the epoch",
+                        other => other,
+                    };
+                    if let Some(x) = value.as_f64() {
+                        into.entry(name.to_owned()).or_default().push((at, x));
+                    }
+                }
+            }
+        }
+    }
+    // A single term is the loss.
+    let terms = run.metrics.iter().filter_map(|l| l["terms"].as_object()).map(|t| t.len()).max();
+    if terms == Some(1) && run.experiment.loss.iter().all(|l| (l.weight - 1.0).abs() < 1e-12) {
+        steps.remove("loss");
+    }
+    (steps, epochs)
+}
+
+/// Every `n`th point, and the last.
+fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let every = points.len().div_ceil(POINTS).max(1);
+    let last = points.len().saturating_sub(1);
+    let keep = points.iter().enumerate().filter(|(i, _)| i % every == 0 || *i == last);
+    keep.map(|(_, p)| *p).collect()
+}
+
+/// A group of runs at a time, a plot for each number that they log.
+pub fn section(gathered: &Gathered) -> String {
+    let mut groups: Vec<(&str, Vec<&Run>)> = Vec::new();
+    for run in &gathered.runs {
+        match groups.iter_mut().find(|(name, _)| *name == run.group) {
+            Some((_, runs)) => runs.push(run),
+            None => groups.push((&run.group, vec![run])),
+        }
+    }
+    let mut html = String::new();
+    for (name, runs) in &groups {
+        let all: Vec<(&Run, (Series, Series))> = runs.iter().map(|r| (*r, series(r))).collect();
+        let mut plots = String::new();
+        for (over, pick) in [("step", 0), ("epoch", 1)] {
+            let side = |s: &'_ (Series, Series)| if pick == 0 { s.0.clone() } else { s.1.clone() };
+            let sides: Vec<(&Run, Series)> = all.iter().map(|(r, s)| (*r, side(s))).collect();
+            let mut names: Vec<&String> = sides.iter().flat_map(|(_, s)| s.keys()).collect();
+            names.sort_by_key(|n| (rank(n), n.as_str()));
+            names.dedup();
+            for series in names {
+                let curves: Vec<Curve> = sides
+                    .iter()
+                    .filter_map(|(run, s)| {
+                        Some(Curve { name: &run.member, points: thin(s.get(series)?) })
+                    })
+                    .collect();
+                // One point isn't a curve; the tables have it.
+                if curves.iter().all(|c| c.points.len() < 2) {
+                    continue;
+                }
+                let Some(svg) = lines(&curves, over, series) else { continue };
+                let _ = write!(
+                    plots,
+                    "<figure><figcaption><b>{}</b></figcaption>{svg}{}</figure>",
+                    escape(series),
+                    legend_of(&curves)
+                );
+            }
+        }
+        if plots.is_empty() {
+            continue;
+        }
+        if groups.len() == 1 {
+            let _ = write!(html, "<div class=\"figures\">{plots}</div>");
+        } else {
+            let open = if html.is_empty() { " open" } else { "" };
+            let _ = write!(
+                html,
+                "<details{open}><summary>{}</summary><div class=\"figures\">{plots}</div></details>",
+                escape(name)
+            );
+        }
+    }
+    html
+}
+
+/// Losses first, rates last.
+fn rank(name: &str) -> usize {
+    match name {
+        "loss" => 0,
+        "learning rate" => 3,
+        "mean loss of the epoch" => 2,
+        _ => 1,
+    }
+}

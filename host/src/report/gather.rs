@@ -1,0 +1,158 @@
+//! Reads run folders and suites.
+
+use crate::experiment::Experiment;
+use crate::failure::{Failure, Result};
+use crate::suite::result::{self, Results};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Everything that a report shows, before any embedding.
+#[derive(Debug)]
+pub struct Gathered {
+    pub title: String,
+    pub about: String,
+    /// The results of a suite, if it is one.
+    pub results: Option<Results>,
+    pub runs: Vec<Run>,
+}
+
+/// One run folder.
+#[derive(Debug)]
+pub struct Run {
+    pub folder: PathBuf,
+    /// Its name in the report.
+    pub name: String,
+    /// Runs of one group differ in their seed only.
+    pub group: String,
+    /// Its name in its group.
+    pub member: String,
+    pub experiment: Experiment,
+    /// `config.toml` as it is.
+    pub config: String,
+    /// `run.json`.
+    pub info: Value,
+    /// The lines of `metrics.jsonl`.
+    pub metrics: Vec<Value>,
+    /// `summary.json`; null while it trains.
+    pub summary: Value,
+}
+
+/// Reads what the paths name.
+pub fn gather(paths: &[PathBuf]) -> Result<Gathered> {
+    if let [path] = paths
+        && path.join("results.json").is_file()
+    {
+        return suite(path);
+    }
+    let mut folders = Vec::new();
+    for path in paths {
+        if path.join("results.json").is_file() {
+            return Err(Failure::usage(format!(
+                "{} is a suite; a report has one suite, or runs",
+                path.display()
+            )));
+        }
+        folders.extend(expand(path)?);
+    }
+    let mut runs = Vec::new();
+    for folder in folders {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        runs.push(run(&folder, name.clone(), "runs".to_owned(), name)?);
+    }
+    let title = match (paths, runs.as_slice()) {
+        (_, [only]) => only.name.clone(),
+        ([folder], _) => folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        (_, runs) => format!("{} runs", runs.len()),
+    };
+    Ok(Gathered { title, about: String::new(), results: None, runs })
+}
+
+/// A run folder, or those in a folder, sources first.
+fn expand(path: &Path) -> Result<Vec<PathBuf>> {
+    let is_run = |dir: &Path| dir.join("config.toml").is_file();
+    if is_run(path) {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries = std::fs::read_dir(path).map_err(|e| Failure::file("read the run", path, e))?;
+    let mut inside: Vec<PathBuf> =
+        entries.filter_map(|e| e.ok().map(|e| e.path())).filter(|dir| is_run(dir)).collect();
+    let source = |dir: &PathBuf| {
+        !dir.file_name().unwrap_or_default().to_string_lossy().starts_with("source")
+    };
+    inside.sort_by_key(|dir| (source(dir), dir.clone()));
+    if inside.is_empty() {
+        let why = "it is no run folder (it has no config.toml), and holds none; nor is it a suite's \
+                   (that has results.json)";
+        return Err(Failure::usage(format!("can't report on {}: {why}", path.display())));
+    }
+    Ok(inside)
+}
+
+fn run(folder: &Path, name: String, group: String, member: String) -> Result<Run> {
+    let read = |file: &str| std::fs::read_to_string(folder.join(file)).ok();
+    let config = folder.join("config.toml");
+    let experiment = Experiment::read(Some(&config), Experiment::default(), &[])?;
+    let json = |file: &str| {
+        read(file).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null)
+    };
+    let metrics = read("metrics.jsonl").unwrap_or_default();
+    Ok(Run {
+        folder: folder.to_owned(),
+        name,
+        group,
+        member,
+        experiment,
+        config: read("config.toml").unwrap_or_default(),
+        info: json("run.json"),
+        // The last line of a run that still trains may be half written.
+        metrics: metrics.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),
+        summary: json("summary.json"),
+    })
+}
+
+fn suite(path: &Path) -> Result<Gathered> {
+    let results = result::read(path)?;
+    let several = results.tables.iter().any(|t| t.columns.len() > 1);
+    let mut runs: Vec<Run> = Vec::new();
+    for table in &results.tables {
+        for row in &table.rows {
+            for (column, cell) in table.columns.iter().zip(&row.cells) {
+                let mut group = row.name.clone();
+                if several {
+                    group = format!("{group} on {}", column.dataset);
+                }
+                if !table.setting.is_empty() && !row.source {
+                    group = format!("{group}, {}", table.setting);
+                }
+                for done in &cell.runs {
+                    // A suite that was moved: its runs lie where they lay in it.
+                    let folder = [done.run.clone(), moved(path, &done.run)];
+                    let folder = folder.into_iter().find(|f| f.join("config.toml").is_file());
+                    let Some(folder) = folder else { continue };
+                    if runs.iter().any(|r| r.folder == folder) {
+                        continue;
+                    }
+                    let member = format!("seed {}", done.seed);
+                    runs.push(run(&folder, format!("{group}, {member}"), group.clone(), member)?);
+                }
+            }
+        }
+    }
+    let (title, about) = (results.title.clone(), results.about.clone());
+    Ok(Gathered { title, about, results: Some(results), runs })
+}
+
+/// Where a run lies in a suite that was moved.
+fn moved(suite: &Path, run: &Path) -> PathBuf {
+    suite.join("runs").join(run.file_name().unwrap_or_default())
+}
+
+impl Gathered {
+    /// The run at a folder, or what a moved suite made of it.
+    pub fn find(&self, folder: &Path) -> Option<&Run> {
+        let name = folder.file_name();
+        let same = |r: &&Run| r.folder == folder;
+        let moved = |r: &&Run| self.results.is_some() && r.folder.file_name() == name;
+        self.runs.iter().find(same).or_else(|| self.runs.iter().find(moved))
+    }
+}

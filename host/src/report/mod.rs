@@ -1,0 +1,103 @@
+//! The report: runs, or a suite, as one HTML file that can be mailed.
+
+mod curves;
+mod embedding;
+mod gather;
+mod look;
+mod projection;
+mod tables;
+
+use crate::failure::{Failure, Result};
+use crate::page;
+use gather::{Gathered, Run};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// What a report is made of.
+#[derive(Debug)]
+pub struct Options {
+    /// Run folders, folders of them, and suites' folders.
+    pub paths: Vec<PathBuf>,
+    /// Where the pictures are, if not where the runs found them.
+    pub data_root: Option<PathBuf>,
+    /// Most pictures to embed.
+    pub samples: usize,
+    /// Where to embed them.
+    pub device: burn::tensor::Device,
+}
+
+/// What is in a report.
+#[derive(Debug)]
+pub struct Written {
+    /// Its runs.
+    pub runs: usize,
+    /// What it lacks, and why.
+    pub lacks: Vec<String>,
+}
+
+/// Writes a report; `say` hears what is being done.
+pub fn write(out: &Path, options: &Options, say: &dyn Fn(&str)) -> Result<Written> {
+    say("reading the runs");
+    let gathered = gather::gather(&options.paths)?;
+    let mut lacks = Vec::new();
+    let views = match embedding::views(&gathered, options, say) {
+        Ok(views) => Some(views),
+        Err(why) => {
+            lacks.push(format!("no pictures and projections: {}", why.message));
+            None
+        }
+    };
+    say("writing the page");
+    let html = render(&gathered, views.as_ref(), &lacks);
+    retort_core::fs::atomic_write(out, html.as_bytes()).map_err(Failure::new)?;
+    Ok(Written { runs: gathered.runs.len(), lacks })
+}
+
+fn render(gathered: &Gathered, views: Option<&embedding::Views>, lacks: &[String]) -> String {
+    let mut sections: Vec<(&str, &str, String)> = Vec::new();
+    let mut put = |id, title, html: String| {
+        if !html.is_empty() {
+            sections.push((id, title, html));
+        }
+    };
+    put("comparison", "Comparison", tables::comparison(gathered));
+    if let Some(views) = views {
+        put("neighbours", "Nearest neighbours", look::neighbours(views));
+        put("distances", "Distances of pairs", look::distances(views));
+        put("projection", "The embedding in two dimensions", look::projections(views));
+    }
+    put("curves", "Curves", curves::section(gathered));
+    put("settings", "Settings and digests", tables::settings(&gathered.runs));
+
+    let mut html = page::open(&gathered.title);
+    let _ = write!(html, "<h1>{}</h1>", page::escape(&gathered.title));
+    html.push_str(&tables::finding(gathered));
+    if !gathered.about.is_empty() {
+        let _ = write!(html, "<p class=\"about\">{}</p>", page::escape(gathered.about.trim()));
+    }
+    for lack in lacks {
+        let _ = write!(html, "<p class=\"note\">This report has {}.</p>", page::escape(lack));
+    }
+    html.push_str("<nav class=\"contents\">");
+    for (id, title, _) in &sections {
+        let _ = write!(html, "<a href=\"#{id}\">{title}</a>");
+    }
+    html.push_str("</nav>");
+    for (id, title, body) in &sections {
+        let _ = write!(html, "<section id=\"{id}\"><h2>{title}</h2>{body}</section>");
+    }
+    let _ = write!(
+        html,
+        "<footer>{} runs · written by retort {} · this page holds everything it shows and loads nothing</footer>{}",
+        gathered.runs.len(),
+        env!("CARGO_PKG_VERSION"),
+        page::CLOSE
+    );
+    html
+}
+
+/// Losses of a run, for people.
+fn losses(run: &Run) -> String {
+    let names = run.experiment.loss.iter().map(|l| l.name.rsplit('#').next().unwrap_or(&l.name));
+    names.collect::<Vec<_>>().join(" + ")
+}

@@ -1,0 +1,257 @@
+//! Sweeps: a method's hyperparameters, tried in a grid or drawn from ranges.
+//!
+//! A key is what `--set` takes: a key of the experiment file, or a hyperparameter of the last loss.
+//! Its values are a list; a range `{ min, max, log, points }`, whose missing ends come from the
+//! loss's own schema; or `"schema"`, the schema's range around the default.
+
+use super::{Method, Overlay};
+use crate::experiment::{Experiment, LossConfig};
+use crate::failure::{Failure, Result};
+use rand::RngExt as _;
+use retort_core::random::{key, stream};
+use retort_sdk::schema::{Definition, Field, Kind};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// Where a loss's hyperparameters are looked up.
+pub trait Schema {
+    /// The loss's definition.
+    fn definition(&mut self, loss: &LossConfig) -> Result<Definition>;
+}
+
+/// The trials of one method.
+#[derive(Debug)]
+pub struct Sweep {
+    trials: Vec<Map<String, Value>>,
+}
+
+/// Most trials of a method.
+const MOST: usize = 10_000;
+
+/// A range of numbers.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Interval {
+    min: Option<f64>,
+    max: Option<f64>,
+    #[serde(default)]
+    log: bool,
+    #[serde(default = "five")]
+    points: usize,
+}
+
+fn five() -> usize {
+    5
+}
+
+/// What a key may be.
+enum Values {
+    List(Vec<Value>),
+    Range { min: f64, max: f64, log: bool, integer: bool, points: usize },
+}
+
+impl Sweep {
+    /// The trials that a method's `grid` or `random` asks for.
+    pub fn new(method: &Method, experiment: &Experiment, schema: &mut dyn Schema) -> Result<Self> {
+        let wrong = |why: String| Failure::usage(format!("method {:?}: {why}", method.name));
+        let trials = match (method.grid.is_empty(), method.random.is_empty()) {
+            (true, true) => vec![Map::new()],
+            (false, false) => return Err(wrong("it has both `grid` and `random`".to_owned())),
+            (false, true) => {
+                let keys = read(&method.grid, experiment, schema).map_err(wrong)?;
+                grid(&keys).map_err(wrong)?
+            }
+            (true, false) => {
+                let mut table = method.random.clone();
+                let mut number = |key: &str| match table.remove(key) {
+                    None => Ok(None),
+                    Some(v) => v.as_u64().map(Some).ok_or(format!("random.{key} = {v}: a number")),
+                };
+                let trials = number("trials").map_err(wrong)?;
+                let trials = trials.ok_or_else(|| wrong("`random` needs `trials`".to_owned()))?;
+                let seed = number("seed").map_err(wrong)?.unwrap_or(0);
+                if trials == 0 || trials > MOST as u64 {
+                    return Err(wrong(format!("random.trials = {trials}: 1 to {MOST}")));
+                }
+                let keys = read(&table, experiment, schema).map_err(wrong)?;
+                (0..trials).map(|trial| draw(&keys, seed, trial)).collect()
+            }
+        };
+        Ok(Sweep { trials })
+    }
+
+    /// Each trial's values and its experiment.
+    pub fn trials(&self, base: &Experiment) -> Result<Vec<(Map<String, Value>, Experiment)>> {
+        let mut out = Vec::new();
+        for trial in &self.trials {
+            let set: Vec<String> =
+                trial.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            out.push((trial.clone(), Experiment::read(None, base.clone(), &set)?));
+        }
+        Ok(out)
+    }
+}
+
+type Keys = Vec<(String, Values)>;
+
+fn read(
+    table: &Overlay,
+    experiment: &Experiment,
+    schema: &mut dyn Schema,
+) -> std::result::Result<Keys, String> {
+    if table.is_empty() {
+        return Err("the sweep names no key".to_owned());
+    }
+    let mut keys = Vec::new();
+    for (key, value) in flatten(table) {
+        let values = values(&key, &value, experiment, schema).map_err(|e| format!("{key}: {e}"))?;
+        keys.push((key, values));
+    }
+    Ok(keys)
+}
+
+/// `train.lr = …` as TOML reads it is a table in a table.
+fn flatten(table: &Overlay) -> Vec<(String, Value)> {
+    let mut out = Vec::new();
+    for (key, value) in table {
+        match value {
+            Value::Object(inner)
+                if !inner.keys().all(|k| ["min", "max", "log", "points"].contains(&k.as_str())) =>
+            {
+                out.extend(flatten(inner).into_iter().map(|(k, v)| (format!("{key}.{k}"), v)));
+            }
+            _ => out.push((key.clone(), value.clone())),
+        }
+    }
+    out
+}
+
+fn values(
+    key: &str,
+    value: &Value,
+    experiment: &Experiment,
+    schema: &mut dyn Schema,
+) -> std::result::Result<Values, String> {
+    let list = match value {
+        Value::Array(list) if list.is_empty() => return Err("the list is empty".to_owned()),
+        Value::Array(list) => return Ok(Values::List(list.clone())),
+        Value::String(word) if word == "schema" => json!({}),
+        Value::Object(_) => value.clone(),
+        other => return Err(format!("{other} is no list, no range and not \"schema\"")),
+    };
+    let range: Interval = serde_json::from_value(list).map_err(|e| e.to_string())?;
+    let field = field(key, experiment, schema)?;
+    if value.is_string() && field.is_none() {
+        return Err("\"schema\" is for hyperparameters of a loss; give a range".to_owned());
+    }
+    if let Some(field) = &field {
+        match field.kind {
+            Kind::Boolean => return Ok(Values::List(vec![json!(false), json!(true)])),
+            Kind::Choice => {
+                return Ok(Values::List(field.choices.iter().map(|c| json!(c)).collect()));
+            }
+            Kind::Float | Kind::Integer => {}
+        }
+    }
+    // Where the schema's interval is open, a quarter of the default to four times it, in logarithms.
+    let default = field.as_ref().and_then(|f| f.default.as_f64()).filter(|d| *d > 0.0);
+    let allowed = field.as_ref().map(|f| f.range).unwrap_or_default();
+    let open = allowed.min.is_none() || allowed.max.is_none() || allowed.above;
+    let low = match (range.min, allowed.min.filter(|_| !allowed.above && !open)) {
+        (Some(min), _) | (None, Some(min)) => min,
+        (None, None) => default.ok_or("its range has no least value; give `min`")? / 4.0,
+    };
+    let high = match (range.max, allowed.max) {
+        (Some(max), _) => max,
+        (None, most) => match (most, default) {
+            (Some(most), _) if !open => most,
+            (most, Some(default)) => most.unwrap_or(f64::MAX).min(4.0 * default),
+            (Some(most), None) => most,
+            (None, None) => return Err("its range has no greatest value; give `max`".to_owned()),
+        },
+    };
+    let low = low.max(allowed.min.unwrap_or(f64::MIN));
+    let log = range.log || (value.is_string() && open && low > 0.0);
+    if !(low.is_finite() && high.is_finite() && low < high) {
+        return Err(format!("the range {low} to {high} is empty"));
+    }
+    if log && low <= 0.0 {
+        return Err(format!("a logarithmic range starts above 0, not at {low}"));
+    }
+    if range.points < 2 {
+        return Err("`points` must be at least 2".to_owned());
+    }
+    let integer = field.is_some_and(|f| f.kind == Kind::Integer);
+    Ok(Values::Range { min: low, max: high, log, integer, points: range.points })
+}
+
+/// The hyperparameter that a key means, if it is one.
+fn field(
+    key: &str,
+    experiment: &Experiment,
+    schema: &mut dyn Schema,
+) -> std::result::Result<Option<Field>, String> {
+    let (loss, name) = match key.strip_prefix("loss.").and_then(|rest| rest.split_once('.')) {
+        Some((number, name)) => {
+            let number: usize = number.parse().map_err(|_| format!("{number} is no number"))?;
+            (experiment.loss.get(number).ok_or(format!("there is no loss {number}"))?, name)
+        }
+        None if key.contains('.') => return Ok(None),
+        None => (experiment.loss.last().ok_or("there is no loss")?, key),
+    };
+    let definition = schema.definition(loss).map_err(|e| e.message)?;
+    Ok(definition.hyper.into_iter().find(|f| f.name == name))
+}
+
+fn grid(keys: &Keys) -> std::result::Result<Vec<Map<String, Value>>, String> {
+    let mut trials = vec![Map::new()];
+    for (key, values) in keys {
+        let list = match values {
+            Values::List(list) => list.clone(),
+            Values::Range { points, .. } => {
+                let share = |i: usize| i as f64 / (*points - 1) as f64;
+                let mut list: Vec<Value> = (0..*points).map(|i| at(values, share(i))).collect();
+                list.dedup();
+                list
+            }
+        };
+        let more = |trial: &Map<String, Value>| {
+            let with = |value: &Value| {
+                let mut trial = trial.clone();
+                trial.insert(key.clone(), value.clone());
+                trial
+            };
+            list.iter().map(with).collect::<Vec<_>>()
+        };
+        trials = trials.iter().flat_map(more).collect();
+        if trials.len() > MOST {
+            return Err(format!("the grid has more than {MOST} combinations"));
+        }
+    }
+    Ok(trials)
+}
+
+/// One trial's values: they depend on the seed, the trial and the key alone, so that more trials or
+/// keys leave those drawn before as they were.
+fn draw(keys: &Keys, seed: u64, trial: u64) -> Map<String, Value> {
+    let one = |(name, values): &(String, Values)| {
+        let mut rng = stream(key(seed, name), &[trial]);
+        let value = match values {
+            Values::List(list) => list[rng.random_range(0..list.len())].clone(),
+            Values::Range { .. } => at(values, rng.random::<f64>()),
+        };
+        (name.clone(), value)
+    };
+    keys.iter().map(one).collect()
+}
+
+/// The value at a share of a range, with four digits: more would only be noise in tables.
+fn at(values: &Values, share: f64) -> Value {
+    let Values::Range { min, max, log, integer, .. } = values else { return Value::Null };
+    let x = if *log { min * (max / min).powf(share) } else { min + (max - min) * share };
+    if *integer {
+        return json!(x.round() as u64);
+    }
+    let rounded: f64 = format!("{x:.3e}").parse().unwrap_or(x);
+    json!(rounded.clamp(*min, *max))
+}

@@ -1,0 +1,285 @@
+//! Suites as a user types them, on tiny settings.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+const SUITE: &str = r#"
+title = "Tiny"
+seeds = [0, 1]
+[base]
+recall_at = [1, 4]
+data = { classes = 16, images = 6 }
+train = { batch = 16, images_per_class = 4, epochs = 1 }
+[source]
+loss = "proxy_anchor"
+network = { width = 4, embedding = 8 }
+[target]
+network = { width = 2, embedding = 4 }
+[[dataset]]
+name = "glyphs"
+[[method]]
+name = "no transfer"
+transfer = false
+loss = "proxy_anchor"
+[[method]]
+name = "RKD"
+loss = "rkd"
+[[published]]
+method = "RKD"
+recall = { glyphs = [12.3, 45.6] }
+"#;
+
+fn retort(args: &[&str], dir: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_retort"));
+    command.args(args).arg("--device=cpu").current_dir(dir).output().unwrap()
+}
+
+fn compare(more: &[&str], dir: &Path) -> Output {
+    retort(&[&["compare", "suite.toml", "--out=suite"], more].concat(), dir)
+}
+
+fn scratch(suite: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("suite.toml"), suite).unwrap();
+    dir
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_str(&stdout(output)).unwrap()
+}
+
+/// The numbers of a suite, without times and paths.
+fn numbers(results: &Value) -> Vec<String> {
+    let rows = results["tables"][0]["rows"].as_array().unwrap();
+    rows.iter().map(|r| format!("{} {}", r["name"], r["cells"][0]["recall"])).collect()
+}
+
+#[test]
+fn a_suite_trains_prints_its_table_and_does_nothing_twice() {
+    let dir = scratch(SUITE);
+    let path = dir.path();
+    let dry = stdout(&compare(&["--dry-run"], path));
+    assert_eq!(dry.lines().filter(|l| l.starts_with("to do")).count(), 6, "{dry}");
+    assert!(!path.join("suite").exists());
+
+    let results = json(&compare(&["--json", "--jobs=2"], path));
+    assert_eq!(results["missing"], 0);
+    let rows = results["tables"][0]["rows"].as_array().unwrap();
+    let names: Vec<&str> = rows.iter().map(|r| r["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["source", "no transfer", "RKD"]);
+    // Means and deviations are those of the runs themselves.
+    let cell = &rows[2]["cells"][0];
+    let runs: Vec<f64> = (0..2)
+        .map(|i| {
+            let run = Path::new(cell["runs"][i]["run"].as_str().unwrap());
+            let text = std::fs::read_to_string(run.join("summary.json")).unwrap();
+            let summary: Value = serde_json::from_str(&text).unwrap();
+            100.0 * summary["recall"]["1"].as_f64().unwrap()
+        })
+        .collect();
+    let mean = f64::midpoint(runs[0], runs[1]);
+    let deviation = ((runs[0] - mean).powi(2) + (runs[1] - mean).powi(2)).sqrt();
+    let near = |found: &Value, wanted: f64| (found.as_f64().unwrap() - wanted).abs() < 1e-9;
+    assert!(near(&cell["recall"][0]["mean"], mean), "{cell}");
+    assert!(near(&cell["recall"][0]["deviation"], deviation), "{cell}");
+    assert_eq!(cell["recall"][1]["published"], 45.6);
+
+    // Again: nothing is left to do, and the tables are in every format.
+    let again = compare(&[], path);
+    assert!(stderr(&again).contains("6 trainings, 6 done already"), "{}", stderr(&again));
+    assert!(!stderr(&again).contains("[1/"), "{}", stderr(&again));
+    let text = stdout(&again);
+    assert!(text.contains("[12.3]") && text.contains("paired t-test"), "{text}");
+    assert!(!text.contains('\x1b'), "colours are for terminals");
+    let file = |name: &str| std::fs::read_to_string(path.join("suite").join(name)).unwrap();
+    assert!(file("table.md").contains("| METHOD | R@1 | R@4 |"));
+    assert!(file("table.tex").contains("\\multicolumn{2}{c}{glyphs}"));
+    assert_eq!(file("table.csv").lines().count(), 1 + 3 * 2 * 2);
+
+    // A changed method is trained again, and nothing else.
+    let changed = SUITE.replace("\"rkd\"", "{ name = \"rkd\", weight_angle = 1.0 }");
+    std::fs::write(path.join("suite.toml"), changed).unwrap();
+    let dry = stdout(&compare(&["--dry-run"], path));
+    let left: Vec<&str> = dry.lines().filter(|l| l.starts_with("to do")).collect();
+    assert!(left.len() == 2 && left.iter().all(|l| l.contains("RKD")), "{dry}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_suite_goes_on_and_gives_the_same_table() {
+    let whole = scratch(SUITE);
+    let wanted = numbers(&json(&compare(&["--json"], whole.path())));
+
+    let dir = scratch(SUITE);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_retort"));
+    command.args(["compare", "suite.toml", "--out=suite", "--device=cpu"]).current_dir(dir.path());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // In the middle: a source is there, and targets aren't.
+    let done = || {
+        let runs = std::fs::read_dir(dir.path().join("suite/runs")).into_iter().flatten();
+        runs.filter(|r| r.as_ref().unwrap().path().join("summary.json").exists()).count()
+    };
+    while done() < 1 {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before its first training");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let before = done();
+    assert!(before < 6, "it was done before it was stopped");
+
+    let resumed = compare(&["--json"], dir.path());
+    assert!(stderr(&resumed).contains(" done already"), "{}", stderr(&resumed));
+    assert_eq!(numbers(&json(&resumed)), wanted);
+}
+
+#[test]
+fn a_training_that_fails_ends_no_other() {
+    let dir = scratch(&SUITE.replace("loss = \"rkd\"", "loss = \"rkd\"\ntrain = { lr = 1e30 }"));
+    let output = compare(&["--seeds=0"], dir.path());
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(text.contains("RKD on glyphs, seed 0: ") && text.contains("failed"), "{text}");
+    assert!(text.contains("no transfer on glyphs, seed 0: Recall@1"), "{text}");
+    let results = std::fs::read_to_string(dir.path().join("suite/results.json")).unwrap();
+    let results: Value = serde_json::from_str(&results).unwrap();
+    assert_eq!(results["missing"], 1);
+    assert!(results["tables"][0]["rows"][1]["cells"][0]["recall"][0]["mean"].is_number());
+}
+
+#[test]
+fn sweeps_try_grids_lists_and_ranges_of_the_schema() {
+    let sweep =
+        "loss = \"relaxed_contrastive\"\ngrid = { sigma = \"schema\", train.lr = [1e-3, 2e-3] }";
+    let dir = scratch(&SUITE.replace("loss = \"rkd\"", sweep));
+    let plan = |dir: &Path| -> Vec<String> {
+        let dry = json(&compare(&["--dry-run", "--json", "--seeds=0"], dir));
+        let all = dry["trainings"].as_array().unwrap().iter();
+        let names = all.map(|t| t["training"].as_str().unwrap().to_owned());
+        names.filter(|n| n.starts_with("RKD")).collect()
+    };
+    let grid = plan(dir.path());
+    assert_eq!(grid.len(), 10, "{grid:?}");
+    for (sigma, lr) in [("0.25", "0.001"), ("4.0", "0.002"), ("1.0", "0.002")] {
+        let wanted = format!("sigma = {sigma}, train.lr = {lr}, ");
+        assert!(grid.iter().any(|n| n.contains(&wanted)), "{wanted} in {grid:?}");
+    }
+
+    // More trials leave those drawn before as they were; all are in their range.
+    let random = |trials: usize| {
+        let sweep = format!(
+            "loss = \"relaxed_contrastive\"\nrandom = {{ trials = {trials}, seed = 3, \
+             sigma = {{ min = 0.5, max = 2.0, log = true }} }}"
+        );
+        let dir = scratch(&SUITE.replace("loss = \"rkd\"", &sweep));
+        plan(dir.path())
+    };
+    let (few, many) = (random(3), random(5));
+    assert!(few.len() == 3 && many.len() == 5 && many[..3] == few[..], "{few:?} {many:?}");
+    for name in &many {
+        let sigma = name.split("sigma = ").nth(1).unwrap().split(',').next().unwrap();
+        let sigma: f64 = sigma.parse().unwrap();
+        assert!((0.5..=2.0).contains(&sigma), "{name}");
+    }
+
+    // The table shows the best trial, and the sweep has its own.
+    let sweep = "loss = \"rkd\"\ngrid = { train.lr = [1e-3, 1e-2] }";
+    let dir = scratch(&SUITE.replace("loss = \"rkd\"", sweep));
+    let text = stdout(&compare(&["--seeds=0", "--only=RKD"], dir.path()));
+    assert!(text.contains("RKD (train.lr = ") && text.contains("RKD: TRIAL"), "{text}");
+}
+
+#[test]
+fn wrong_suites_get_one_sentence_and_a_way_out() {
+    let cases: &[(&str, &str, &str)] = &[
+        ("seeds = [0, 1]", "seeds = []", "at least one entry in seeds"),
+        ("seeds = [0, 1]", "seeds = [1, 1]", "\"1\" is there twice"),
+        ("title =", "titel =", "did you mean `title`?"),
+        ("epochs = 1", "epoch = 1", "did you mean `epochs`?"),
+        ("\"rkd\"", "\"rdk\"", "did you mean rkd?"),
+        ("\"rkd\"", "{ name = \"rkd\", weight_angel = 1.0 }", "did you mean weight_angle?"),
+        ("name = \"glyphs\"", "name = \"glyfs\"", "did you mean \"glyphs\"?"),
+        ("method = \"RKD\"", "method = \"RDK\"", "did you mean \"RKD\"?"),
+        ("loss = \"rkd\"", "loss = \"rkd\"\ngrid = { sigm = \"schema\" }", "sigm"),
+        ("loss = \"rkd\"", "loss = \"rkd\"\nrandom = { seed = 1 }", "needs `trials`"),
+        ("[source]\nloss = \"proxy_anchor\"", "[source]", "[source] has no `loss`"),
+        ("[source]\n", "[source]\ncheckpoint = \"nowhere/{seed}\"\n", "nowhere/0"),
+    ];
+    for (from, to, part) in cases {
+        assert!(SUITE.contains(from), "{from}");
+        // Published numbers are for names of the suite; a data set of another name has none.
+        let suite = SUITE.replacen(from, to, 1);
+        let dir = scratch(&suite.replace(
+            "recall = { glyphs",
+            if to.contains("glyfs") { "recall = { glyfs" } else { "recall = { glyphs" },
+        ));
+        let output = compare(&[], dir.path());
+        let text = stderr(&output);
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{to}: {text}");
+        assert!(text.contains(part), "{to}: {text}");
+        assert!(!dir.path().join("suite").exists(), "{to} left a folder");
+    }
+    let dir = scratch(SUITE);
+    std::fs::create_dir(dir.path().join("suite")).unwrap();
+    std::fs::write(dir.path().join("suite/thesis.txt"), "mine").unwrap();
+    let output = compare(&[], dir.path());
+    assert!(stderr(&output).contains("no suite's folder"), "{}", stderr(&output));
+}
+
+/// `--on slurm` against stand-ins for `sbatch` and `squeue` that run the array at once; against a real
+/// Slurm it was tried by hand.
+#[cfg(unix)]
+#[test]
+fn a_suite_goes_to_slurm_as_job_arrays() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = scratch(SUITE);
+    let bin = dir.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let sbatch = "#!/bin/sh\nfor script; do :; done\necho \"$@\" >> submitted\n\
+                  last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' \"$script\")\n\
+                  for task in $(seq 0 $last); do SLURM_ARRAY_TASK_ID=$task sh \"$script\"; done\necho '4711;cluster'\n";
+    let squeue = "#!/bin/sh\necho 'slurm_load_jobs error: Invalid job id specified' >&2\nexit 1\n";
+    for (name, text) in [("sbatch", sbatch), ("squeue", squeue)] {
+        std::fs::write(bin.join(name), text).unwrap();
+        std::fs::set_permissions(bin.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let slurm = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_retort"));
+        command.args(["compare", "suite.toml", "--out=suite", "--device=cpu", "--on=slurm"]);
+        command.args(args).env("PATH", &path).current_dir(dir.path()).output().unwrap()
+    };
+    let on_slurm = json(&slurm(&["--json", "--sbatch=--partition=gpu"]));
+    let submitted = std::fs::read_to_string(dir.path().join("submitted")).unwrap();
+    // Sources first: the targets' digests need them.
+    assert_eq!(submitted.lines().count(), 2, "{submitted}");
+    assert!(submitted.lines().all(|l| l.contains("--partition=gpu")), "{submitted}");
+    let script = std::fs::read_to_string(dir.path().join("suite/slurm-0.sh")).unwrap();
+    assert!(script.contains("#SBATCH --array=0-3%1"), "{script}");
+
+    let here = scratch(SUITE);
+    assert_eq!(numbers(&on_slurm), numbers(&json(&compare(&["--json"], here.path()))));
+    slurm(&[]);
+    let again = std::fs::read_to_string(dir.path().join("submitted")).unwrap();
+    assert_eq!(again, submitted, "nothing was left to submit");
+
+    let nothing = Command::new(env!("CARGO_BIN_EXE_retort"))
+        .args(["compare", "suite.toml", "--out=other", "--device=cpu", "--on=slurm"])
+        .env("PATH", "/nowhere")
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert!(stderr(&nothing).contains("needs Slurm's commands"), "{}", stderr(&nothing));
+}

@@ -1,0 +1,315 @@
+//! Downloads against a server on the loopback that breaks in every way.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use indicatif::ProgressBar;
+use retort_host::download::{Expected, download};
+use sha2::{Digest as _, Sha256};
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What a server does with one request: status, headers, the part of the body that it sends.
+struct Answer(&'static str, String, Vec<u8>);
+
+impl Answer {
+    fn whole(body: &[u8]) -> Self {
+        let headers = format!("Content-Length: {}\r\nETag: \"one\"\r\n", body.len());
+        Answer("200 OK", headers, body.to_vec())
+    }
+
+    fn rest(body: &[u8], from: usize) -> Self {
+        let (n, all) = (body.len() - from, body.len());
+        let range = format!("Content-Range: bytes {from}-{}/{all}\r\n", all - 1);
+        let headers = format!("Content-Length: {n}\r\nETag: \"one\"\r\n{range}");
+        Answer("206 Partial Content", headers, body[from..].to_vec())
+    }
+
+    /// Hangs up after so many bytes.
+    fn cut(mut self, at: usize) -> Self {
+        self.2.truncate(at);
+        self
+    }
+
+    fn status(status: &'static str) -> Self {
+        Answer(status, "Content-Length: 0\r\n".to_owned(), Vec::new())
+    }
+}
+
+type Requests = Arc<Mutex<Vec<String>>>;
+
+/// A server that answers by the number of the request; its address and the requests it got.
+fn serve(answer: impl Fn(usize) -> Answer + Send + 'static) -> (String, Requests) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/weights.pth", listener.local_addr().unwrap());
+    let requests = Requests::default();
+    let seen = requests.clone();
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            seen.lock().unwrap().push(String::from_utf8(request).unwrap().to_lowercase());
+            let Answer(status, headers, body) = answer(number);
+            let head = format!("HTTP/1.1 {status}\r\n{headers}Connection: close\r\n\r\n");
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+        }
+    });
+    (url, requests)
+}
+
+fn body() -> Vec<u8> {
+    (0..300_000u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
+
+fn get(url: &str, target: &Path, sha256: Option<&str>) -> Result<String, String> {
+    let expected = Expected { size: None, sha256 };
+    let pause = Duration::from_millis(1);
+    download(url, target, &expected, &ProgressBar::hidden(), pause).map_err(|f| f.message)
+}
+
+/// Names of what is in a folder.
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_broken_connection_is_made_again_where_it_broke() {
+    let (dir, bytes) = (tempfile::tempdir().unwrap(), body());
+    let sent = bytes.clone();
+    let (url, requests) = serve(move |number| match number {
+        0 => Answer::whole(&sent).cut(500_000),
+        1 => Answer::rest(&sent, 500_000).cut(300_000),
+        2 => Answer::status("503 Service Unavailable"),
+        _ => Answer::rest(&sent, 800_000),
+    });
+    let target = dir.path().join("new/weights.pth");
+    assert_eq!(get(&url, &target, None).unwrap(), sha256(&bytes));
+    assert!(std::fs::read(&target).unwrap() == bytes);
+    assert_eq!(names(target.parent().unwrap()), ["weights.pth"]);
+    let requests = requests.lock().unwrap();
+    assert!(!requests[0].contains("\r\nrange:"), "{}", requests[0]);
+    for (request, from) in requests[1..].iter().zip([500_000, 800_000, 800_000]) {
+        assert!(request.contains(&format!("\r\nrange: bytes={from}-\r\n")), "{request}");
+        assert!(request.contains("\r\nif-range: \"one\"\r\n"), "{request}");
+    }
+    assert_eq!(requests.len(), 4);
+}
+
+#[test]
+fn the_same_command_goes_on_after_it_gave_up() {
+    let (dir, bytes) = (tempfile::tempdir().unwrap(), body());
+    let sent = bytes.clone();
+    let (url, requests) = serve(move |number| match number {
+        0 => Answer::whole(&sent).cut(700_000),
+        1..=5 => Answer::status("502 Bad Gateway"),
+        _ => Answer::rest(&sent, 700_000),
+    });
+    let target = dir.path().join("weights.pth");
+    let message = get(&url, &target, None).unwrap_err();
+    assert!(message.contains("502 Bad Gateway, 5 times in a row"), "{message}");
+    assert!(message.contains("700000 bytes are kept"), "{message}");
+    assert!(!target.exists());
+    get(&url, &target, Some(&sha256(&bytes))).unwrap();
+    assert!(std::fs::read(&target).unwrap() == bytes);
+    assert_eq!(requests.lock().unwrap().len(), 7);
+}
+
+#[test]
+fn a_whole_part_needs_only_its_name() {
+    let (dir, bytes) = (tempfile::tempdir().unwrap(), body());
+    let range = format!("Content-Range: bytes */{}\r\nContent-Length: 0\r\n", bytes.len());
+    let (url, _) = serve(move |_| Answer("416 Range Not Satisfiable", range.clone(), Vec::new()));
+    let target = dir.path().join("weights.pth");
+    std::fs::write(dir.path().join("weights.pth.part"), &bytes).unwrap();
+    std::fs::write(dir.path().join("weights.pth.part.version"), format!("{url}\n\"one\"")).unwrap();
+    get(&url, &target, None).unwrap();
+    assert!(std::fs::read(&target).unwrap() == bytes);
+}
+
+#[test]
+fn servers_without_ranges_and_changed_files_start_from_the_beginning() {
+    let (dir, bytes) = (tempfile::tempdir().unwrap(), body());
+    let (old, new) = (bytes.clone(), bytes.iter().map(|b| b ^ 1).collect::<Vec<u8>>());
+    let (sent, target) = (new.clone(), dir.path().join("weights.pth"));
+    let (url, _) = serve(move |number| match number {
+        0 => Answer::whole(&old).cut(400_000),
+        _ => Answer::whole(&sent),
+    });
+    get(&url, &target, None).unwrap();
+    assert!(std::fs::read(&target).unwrap() == new);
+
+    // A part of another address isn't this file's.
+    let (sent, other) = (bytes.clone(), dir.path().join("other.pth"));
+    let (url, requests) = serve(move |_| Answer::whole(&sent));
+    std::fs::write(dir.path().join("other.pth.part"), "something").unwrap();
+    std::fs::write(dir.path().join("other.pth.part.version"), "http://x/\n\"one\"").unwrap();
+    get(&url, &other, None).unwrap();
+    assert!(std::fs::read(&other).unwrap() == bytes);
+    assert!(!requests.lock().unwrap()[0].contains("\r\nrange:"));
+
+    // One that always hangs up at the same place and knows no ranges isn't asked for ever.
+    let sent = bytes.clone();
+    let (url, requests) = serve(move |_| Answer::whole(&sent).cut(1000));
+    let message = get(&url, &dir.path().join("short.pth"), None).unwrap_err();
+    assert!(message.contains("times in a row"), "{message}");
+    assert_eq!(requests.lock().unwrap().len(), 6);
+}
+
+#[test]
+fn a_wrong_file_never_gets_its_name() {
+    let (dir, bytes) = (tempfile::tempdir().unwrap(), body());
+    let target = dir.path().join("weights.pth");
+    let sent = bytes.clone();
+    let (url, _) = serve(move |_| Answer::whole(&sent));
+    let message = get(&url, &target, Some(&"0".repeat(64))).unwrap_err();
+    assert!(message.contains(&format!("its SHA-256 is {}, not 000", sha256(&bytes))), "{message}");
+    let expected = Expected { size: Some(5), sha256: None };
+    let size = download(&url, &target, &expected, &ProgressBar::hidden(), Duration::ZERO);
+    let message = size.unwrap_err().message;
+    assert!(message.contains("it has 1200000 bytes, not 5"), "{message}");
+
+    for status in ["404 Not Found", "403 Forbidden", "410 Gone"] {
+        let (url, requests) = serve(move |_| Answer::status(status));
+        let message = get(&url, &target, None).unwrap_err();
+        assert!(message.contains(status) && message.contains("--from DIR"), "{message}");
+        assert_eq!(requests.lock().unwrap().len(), 1);
+    }
+    let (url, _) = serve(|_| {
+        let page = b"<!DOCTYPE html><p>Virus scan warning";
+        let headers = format!("Content-Type: text/html\r\nContent-Length: {}\r\n", page.len());
+        Answer("200 OK", headers, page.to_vec())
+    });
+    assert!(get(&url, &target, None).unwrap_err().contains("a web page in place of the file"));
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let message = get(&format!("http://{closed}/x"), &target, None).unwrap_err();
+    assert!(message.contains("5 times in a row"), "{message}");
+    assert!(get("nonsense", &target, None).unwrap_err().contains("can't download nonsense"));
+    assert_eq!(names(dir.path()), [""; 0]);
+}
+
+#[test]
+fn without_space_or_a_folder_nothing_is_lost() {
+    let (dir, bytes) = (tempfile::tempdir().unwrap(), body());
+    let sent = bytes.clone();
+    let (url, _) = serve(move |_| Answer::whole(&sent));
+    #[cfg(target_os = "linux")]
+    {
+        std::os::unix::fs::symlink("/dev/full", dir.path().join("full.pth.part")).unwrap();
+        let message = get(&url, &dir.path().join("full.pth"), None).unwrap_err();
+        assert!(message.contains("No space left on device"), "{message}");
+        assert!(!dir.path().join("full.pth").exists());
+    }
+    std::fs::write(dir.path().join("file"), "mine").unwrap();
+    let message = get(&url, &dir.path().join("file/weights.pth"), None).unwrap_err();
+    assert!(message.contains("can't make the folder"), "{message}");
+    assert_eq!(std::fs::read(dir.path().join("file")).unwrap(), b"mine");
+}
+
+fn retort(args: &[&str], dir: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_retort"));
+    command.args(["checkpoint", "fetch"]).args(args).current_dir(dir);
+    for proxy in ["http_proxy", "https_proxy", "all_proxy"] {
+        command.env_remove(proxy).env_remove(proxy.to_uppercase());
+    }
+    command.output().unwrap()
+}
+
+fn error(output: &Output, code: i32) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    text
+}
+
+fn success(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn fetch_as_typed() {
+    let (dir, bytes) = (tempfile::tempdir().unwrap(), body());
+    let path = dir.path();
+    let listed = success(&retort(&[], path));
+    for name in ["resnet50", "bn_inception", "dino_vits16", "cub_bn_inception"] {
+        assert!(listed.contains(name), "{listed}");
+    }
+    let message = error(&retort(&["resnet5"], path), 2);
+    assert!(message.contains("did you mean resnet50?"), "{message}");
+
+    let sent = bytes.clone();
+    let (url, _) = serve(move |_| Answer::whole(&sent));
+    let message = error(&retort(&["resnet18", "--url", &url], path), 1);
+    assert!(message.contains("isn't the file that was published"), "{message}");
+    assert_eq!(names(&path.join("checkpoints")), [""; 0]);
+
+    let found = format!("SHA-256 {} (not known before)", sha256(&bytes));
+    let said = success(&retort(&["dino_vits16", "--url", &url], path));
+    assert!(said.contains("downloaded") && said.contains(&found), "{said}");
+    let kept = path.join("checkpoints/dino_deitsmall16_pretrain.pth");
+    assert!(std::fs::read(&kept).unwrap() == bytes);
+    let said = success(&retort(&["dino_vits16"], path));
+    assert!(said.contains("there already") && said.contains(&found), "{said}");
+
+    let said =
+        success(&retort(&["dino_vits16", "--from=checkpoints", "--out=two", "--json"], path));
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["files"][0]["sha256"], sha256(&bytes));
+    assert!(std::fs::read(path.join("two/dino_deitsmall16_pretrain.pth")).unwrap() == bytes);
+    let message = error(&retort(&["dino_vitb16", "--from=checkpoints"], path), 1);
+    assert!(message.contains("dino_vitbase16_pretrain.pth"), "{message}");
+    std::fs::write(path.join("checkpoints/resnet18-f37072fd.pth"), "not these").unwrap();
+    let message = error(&retort(&["resnet18"], path), 1);
+    assert!(message.contains("is there but isn't what was published"), "{message}");
+}
+
+fn data(args: &[&str]) -> Result<(), String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_retort"))
+        .args(["data", "fetch"])
+        .args(args)
+        .output()
+        .unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    if output.status.success() { Ok(()) } else { Err(message) }
+}
+
+#[test]
+fn data_sets_are_fetched_the_same_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("data");
+    let out = out.to_str().unwrap();
+    let message = data(&["cars", "--out", out]).unwrap_err();
+    assert!(message.contains("car_ims.tgz has no direct link: get it by hand"), "{message}");
+    let from = dir.path().join("downloads");
+    std::fs::create_dir(&from).unwrap();
+    for name in ["car_ims.tgz", "cars_annos.mat"] {
+        std::fs::write(from.join(name), name).unwrap();
+    }
+    data(&["cars", "--out", out, "--from", from.to_str().unwrap()]).unwrap();
+    assert_eq!(names(Path::new(out)), ["car_ims.tgz", "cars_annos.mat"]);
+
+    let (url, requests) = serve(|_| Answer::whole(b"pictures"));
+    let message = data(&["in_shop", "--out", out, "--url", &url]).unwrap_err();
+    assert!(message.contains("ends in /"), "{message}");
+    let folder = url.strip_suffix("weights.pth").unwrap();
+    data(&["in_shop", "--out", out, "--url", folder]).unwrap();
+    let requests = requests.lock().unwrap();
+    assert!(requests[0].starts_with("get /img.zip"), "{requests:?}");
+    assert!(requests[1].starts_with("get /list_eval_partition.txt"), "{requests:?}");
+}

@@ -1,0 +1,210 @@
+//! `retort checkpoint`, and other commands on checkpoints of other origin, as typed.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use burn::store::bridge;
+use retort_core::checkpoint::Weights;
+use retort_snapshots::{golden, json};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn retort(args: &[&str], dir: &Path) -> Output {
+    let mut command = Command::new(retort_snapshots::retort());
+    command.args(args).arg("--device=cpu").current_dir(dir).output().unwrap()
+}
+
+fn success(args: &[&str], dir: &Path) -> Value {
+    let output = retort(&[args, &["--json"]].concat(), dir);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn error(args: &[&str], dir: &Path, code: i32) -> String {
+    let output = retort(args, dir);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+    assert!(!text.contains("a bug in retort"), "{text}");
+    text
+}
+
+/// The golden checkpoints of networks: path, network, and the embedding's size if there is one.
+fn networks() -> Vec<(PathBuf, String, Option<u64>)> {
+    let list = json(&golden("checkpoints/checkpoints.json"));
+    let files = list["files"].as_array().unwrap().iter();
+    let networks = files.filter(|file| file["arch"].is_string()).map(|file| {
+        let path = golden(&format!("checkpoints/{}", file["file"].as_str().unwrap()));
+        let arch = file["arch"].as_str().unwrap().to_owned();
+        (path.canonicalize().unwrap(), arch, file["embedding_size"].as_u64())
+    });
+    networks.collect()
+}
+
+/// A network's values by key.
+fn values(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let weights = Weights::read(path).unwrap();
+    let bytes = |t| bridge::to_data(t).unwrap().as_bytes().to_vec();
+    weights.tensors.iter().map(|(key, tensor)| (key.clone(), bytes(tensor))).collect()
+}
+
+#[test]
+fn info_import_and_export_keep_every_value() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    for (number, (file, arch, size)) in networks().into_iter().enumerate() {
+        let file = file.to_str().unwrap();
+        let info = success(&["checkpoint", "info", file], path);
+        assert_eq!(info["network"]["name"], arch);
+        assert!(info["container"].as_str().unwrap().starts_with("PyTorch "), "{info}");
+        let text = String::from_utf8(retort(&["checkpoint", "info", file], path).stdout).unwrap();
+        let has = size.map_or("without an embedding layer".to_owned(), |n| {
+            format!("with an embedding of {n}")
+        });
+        assert!(text.contains(&format!("{arch} {has}")), "{text}");
+
+        let out = format!("--out={number}.safetensors");
+        let import = ["checkpoint", "import", file, &out];
+        let fresh = ["--embedding=16", "--allow-missing=embedding.*"];
+        if size.is_none() {
+            let message = error(&import, path, 2);
+            assert!(message.contains("2 missing (embedding.weight, embedding.bias)"), "{message}");
+            assert!(message.contains("--allow-missing 'embedding.*'"), "{message}");
+        }
+        let import = if size.is_none() { [&import[..], &fresh].concat() } else { import.to_vec() };
+        let imported = success(&import, path);
+        assert_eq!(imported["network"]["embedding"], size.unwrap_or(16));
+        assert!(error(&import, path, 2).contains("is there already"));
+        let own = format!("{number}.safetensors");
+        let info = success(&["checkpoint", "info", &own], path);
+        assert_eq!(
+            (&info["container"], &info["network"]["name"]),
+            (&"retort".into(), &arch.as_str().into())
+        );
+
+        let plain = format!("--out={number}-plain.safetensors");
+        success(&["checkpoint", "export", &own, &plain, "--prefix=module.model."], path);
+        let exported = path.join(&plain[6..]);
+        let info = success(&["checkpoint", "info", exported.to_str().unwrap()], path);
+        assert_eq!(
+            (&info["container"], &info["prefix"]),
+            (&"safetensors".into(), &"module.model.".into())
+        );
+        let (before, after) = (values(Path::new(file)), values(&exported));
+        let mut compared = 0;
+        for (key, bytes) in &after {
+            match before.get(key) {
+                Some(original) => assert!(original == bytes, "{key}"),
+                None => assert!(size.is_none() && key.starts_with("embedding."), "{key}"),
+            }
+            compared += 1;
+        }
+        let unused = |key: &&String| {
+            key.ends_with("num_batches_tracked")
+                || ["fc.", "last_linear."].iter().any(|p| key.starts_with(p))
+        };
+        let lost: Vec<_> =
+            before.keys().filter(|k| !after.contains_key(*k) && !unused(k)).collect();
+        assert!(lost.is_empty() && compared > 50, "{lost:?}");
+        // retort's own file opens as it says, but for what the command line says.
+        let flat = format!("--out={number}-flat.safetensors");
+        let flat = success(&["checkpoint", "import", &own, &flat, "--l2-norm=false"], path);
+        assert_eq!(
+            (&imported["network"]["l2_norm"], &flat["network"]["l2_norm"]),
+            (&true.into(), &false.into())
+        );
+        assert!(
+            error(&["checkpoint", "import", &own, "--out=x", "--model=convnet"], path, 2)
+                .contains(&format!("it holds {arch}, not convnet"))
+        );
+        // The exported file is a checkpoint like any other.
+        let again = format!("--out={number}-again.safetensors");
+        success(&["checkpoint", "import", exported.to_str().unwrap(), &again], path);
+        assert!(values(&path.join(&again[6..])) == values(&path.join(&own)));
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_listed_with_what_would_help() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let networks = networks();
+    let (file, arch, size) = networks.iter().find(|n| n.2.is_some()).unwrap();
+    let import = ["checkpoint", "import", file.to_str().unwrap(), "--out=x.safetensors"];
+    let typed = |more: &[&str]| error(&[&import[..], more].concat(), path, 2);
+    let message = typed(&["--model=resnet50"]);
+    assert!(message.contains(&format!("Its keys look like {arch}: --model {arch}")), "{message}");
+    assert!(message.contains("missing (") && message.contains(", …)"), "{message}");
+    assert!(message.contains("of another shape or type ("), "{message}");
+    let message = typed(&["--embedding=7"]);
+    assert!(message.contains("2 of another shape or type (embedding.weight is"), "{message}");
+    assert!(message.contains(&format!("--embedding {}", size.unwrap())), "{message}");
+    let message = typed(&["--allow-missing=embeding.*"]);
+    assert!(message.contains("the network doesn't have (embeding.*)"), "{message}");
+    let message = typed(&["--model=resnet49"]);
+    assert!(message.contains("there is no network resnet49"), "{message}");
+    let message = typed(&["--embedding=0"]);
+    assert!(message.contains("embedding = 0 is out of range"), "{message}");
+
+    let bytes = std::fs::read(file).unwrap();
+    std::fs::write(path.join("cut.pth"), &bytes[..bytes.len() / 3]).unwrap();
+    std::fs::write(path.join("evil.pth"), b"cos\nsystem\n(S'touch owned'\ntR.").unwrap();
+    for (name, part) in [("cut.pth", "use another copy of it"), ("evil.pth", "call os.system")] {
+        for command in ["info", "import"] {
+            let message = error(&["checkpoint", command, name], path, 1);
+            assert!(message.contains(name) && message.contains(part), "{message}");
+        }
+        let message = error(&["evaluate", name, "--dataset=glyphs"], path, 1);
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(!path.join("owned").exists());
+    assert!(!path.join("x.safetensors").exists());
+}
+
+#[test]
+fn trainings_and_evaluations_take_them() {
+    const TINY: &[&str] = &[
+        "--dataset=glyphs",
+        "--set=data.classes=8",
+        "--set=data.images=4",
+        "--epochs=1",
+        "--batch=8",
+        "--images-per-class=4",
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let networks = networks();
+    let (source, _, size) = networks.iter().find(|n| n.2.is_some()).unwrap();
+    let source = source.to_str().unwrap();
+    let small = ["--width=4", "--embedding=8"];
+    let target = ["train", "target", "--loss=rkd", "--source", source, "--out=target"];
+    success(&[&target, TINY, &small].concat(), path);
+    let config = std::fs::read_to_string(path.join("target/config.toml")).unwrap();
+    assert!(config.contains("source = "), "{config}");
+    let wrong = ["train", "target", "--loss=rkd", "--source", source, "--source-model=resnet34"];
+    let message = error(&[&wrong[..], TINY, &small].concat(), path, 2);
+    assert!(
+        message.contains("--model resnet18. In a training --model is --source-model"),
+        "{message}"
+    );
+
+    // Weights to start from: a classifier's, with a new embedding layer.
+    let (file, arch, _) = networks.iter().find(|n| n.2.is_none() && n.1 == "resnet18").unwrap();
+    let file = file.to_str().unwrap();
+    let network = format!("--set=network.name={arch}");
+    let start = ["train", "source", "--loss=proxy_anchor", "--pretrained", file];
+    let more = [&network, "--embedding=8", "--lr=0", "--out=started"];
+    success(&[&start[..], TINY, &more].concat(), path);
+    let (before, after) =
+        (values(Path::new(file)), values(&path.join("started/checkpoint.safetensors")));
+    assert!(before["layer4.1.conv2.weight"] == after["layer4.1.conv2.weight"]);
+    let message = error(&[&start[..], TINY, &["--set=network.name=resnet34"]].concat(), path, 2);
+    assert!(message.contains("--model resnet18"), "{message}");
+
+    // A run folder whose checkpoint came from elsewhere.
+    std::fs::create_dir(path.join("foreign")).unwrap();
+    std::fs::copy(path.join("target/config.toml"), path.join("foreign/config.toml")).unwrap();
+    success(&["checkpoint", "export", source, "--out=foreign/checkpoint.safetensors"], path);
+    let result = success(&["evaluate", "foreign", "--image-size=32"], path);
+    assert!(result["recall"]["1"].as_f64().unwrap() > 0.0, "{result}");
+    assert_eq!(result["embedding"].as_u64(), *size);
+}
