@@ -100,7 +100,10 @@ pub fn hold_out(
     let held = (share * all as f64).round() as usize;
     if held < 2 || all - held < 2 {
         return error(
-            format!("{share} of {all} classes leaves {} to train on and {held} to validate", all - held),
+            format!(
+                "{share} of {all} classes leaves {} to train on and {held} to validate",
+                all - held
+            ),
             "Each needs at least 2: ask for another share, or use more data",
         );
     }

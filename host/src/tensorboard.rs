@@ -103,7 +103,8 @@ mod tests {
     /// Written by TensorBoard's own Python package (2.21): `RecordWriter` and `event_pb2.Event`.
     #[test]
     fn the_bytes_are_tensorboards_own() {
-        let first = "1800000000000000a37f4b22090000d08d93c1da411a0d627261696e2e4576656e743a32924e0f87";
+        let first =
+            "1800000000000000a37f4b22090000d08d93c1da411a0d627261696e2e4576656e743a32924e0f87";
         assert_eq!(hex(&header(1_795_575_351.25)), first);
         let line = serde_json::json!({"epoch": 2, "step": 300, "loss": 0.5, "terms": {"rkd": 2.5},
             "recall": null, "split": "test", "seconds": 7.5, "time": 1_795_575_351.5});

@@ -283,3 +283,31 @@ fn a_suite_goes_to_slurm_as_job_arrays() {
         .unwrap();
     assert!(stderr(&nothing).contains("needs Slurm's commands"), "{}", stderr(&nothing));
 }
+
+#[test]
+fn settings_are_tables_data_sets_are_columns_and_sources_are_shared() {
+    let more = "[[dataset]]\nname = \"others\"\nlabel = \"Others & more\"\ndata = { name = \"glyphs\", seed = 1 }\n\
+                [[setting]]\nname = \"small\"\n[[setting]]\nname = \"large\"\nnetwork = { embedding = 8 }\n";
+    let suite = SUITE.replace("[[method]]\nname = \"no", &format!("{more}[[method]]\nname = \"no"));
+    let suite =
+        suite.replace("method = \"RKD\"\nrecall", "method = \"RKD\"\nsetting = \"large\"\nrecall");
+    let dir = scratch(&suite);
+    let results = json(&compare(&["--json", "--seeds=0", "--jobs=2"], dir.path()));
+    let runs = std::fs::read_dir(dir.path().join("suite/runs")).unwrap();
+    let names: Vec<String> =
+        runs.map(|r| r.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    assert_eq!(names.len(), 2 + 2 * 2 * 2, "{names:?}");
+    assert_eq!(names.iter().filter(|n| n.starts_with("source-")).count(), 2, "{names:?}");
+
+    let tables = results["tables"].as_array().unwrap();
+    let settings: Vec<&Value> = tables.iter().map(|t| &t["setting"]).collect();
+    assert_eq!(settings, ["small", "large"]);
+    assert_eq!(tables[0]["rows"][0], tables[1]["rows"][0], "the source is the same");
+    assert_ne!(tables[0]["rows"][2]["cells"], tables[1]["rows"][2]["cells"]);
+    let published = |t: &Value| t["rows"][2]["cells"][0]["recall"][0]["published"].clone();
+    assert_eq!((published(&tables[0]), published(&tables[1])), (Value::Null, 12.3.into()));
+    let tex = std::fs::read_to_string(dir.path().join("suite/table.tex")).unwrap();
+    assert_eq!(tex.matches("\\multicolumn{2}{c}{Others \\& more}").count(), 2, "{tex}");
+    let markdown = std::fs::read_to_string(dir.path().join("suite/table.md")).unwrap();
+    assert!(markdown.contains("### large") && markdown.contains("| glyphs R@1 |"), "{markdown}");
+}

@@ -3,6 +3,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use retort_datasets::{Options, Split};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -21,6 +22,20 @@ fn blocks(page: &str) -> Vec<String> {
     blocks
 }
 
+/// A reader's own pictures: a folder for each of a dozen classes.
+fn pictures(data: &Path, to: &Path) {
+    let options = Options { root: Some(data.join("omniglot")), size: 32, ..Options::default() };
+    let dataset = retort_datasets::open("omniglot", Split::Test, &options).unwrap();
+    for i in 0..240 {
+        let image = dataset.image(i).unwrap();
+        let class = to.join(format!("class{:02}", dataset.labels()[i]));
+        std::fs::create_dir_all(&class).unwrap();
+        let (width, height) = (image.width as u32, image.height as u32);
+        let picture = image::GrayImage::from_raw(width, height, image.pixels).unwrap();
+        picture.save(class.join(format!("{i}.png"))).unwrap();
+    }
+}
+
 /// Runs a page's blocks in order, where its reader would: beside a clone, with data and suites there.
 fn run(page: &Path) {
     let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).canonicalize().unwrap();
@@ -31,6 +46,10 @@ fn run(page: &Path) {
     for (link, to) in [("retort", &root), ("data", &data), ("suites", &root.join("suites"))] {
         std::os::unix::fs::symlink(to.canonicalize().unwrap(), dir.path().join(link)).unwrap();
     }
+    // The pack of the page on losses takes the versions that this repository has: no network needed.
+    std::fs::create_dir(dir.path().join("my_pack")).unwrap();
+    std::fs::copy(root.join("Cargo.lock"), dir.path().join("my_pack/Cargo.lock")).unwrap();
+    pictures(&data, &dir.path().join("pictures"));
     let bin = Path::new(env!("CARGO_BIN_EXE_retort")).parent().unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     for block in blocks(&std::fs::read_to_string(page).unwrap()) {

@@ -101,7 +101,8 @@ fn a_report_says_what_it_lacks() {
     let html = std::fs::read_to_string(dir.path().join("r.html")).unwrap();
     assert!(html.contains("not finished") && html.contains("none of the runs has a checkpoint"));
 
-    let output = retort(&["report", ".", "--device=cpu"], dir.path());
+    std::fs::create_dir(dir.path().join("empty")).unwrap();
+    let output = retort(&["report", "empty", "--device=cpu"], dir.path());
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.contains("no run folder"), "{text}");

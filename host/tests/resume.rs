@@ -104,7 +104,8 @@ fn assert_same(a: &Path, b: &Path) {
     }
     let metrics = |dir: &Path| -> Vec<Value> {
         let text = std::fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
-        let mut lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let mut lines: Vec<Value> =
+            text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         for line in &mut lines {
             for time in ["time", "seconds", "images_per_second"] {
                 line.as_object_mut().unwrap().remove(time);
@@ -270,7 +271,8 @@ fn every_kind_of_state_goes_on() {
 fn step_of(run: &Path) -> u64 {
     let Ok(bytes) = std::fs::read(run.join("checkpoint.safetensors")) else { return 0 };
     let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
-    let about: Value = serde_json::from_str(&header.metadata().as_ref().unwrap()["retort"]).unwrap();
+    let about: Value =
+        serde_json::from_str(&header.metadata().as_ref().unwrap()["retort"]).unwrap();
     about["training"]["step"].as_u64().unwrap()
 }
 

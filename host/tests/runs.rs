@@ -69,10 +69,7 @@ fn runs_are_listed_shown_compared_and_deleted() {
     let table = text(&retort(&["runs", "list"], dir));
     let header = table.lines().next().unwrap();
     let columns: Vec<&str> = header.split("  ").map(str::trim).filter(|c| !c.is_empty()).collect();
-    assert_eq!(
-        columns,
-        ["RUN", "ROLE", "DATA", "LOSS", "BEST R@1", "STATE", "EPOCHS", "BEGUN"]
-    );
+    assert_eq!(columns, ["RUN", "ROLE", "DATA", "LOSS", "BEST R@1", "STATE", "EPOCHS", "BEGUN"]);
     assert!(table.contains("group/b") && table.contains("4/4"), "{table}");
 
     let shown = json(&retort(&["runs", "show", "runs/a", "--json"], dir));
@@ -203,14 +200,23 @@ fn the_best_epoch_can_be_chosen_on_held_out_classes() {
 fn checkpoints_are_kept_as_asked() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let keep = ["--out=run", "--set=train.epochs=7", "--set=train.checkpoint_every=2", "--set=train.keep=2"];
+    let keep = [
+        "--out=run",
+        "--set=train.epochs=7",
+        "--set=train.checkpoint_every=2",
+        "--set=train.keep=2",
+    ];
     json(&train(&keep, dir));
     let entries = std::fs::read_dir(dir.join("run")).unwrap().map(|e| e.unwrap().file_name());
     let mut names: Vec<_> = entries.map(|n| n.into_string().unwrap()).collect();
     names.retain(|name| name.ends_with(".safetensors"));
     names.sort();
-    let expected =
-        ["best.safetensors", "checkpoint.safetensors", "epoch-0004.safetensors", "epoch-0006.safetensors"];
+    let expected = [
+        "best.safetensors",
+        "checkpoint.safetensors",
+        "epoch-0004.safetensors",
+        "epoch-0006.safetensors",
+    ];
     assert_eq!(names, expected);
     // They hold the network and its losses, and the last one also what its training needs.
     let names = |file: &str| -> Vec<String> {

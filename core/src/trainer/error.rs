@@ -83,7 +83,11 @@ impl std::fmt::Display for Kept {
             }
             Some((path, (epoch, steps))) => {
                 let epoch = epoch + 1;
-                write!(f, ". {} holds the network after step {steps} of epoch {epoch}", path.display())
+                write!(
+                    f,
+                    ". {} holds the network after step {steps} of epoch {epoch}",
+                    path.display()
+                )
             }
             None => f.write_str(". There is no checkpoint of this run yet"),
         }

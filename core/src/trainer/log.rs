@@ -78,7 +78,9 @@ impl Log {
     /// Mean loss, terms and images per second since the last call; or the first step whose loss
     /// isn't finite.
     #[expect(clippy::type_complexity, reason = "used once")]
-    pub(super) fn read(&mut self) -> Result<(f64, BTreeMap<String, f64>, f64), (usize, String, f64)> {
+    pub(super) fn read(
+        &mut self,
+    ) -> Result<(f64, BTreeMap<String, f64>, f64), (usize, String, f64)> {
         self.settle()?;
         let (sum, count) = (self.settled.iter().sum::<f64>(), self.settled.len());
         self.settled.clear();

@@ -195,8 +195,7 @@ impl Trainer {
             }
             let recall = self.evaluation_due().then(|| self.evaluate()).transpose()?;
             let loss = self.state.log.epoch_mean();
-            last =
-                EpochReport { epoch: self.state.epoch + 1, step: self.state.step, loss, recall };
+            last = EpochReport { epoch: self.state.epoch + 1, step: self.state.step, loss, recall };
             (self.state.epoch, self.state.batch) = (self.state.epoch + 1, 0);
             self.state.log.start_epoch();
             observer.epoch(&last)?;

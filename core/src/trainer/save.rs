@@ -179,7 +179,9 @@ impl Trainer {
         self.steps = self.sampler()?.batches_per_epoch() * self.recipe.epochs;
         let Checkpoint { backbone, network, losses, training, .. } = checkpoint;
         let Some(Training { progress, mut tensors }) = training else {
-            return Err(self.unfit("it holds a network only, and no state of a training".to_owned()));
+            return Err(
+                self.unfit("it holds a network only, and no state of a training".to_owned())
+            );
         };
         let progress: Progress = serde_json::from_value(progress)
             .map_err(|e| self.unfit(format!("its state is damaged, or of another retort: {e}")))?;
@@ -201,7 +203,8 @@ impl Trainer {
         let mut take = |prefix: &str| -> BTreeMap<String, TensorData> {
             let found: Vec<String> =
                 tensors.keys().filter(|name| name.starts_with(prefix)).cloned().collect();
-            let part = |name: String| Some((name[prefix.len()..].to_owned(), tensors.remove(&name)?));
+            let part =
+                |name: String| Some((name[prefix.len()..].to_owned(), tensors.remove(&name)?));
             found.into_iter().filter_map(part).collect()
         };
         let (memory, weights) = (take("optimizer."), take("weights."));
@@ -212,7 +215,9 @@ impl Trainer {
             Some(average) => {
                 average.set_network(&backbone);
                 let loaded = checkpoint::load_state_dict(&mut self.state.target, &weights);
-                loaded.map_err(|why| self.unfit(format!("the weights beside their average: {why}")))?;
+                loaded.map_err(|why| {
+                    self.unfit(format!("the weights beside their average: {why}"))
+                })?;
             }
             None => self.state.target = backbone,
         }
@@ -230,11 +235,8 @@ impl Trainer {
         let state = &mut self.state;
         (state.epoch, state.batch, state.step) = (progress.epoch, progress.batch, progress.step);
         state.skipped = progress.skipped;
-        state.best = progress.best.map(|b| Best {
-            epoch: b.epoch,
-            recall: b.recall.0,
-            since: b.since,
-        });
+        state.best =
+            progress.best.map(|b| Best { epoch: b.epoch, recall: b.recall.0, since: b.since });
         state.log.load_state(progress.log);
         let ended = state.batch == is;
         state.saved = Some(if ended { (state.epoch + 1, 0) } else { (state.epoch, state.batch) });

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show what a checkpoint of any origin holds: container, network, tensors.
+    #[command(after_help = "Example:\n  retort checkpoint info resnet50-0676ba61.pth")]
     Info(Info),
     /// Turn a checkpoint of any origin into retort's own.
     #[command(

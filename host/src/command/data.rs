@@ -20,6 +20,7 @@ use std::sync::Arc;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the data sets, and which files each expects.
+    #[command(after_help = "Example:\n  retort data list --json")]
     List,
     /// Count the classes and pictures of a data set, without reading the pictures.
     #[command(

@@ -86,19 +86,19 @@ enum Command {
     /// Evaluate a checkpoint: retrieval metrics on classes it has never seen.
     Evaluate(evaluate::Evaluate),
     /// Look into checkpoints of any origin, import, export and download them.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  retort checkpoint info runs/source")]
     Checkpoint(checkpoint::Command),
     /// Write a network's embeddings, pooled vectors and feature maps of given pictures.
     Embed(embed::Embed),
     /// Find a picture's nearest neighbours in a data set.
     Search(search::Search),
     /// List and describe networks: layers, shapes, parameters, multiplications.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  retort model info resnet50")]
     Model(model::Command),
     /// Retrieval metrics of embeddings in a file, from any system.
     Metrics(metrics::Metrics),
     /// List and describe data sets, and check their files.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  retort data list")]
     Data(data::Command),
     /// List the devices there are, and the one that `auto` takes.
     #[command(after_help = "Examples:\n  retort devices\n  retort devices --json")]
@@ -110,7 +110,7 @@ enum Command {
     #[command(subcommand, after_help = "Example:\n  retort snapshot record rkd --out snapshots")]
     Snapshot(snapshot::Command),
     /// List, show, compare and delete the runs in a folder.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  retort runs list")]
     Runs(runs::Command),
     /// Build plugins, list and describe them.
     #[command(subcommand, after_help = "Example:\n  retort plugin build plugins")]

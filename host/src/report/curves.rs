@@ -17,14 +17,15 @@ type Series = BTreeMap<String, Vec<(f64, f64)>>;
 fn series(run: &Run) -> (Series, Series) {
     let (mut steps, mut epochs) = (Series::new(), Series::new());
     for line in &run.metrics {
+        let of_epoch = line["mean_loss"].is_number() || line["recall"].is_object();
         let (into, at) = match (line["step"].as_f64(), line["epoch"].as_f64()) {
+            (_, Some(epoch)) if of_epoch => (&mut epochs, epoch),
             (Some(step), _) => (&mut steps, step),
-            (None, Some(epoch)) => (&mut epochs, epoch),
-            (None, None) => continue,
+            _ => continue,
         };
         for (key, value) in line.as_object().into_iter().flatten() {
             match (key.as_str(), value) {
-                ("epoch" | "step" | "steps" | "images_per_second" | "seconds", _) => {}
+                ("epoch" | "step" | "images_per_second" | "seconds" | "time", _) => {}
                 ("recall", Value::Object(recall)) => {
                     for (k, r) in recall.iter().filter_map(|(k, r)| Some((k, r.as_f64()?))) {
                         into.entry(format!("Recall@{k} in %")).or_default().push((at, 100.0 * r));

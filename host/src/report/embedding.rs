@@ -53,7 +53,7 @@ pub fn views(gathered: &Gathered, options: &Options, say: &dyn Fn(&str)) -> Resu
     if options.data_root.is_some() {
         config.root.clone_from(&options.data_root);
     }
-    let channels = config.entry()?.channels;
+    let (channels, size) = (config.entry()?.channels, config.size()?);
     let whole: Arc<dyn Dataset> = config.open(Split::Test)?;
     let of = whole.len();
     let data = some_classes(whole, options.samples);
@@ -61,8 +61,12 @@ pub fn views(gathered: &Gathered, options: &Options, say: &dyn Fn(&str)) -> Resu
     if let Some(run) = target {
         say("embedding with the target before its training");
         let device = &options.device;
-        let network = Backbone::new(&run.experiment.network, run.experiment.seed, device)
-            .map_err(Failure::new)?;
+        let (network, seed) = (&run.experiment.network, run.experiment.seed);
+        let network = match &run.experiment.pretrained {
+            None => Backbone::new(network, seed, device).map_err(Failure::new)?,
+            Some(path) => checkpoint::start(&checkpoint_in(path), network, seed, device)
+                .map_err(Failure::new)?,
+        };
         let embeddings = embed(&network, &data, channels, device)?;
         views.push(View { name: "target before training".to_owned(), untrained: true, embeddings });
     }
@@ -71,7 +75,7 @@ pub fn views(gathered: &Gathered, options: &Options, say: &dyn Fn(&str)) -> Resu
         let loaded = checkpoint::load(&checkpoint_in(candidate.folder), &options.device)
             .map_err(Failure::new)?;
         // Other data, or pictures of another size, can't stand beside the first.
-        if loaded.network.channels != channels || loaded.image_size != config.size {
+        if loaded.network.channels != channels || loaded.image_size != size {
             continue;
         }
         let embeddings = embed(&loaded.backbone, &data, channels, &options.device)?;

@@ -2,6 +2,7 @@
 
 use crate::experiment::Experiment;
 use crate::failure::{Failure, Result};
+use crate::folder;
 use crate::suite::result::{self, Results};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -69,44 +70,34 @@ pub fn gather(paths: &[PathBuf]) -> Result<Gathered> {
 
 /// A run folder, or those in a folder, sources first.
 fn expand(path: &Path) -> Result<Vec<PathBuf>> {
-    let is_run = |dir: &Path| dir.join("config.toml").is_file();
-    if is_run(path) {
+    if folder::is_run(path) {
         return Ok(vec![path.to_owned()]);
     }
-    let entries = std::fs::read_dir(path).map_err(|e| Failure::file("read the run", path, e))?;
-    let mut inside: Vec<PathBuf> =
-        entries.filter_map(|e| e.ok().map(|e| e.path())).filter(|dir| is_run(dir)).collect();
-    let source = |dir: &PathBuf| {
+    let mut inside = folder::find(path)?;
+    let target = |dir: &PathBuf| {
         !dir.file_name().unwrap_or_default().to_string_lossy().starts_with("source")
     };
-    inside.sort_by_key(|dir| (source(dir), dir.clone()));
+    inside.sort_by_key(|dir| (target(dir), dir.clone()));
     if inside.is_empty() {
-        let why = "it is no run folder (it has no config.toml), and holds none; nor is it a suite's \
-                   (that has results.json)";
+        let why = "it is no run folder (it has no config.toml and run.json), and holds none; nor is it \
+                   a suite's (that has results.json)";
         return Err(Failure::usage(format!("can't report on {}: {why}", path.display())));
     }
     Ok(inside)
 }
 
-fn run(folder: &Path, name: String, group: String, member: String) -> Result<Run> {
-    let read = |file: &str| std::fs::read_to_string(folder.join(file)).ok();
-    let config = folder.join("config.toml");
-    let experiment = Experiment::read(Some(&config), Experiment::default(), &[])?;
-    let json = |file: &str| {
-        read(file).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null)
-    };
-    let metrics = read("metrics.jsonl").unwrap_or_default();
+fn run(path: &Path, name: String, group: String, member: String) -> Result<Run> {
+    let run = folder::Run::open(path)?;
     Ok(Run {
-        folder: folder.to_owned(),
+        folder: path.to_owned(),
         name,
         group,
         member,
-        experiment,
-        config: read("config.toml").unwrap_or_default(),
-        info: json("run.json"),
-        // The last line of a run that still trains may be half written.
-        metrics: metrics.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),
-        summary: json("summary.json"),
+        experiment: run.config,
+        config: std::fs::read_to_string(path.join(folder::CONFIG)).unwrap_or_default(),
+        info: run.info,
+        metrics: run.metrics,
+        summary: run.summary.unwrap_or(Value::Null),
     })
 }
 

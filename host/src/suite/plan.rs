@@ -157,13 +157,30 @@ impl Planner {
         if let Some(root) = &experiment.data.root {
             experiment.data.root = Some(absolute(root)?);
         }
+        let pretrained = match &experiment.pretrained {
+            None => None,
+            Some(path) => {
+                let path = absolute(path)?;
+                let digest = self.checkpoint_digest(&path)?;
+                experiment.pretrained = Some(path);
+                Some(digest)
+            }
+        };
         let plugins = self.losses(&mut experiment)?;
         let mut tree = serde_json::to_value(&experiment).map_err(Failure::new)?;
-        // Where things lie and how many threads read them decides nothing.
-        forget(&mut tree, &["source"]);
-        forget(&mut tree, &["data", "root"]);
-        forget(&mut tree, &["train", "workers"]);
-        forget(&mut tree, &["limits"]);
+        // Where things lie, and what only saves time or space, decides nothing.
+        let indifferent: [&[&str]; 9] = [
+            &["source"],
+            &["pretrained"],
+            &["limits"],
+            &["data", "root"],
+            &["data", "cache"],
+            &["train", "workers"],
+            &["train", "checkpoint_steps"],
+            &["train", "checkpoint_every"],
+            &["train", "keep"],
+        ];
+        indifferent.iter().for_each(|path| forget(&mut tree, path));
         if let Some(losses) = tree["loss"].as_array_mut() {
             for loss in losses {
                 let name = loss["name"].as_str().and_then(|n| n.rsplit('#').next());
@@ -175,7 +192,7 @@ impl Planner {
             None => None,
         };
         let all = json!({"experiment": tree, "plugins": plugins, "source": source_digest,
-            "retort": env!("CARGO_PKG_VERSION")});
+            "pretrained": pretrained, "retort": env!("CARGO_PKG_VERSION")});
         let digest = digest(canonical(&all).as_bytes());
         let digits = digest.trim_start_matches("sha256:");
         experiment.source = source.map(Path::to_owned);
@@ -202,7 +219,8 @@ impl Planner {
         if let Some(known) = self.digests.get(&file) {
             return Ok(known.clone());
         }
-        let bytes = std::fs::read(&file).map_err(|e| Failure::file("read the source", &file, e))?;
+        let bytes =
+            std::fs::read(&file).map_err(|e| Failure::file("read the weights", &file, e))?;
         let text = digest(&bytes);
         self.digests.insert(file, text.clone());
         Ok(text)

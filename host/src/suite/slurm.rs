@@ -1,7 +1,7 @@
 //! Jobs on a cluster: one Slurm job array for what can run at the same time.
 
 use super::plan::{Folder, Job};
-use super::work::{Outcome, arguments, done, prepare, why};
+use super::work::{Outcome, done, prepare, why};
 use crate::failure::{Failure, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -95,9 +95,8 @@ fn submit(jobs: &[&Job], number: usize, folder: &Folder, options: &Options) -> R
         options.jobs
     );
     for (task, job) in jobs.iter().enumerate() {
-        prepare(folder, job)?;
-        let words: Vec<String> =
-            arguments(folder, job, options.device).iter().map(|word| quote(word)).collect();
+        let arguments = prepare(folder, job, options.device)?;
+        let words: Vec<String> = arguments.iter().map(|word| quote(word)).collect();
         let log = quote(&folder.log(&job.id).display().to_string());
         let program = quote(&program.display().to_string());
         let _ = writeln!(script, "{task}) exec {program} {} >{log} 2>&1 ;;", words.join(" "));

@@ -2,6 +2,7 @@
 
 use super::plan::{Folder, Job};
 use crate::failure::{Failure, Result};
+use crate::folder::{CHECKPOINT, is_run};
 use indicatif::{ProgressBar, ProgressStyle};
 use retort_core::fs::atomic_write;
 use serde_json::Value;
@@ -50,29 +51,25 @@ pub fn lock(folder: &Folder) -> Result<File> {
     Ok(file)
 }
 
-/// Writes a job's experiment file, and clears what an interrupted run of it left.
-pub fn prepare(folder: &Folder, job: &Job) -> Result<()> {
+/// Writes a job's experiment file, and gives the arguments of its process: an interrupted run goes on
+/// from its last checkpoint.
+pub fn prepare(folder: &Folder, job: &Job, device: &str) -> Result<Vec<String>> {
     let text = toml::to_string(&job.experiment)
         .map_err(|e| Failure::new(format!("can't write the experiment as TOML: {e}")))?;
-    atomic_write(&folder.config(&job.id), text.as_bytes()).map_err(Failure::new)?;
-    let run = folder.run(&job.id);
+    let (config, run) = (folder.config(&job.id), folder.run(&job.id));
+    atomic_write(&config, text.as_bytes()).map_err(Failure::new)?;
+    let path = |path: &Path| path.display().to_string();
+    let device = format!("--device={device}");
+    if is_run(&run) && run.join(CHECKPOINT).is_file() {
+        return Ok(vec!["train".to_owned(), "resume".to_owned(), path(&run), device]);
+    }
     if run.exists() {
+        // It hasn't saved anything yet.
         std::fs::remove_dir_all(&run)
             .map_err(|e| Failure::file("clear the unfinished run", &run, e))?;
     }
-    Ok(())
-}
-
-/// The arguments of a job.
-pub fn arguments(folder: &Folder, job: &Job, device: &str) -> [String; 6] {
-    [
-        "train".to_owned(),
-        job.role.to_owned(),
-        folder.config(&job.id).display().to_string(),
-        "--out".to_owned(),
-        folder.run(&job.id).display().to_string(),
-        format!("--device={device}"),
-    ]
+    let (train, out) = ("train".to_owned(), "--out".to_owned());
+    Ok(vec![train, job.role.to_owned(), path(&config), out, path(&run), device])
 }
 
 /// Why a job failed, from what it said.
@@ -112,7 +109,6 @@ pub fn run(jobs: &[&Job], folder: &Folder, options: &Options) -> Result<Outcome>
         }
         while running.len() < options.jobs && !stop {
             let Some(job) = waiting.next() else { break };
-            prepare(folder, job)?;
             running.push((job, start(folder, job, options)?, Instant::now()));
         }
         if running.is_empty() {
@@ -174,7 +170,7 @@ fn start(folder: &Folder, job: &Job, options: &Options) -> Result<Child> {
     let program = std::env::current_exe().map_err(Failure::new)?;
     let mut command = Command::new(program);
     command
-        .args(arguments(folder, job, options.device))
+        .args(prepare(folder, job, options.device)?)
         .stdin(Stdio::from(clone(options.lock)?))
         .stdout(Stdio::from(clone(&log)?))
         .stderr(Stdio::from(log));
