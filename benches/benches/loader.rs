@@ -36,7 +36,7 @@ fn picture(number: u64) -> Vec<u8> {
             let mix = |a: f32, b: f32, f: f32| a + (b - a) * f;
             let upper = mix(at(left, top), at(left + 1, top), fx);
             let lower = mix(at(left, top + 1), at(left + 1, top + 1), fx);
-            mix(upper, lower, fy) * 7.0 * (size as f32).powf(0.6)
+            mix(upper, lower, fy) * 11.0 * (size as f32).powf(0.6)
         };
         (0..7).map(octave).sum::<f32>()
     };
