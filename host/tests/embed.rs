@@ -95,8 +95,11 @@ fn normalised(n: usize) -> Vec<f32> {
 
 fn save(path: &Path, picture: &Image) {
     let picture = picture.clone().with_channels(3);
-    let (w, h) = (picture.width as u32, picture.height as u32);
-    image::RgbImage::from_raw(w, h, picture.pixels).unwrap().save(path).unwrap();
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
+        picture.save_png(path).unwrap();
+    } else {
+        std::fs::write(path, picture.to_jpeg(95).unwrap()).unwrap();
+    }
 }
 
 fn close(a: &[f64], b: &[f64], most: f64) -> bool {
