@@ -164,14 +164,15 @@ fn wrong_input_gets_one_sentence_and_a_way_out() {
 #[test]
 fn a_training_ends_at_a_damaged_picture_or_leaves_it_out() {
     let dir = tempfile::tempdir().unwrap();
-    folder(dir.path());
+    let pictures = dir.path().join("pictures");
+    folder(&pictures);
     let train = |more: &[&str]| {
         let args = [
             "train",
             "source",
             "--device=cpu",
             "--dataset=folder",
-            "--data-root=.",
+            "--data-root=pictures",
             "--loss=proxy_anchor",
             "--width=4",
             "--embedding=8",
@@ -199,10 +200,10 @@ fn a_training_ends_at_a_damaged_picture_or_leaves_it_out() {
     let message = error(&train(&["--set=train.sampler=superclass"]), 2);
     assert!(message.contains("super_class"), "{message}");
 
-    std::fs::write(dir.path().join("bee/1.ppm"), b"P6 40 30 255\nshort").unwrap();
-    std::fs::write(dir.path().join("dog/3.ppm"), b"").unwrap();
+    std::fs::write(pictures.join("bee/1.ppm"), b"P6 40 30 255\nshort").unwrap();
+    std::fs::write(pictures.join("dog/3.ppm"), b"").unwrap();
     let message = error(&train(&["--out=fails"]), 1);
-    assert!(message.contains("./bee/1.ppm"), "{message}");
+    assert!(message.contains("pictures/bee/1.ppm"), "{message}");
     let output = train(&["--out=skips", "--set=data.on_corrupt=skip"]);
     json(&output, 0);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
