@@ -1,5 +1,7 @@
 //! Cropping and resizing in Pillow's 8-bit arithmetic (`Image.crop`, then
-//! `Image.resize(…, BILINEAR)`), bit for bit, of no more than the wanted part.
+//! `Image.resize(…, BILINEAR)`), bit for bit, of no more than the wanted part. Rows come first, then
+//! columns. (Pillow 13 does columns first for some shapes, above all boxes that grow across and shrink
+//! down; there the rounding between the passes makes some values differ by one grey level.)
 
 #![expect(clippy::inline_always, reason = "so that the loops use the vectors of their caller")]
 
