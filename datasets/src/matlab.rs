@@ -210,6 +210,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Numbers, of whatever type they were stored as to save space.
+#[expect(clippy::cast_lossless, reason = "one line for all types")]
 fn numbers(kind: u32, bytes: &[u8], little: bool) -> Result<Vec<f64>, String> {
     macro_rules! of {
         ($type:ty) => {{

@@ -63,9 +63,10 @@ impl ResizeCrop {
     fn plan(self, (width, height): (usize, usize)) -> Resized {
         let (short, crop) = (self.resize.max(self.crop).max(1), self.crop.max(1));
         let long = |long: usize, other: usize| short * long / other;
-        let (to_width, to_height) = match width < height {
-            true => (short, long(height, width)),
-            false => (long(width, height), short),
+        let (to_width, to_height) = if width < height {
+            (short, long(height, width))
+        } else {
+            (long(width, height), short)
         };
         let start = |n: usize| ((n - crop) as f64 / 2.0).round_ties_even() as usize;
         let (left, top) = (start(to_width), start(to_height));

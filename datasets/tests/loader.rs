@@ -40,10 +40,13 @@ fn a_batch_holds_its_samples_in_order() {
     }
 }
 
+/// What is wrong with the data, and what its error says.
+type Case = (fn(&mut Numbers), &'static [&'static str]);
+
 #[test]
 fn what_fails_ends_the_epoch_after_the_batches_before_it() {
     for workers in [0, 1, 3] {
-        let cases: [(fn(&mut Numbers), &[&str]); 3] = [
+        let cases: [Case; 3] = [
             (|data| data.fails = Some(9), &["numbers/9.png", "torn"]),
             (|data| data.panics = Some(9), &["sample 9 (numbers/9.png)", "bad data set", "a bug"]),
             (|data| data.odd_size = Some(9), &["sample 9", "9x8 pixels", "began with 8x8"]),

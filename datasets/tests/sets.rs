@@ -255,7 +255,7 @@ fn hostile_matlab_files_are_refused_quickly() {
     say(&matlab(&[nested]), "deep");
     let mut bomb = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
     for _ in 0..65 {
-        bomb.write_all(&[0; 1 << 20]).unwrap();
+        bomb.write_all(&vec![0; 1 << 20]).unwrap();
     }
     say(&matlab(&[element(15, &bomb.finish().unwrap())]), "larger than any list");
 

@@ -24,7 +24,7 @@ pub struct Options {
     /// Drop each query's first neighbour, whoever it is, as the paper's own code does, instead of
     /// the query. (With duplicates the query may then find itself.)
     #[arg(long)]
-    reference: bool,
+    pub(crate) reference: bool,
     /// Report each class too.
     #[arg(long)]
     per_class: bool,

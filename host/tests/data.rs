@@ -164,14 +164,15 @@ fn wrong_input_gets_one_sentence_and_a_way_out() {
 #[test]
 fn a_training_ends_at_a_damaged_picture_or_leaves_it_out() {
     let dir = tempfile::tempdir().unwrap();
-    folder(dir.path());
+    let pictures = dir.path().join("pictures");
+    folder(&pictures);
     let train = |more: &[&str]| {
         let args = [
             "train",
             "source",
             "--device=cpu",
             "--dataset=folder",
-            "--data-root=.",
+            "--data-root=pictures",
             "--loss=proxy_anchor",
             "--width=4",
             "--embedding=8",
@@ -199,10 +200,10 @@ fn a_training_ends_at_a_damaged_picture_or_leaves_it_out() {
     let message = error(&train(&["--set=train.sampler=superclass"]), 2);
     assert!(message.contains("super_class"), "{message}");
 
-    std::fs::write(dir.path().join("bee/1.ppm"), b"P6 40 30 255\nshort").unwrap();
-    std::fs::write(dir.path().join("dog/3.ppm"), b"").unwrap();
+    std::fs::write(pictures.join("bee/1.ppm"), b"P6 40 30 255\nshort").unwrap();
+    std::fs::write(pictures.join("dog/3.ppm"), b"").unwrap();
     let message = error(&train(&["--out=fails"]), 1);
-    assert!(message.contains("./bee/1.ppm"), "{message}");
+    assert!(message.contains("pictures/bee/1.ppm"), "{message}");
     let output = train(&["--out=skips", "--set=data.on_corrupt=skip"]);
     json(&output, 0);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -212,4 +213,60 @@ fn a_training_ends_at_a_damaged_picture_or_leaves_it_out() {
     assert_eq!(summary["pictures_left_out"], 2);
     let output = retort(&["evaluate", "skips", "--device=cpu", "--json"], dir.path());
     assert_eq!(json(&output, 0)["samples"], 12);
+}
+
+#[test]
+fn queries_are_looked_for_in_the_gallery_where_both_are_published() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut list, mut picture) = (String::new(), 0);
+    for (item, parts) in (0..7).map(|i| (i, if i < 4 { ["train"; 3] } else { ["query", "gallery", "gallery"] })) {
+        for part in parts {
+            let path = format!("img/WOMEN/Dresses/id_{item}/{picture}.ppm");
+            let file = dir.path().join("shop").join(&path);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            let pixels = (0..3 * 40 * 40).map(|i| (i * (7 + item) + 3 * picture) as u8);
+            std::fs::write(file, [b"P6 40 40 255\n".to_vec(), pixels.collect()].concat()).unwrap();
+            list += &format!("{path} id_{item} {part}\n");
+            picture += 1;
+        }
+    }
+    let list = format!("{picture}\nimage_name item_id evaluation_status\n{list}");
+    std::fs::write(dir.path().join("shop/list_eval_partition.txt"), list).unwrap();
+    let train = [
+        "train",
+        "source",
+        "--device=cpu",
+        "--dataset=in_shop",
+        "--data-root=shop",
+        "--loss=proxy_anchor",
+        "--width=4",
+        "--embedding=8",
+        "--epochs=1",
+        "--batch=6",
+        "--images-per-class=3",
+        "--set=data.size=32",
+        "--set=recall_at=[1,2]",
+        "--out=run",
+        "--json",
+    ];
+    json(&retort(&train, dir.path()), 0);
+    let evaluate = |more: &[&str]| {
+        let args = [&["evaluate", "run", "--device=cpu", "--k=1,2", "--json"], more].concat();
+        json(&retort(&args, dir.path()), 0)
+    };
+    let apart = evaluate(&[]);
+    assert_eq!((&apart["samples"], &apart["gallery"]), (&3.into(), &6.into()));
+    let together = evaluate(&["--reference"]);
+    assert_eq!((&together["samples"], &together["gallery"]), (&9.into(), &Value::Null));
+    for (split, n) in [("query", 3), ("gallery", 6)] {
+        let out = format!("--out={split}.safetensors");
+        let args = ["embed", "--checkpoint=run", "--device=cpu", "--split", split, &out];
+        assert!(retort(&args, dir.path()).status.success());
+        let bytes = std::fs::read(dir.path().join(format!("{split}.safetensors"))).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(tensors.tensor("embeddings").unwrap().shape(), [n, 8]);
+    }
+    let args =
+        ["metrics", "query.safetensors", "--gallery=gallery.safetensors", "--k=1,2", "--json"];
+    assert_eq!(json(&retort(&args, dir.path()), 0)["recall"], apart["recall"]);
 }

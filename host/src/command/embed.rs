@@ -74,6 +74,10 @@ pub enum Part {
     Train,
     /// The unseen classes.
     Test,
+    /// Of the unseen classes the pictures to search with, where that is published.
+    Query,
+    /// Those to search in.
+    Gallery,
 }
 
 impl From<Part> for Split {
@@ -81,6 +85,8 @@ impl From<Part> for Split {
         match part {
             Part::Train => Split::Train,
             Part::Test => Split::Test,
+            Part::Query => Split::Query,
+            Part::Gallery => Split::Gallery,
         }
     }
 }

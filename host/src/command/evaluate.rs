@@ -49,16 +49,25 @@ pub fn run(args: &Evaluate, common: &Common) -> Result<()> {
             data.name, entry.channels
         )));
     }
-    let test = data.open(Split::Test)?;
+    // Where queries and gallery are published apart, one is looked for in the other; the paper's own
+    // way (--reference) has none of that.
+    let apart = entry.splits.contains(&Split::Query) && !args.options.reference;
+    let test = data.open(if apart { Split::Query } else { Split::Test })?;
     let embeddings = embed(&loaded.backbone, &test, channels, &device)?;
-    left_out(&[&test]);
+    let (mut seen, mut gallery) = (vec![&test], None);
+    let others = apart.then(|| data.open(Split::Gallery)).transpose()?;
+    if let Some(others) = &others {
+        gallery = Some(embed(&loaded.backbone, others, channels, &device)?);
+        seen.push(others);
+    }
+    left_out(&seen);
     let name = |class: i64| test.classes().get(class as usize).cloned().unwrap_or_default();
-    let report = args.options.report(&embeddings, None, None, &device, &name)?;
+    let report = args.options.report(&embeddings, gallery.as_ref(), None, &device, &name)?;
     if common.json {
         let mut out = report.json();
         let about = json!({"dataset": data.name, "checkpoint": args.checkpoint,
             "classes": test.classes().len(), "samples": test.len(),
-            "embedding": loaded.network.embedding, "parameters": parameter_count(&loaded.backbone),
+            "gallery": others.as_ref().map(|g| g.len()), "embedding": loaded.network.embedding, "parameters": parameter_count(&loaded.backbone),
             "device": info.name});
         if let Value::Object(about) = about {
             out.extend(about);
@@ -66,8 +75,9 @@ pub fn run(args: &Evaluate, common: &Common) -> Result<()> {
         output::json(&Value::Object(out));
         return Ok(());
     }
+    let among = others.map(|g| format!(", in a gallery of {}", g.len())).unwrap_or_default();
     output::line(format_args!(
-        "{} samples of {} classes of {}\n{}",
+        "{} samples of {} classes of {}{among}\n{}",
         test.len(),
         test.classes().len(),
         data.name,
