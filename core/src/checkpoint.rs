@@ -10,7 +10,7 @@ mod pickle;
 
 pub use file::{Container, Weights, dtype_name};
 
-use crate::backbone::{Backbone, NetworkConfig, NetworkError};
+use crate::backbone::{Backbone, NetworkConfig, NetworkError, find};
 use crate::fs::{WriteError, atomic_write};
 use burn::store::{
     BurnToPyTorchAdapter, ModuleSnapshot as _, ModuleStore as _, PyTorchToBurnAdapter,
@@ -280,7 +280,7 @@ pub struct OpenOptions {
     pub embedding: Option<usize>,
     /// Whether embeddings are normalised to unit length; else as the file says, or yes.
     pub l2_norm: Option<bool>,
-    /// Width and height of its pictures; else as the file says, or 224 (32 for `convnet`).
+    /// Width and height of its pictures; else as the file says, or what the network is made for.
     pub image_size: Option<usize>,
     /// Keys that the file may lack, where `*` stands for anything; their layers start afresh.
     pub allow_missing: Vec<String>,
@@ -297,6 +297,10 @@ pub fn open(
     device: &Device,
 ) -> Result<Checkpoint, CheckpointError> {
     let weights = Weights::read(path)?;
+    let unknown = |source| CheckpointError::Network { path: path.to_owned(), source };
+    if let Some(name) = &options.model {
+        find(name).map_err(unknown)?;
+    }
     let mismatch = |why: String| CheckpointError::Mismatch { path: path.to_owned(), why };
     let guessed = weights.network();
     if weights.container == Container::Retort {
@@ -324,8 +328,8 @@ pub fn open(
     network.embedding = options.embedding.unwrap_or(network.embedding);
     network.l2_norm = options.l2_norm.unwrap_or(true);
     let backbone = filled(path, &weights, &network, &options.allow_missing, options.seed, device)?;
-    let usual = if network.name == "convnet" { 32 } else { 224 };
-    let image_size = options.image_size.unwrap_or(usual);
+    let entry = find(&network.name).map_err(unknown)?;
+    let image_size = options.image_size.unwrap_or(entry.image_size);
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let notes = BTreeMap::from([
         ("container".to_owned(), weights.container.to_string()),

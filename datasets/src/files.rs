@@ -190,8 +190,9 @@ pub(crate) fn list(folder: &Path) -> Result<(Vec<String>, Vec<String>), DataErro
     Ok((folders, pictures))
 }
 
-/// By its name. (TIFF is listed, so that its pictures are missed, but can't be read.)
-fn is_picture(name: &str) -> bool {
+/// Whether a file of this name is a picture. (TIFF is listed, so that its pictures are missed, but can't
+/// be read.)
+pub fn is_picture(name: &str) -> bool {
     const EXTENSIONS: [&str; 9] =
         ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
     let extension = Path::new(name).extension().and_then(|e| e.to_str()).unwrap_or_default();

@@ -75,12 +75,13 @@ impl Jpeg {
         (self.width, self.height)
     }
 
-    /// A part that holds `wanted` at least, and the column and row where it begins.
+    /// Decodes a part that holds `wanted` at least, from the first row on, into `pixels`, which may
+    /// become longer than that.
     ///
     /// Nothing below the wanted rows is read: the header is made to say that the picture ends there.
     /// (Colour is coded at half the resolution and interpolated from neighbours, so a block more is
-    /// decoded all around.)
-    pub fn decode(mut self, wanted: Area) -> Result<(Image, usize, usize), DataError> {
+    /// decoded at each side.)
+    pub fn decode(mut self, wanted: Area, pixels: &mut Vec<u8>) -> Result<Decoded, DataError> {
         let whole = Area::whole(self.width, self.height);
         // The decoder can't take a part of four-colour pictures.
         let wanted = if self.format == PixelFormat::Cmyk { whole } else { wanted };
@@ -94,22 +95,32 @@ impl Jpeg {
             let mut decoder =
                 Decoder::new_with_limits(&self.bytes, limits()).map_err(|e| e.to_string())?;
             decoder.set_output_format(self.format);
-            if wanted != whole {
-                decoder.set_crop_region(left, wanted.top, right - left, wanted.height);
+            if right - left < self.width {
+                decoder.set_crop(left, right - left);
             }
-            let image = decoder.decode_image().map_err(|e| e.to_string())?;
-            let (channels, pixels) = match self.format {
-                PixelFormat::Grayscale => (1, image.data),
-                PixelFormat::Cmyk => (3, rgb_of_cmyk(&image.data)),
-                _ => (3, image.data),
-            };
-            let decoded = Image { width: image.width, height: image.height, channels, pixels };
-            if decoded.pixels.len() != decoded.width * decoded.height * channels {
+            let need = decoder.output_buffer_size().map_err(|e| e.to_string())?;
+            if pixels.len() < need {
+                pixels.resize(need, 0);
+            }
+            let done = decoder.decode_image_into(pixels).map_err(|e| e.to_string())?;
+            let channels = if self.format == PixelFormat::Grayscale { 1 } else { 3 };
+            if self.format == PixelFormat::Cmyk {
+                *pixels = rgb_of_cmyk(&pixels[..done.bytes_written]);
+            }
+            let rows = (wanted.top + wanted.height) * done.width * channels;
+            if done.width != right - left || pixels.len() < rows {
                 return Err("the decoder gave a picture of another size".to_owned());
             }
-            Ok(if wanted == whole { (decoded, 0, 0) } else { (decoded, left, wanted.top) })
+            Ok(Decoded { width: done.width, channels, left })
         })
     }
+}
+
+/// What was decoded of a picture: all rows that were wanted, from the first on, and these columns.
+pub(crate) struct Decoded {
+    pub width: usize,
+    pub channels: usize,
+    pub left: usize,
 }
 
 fn limits() -> DecodeLimits {

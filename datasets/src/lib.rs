@@ -48,6 +48,7 @@ mod transform;
 pub use check::{Finding, Found, check};
 pub use dataset::{DATASETS, Dataset, Entry, Opened, Options, Split, find, open};
 pub use error::DataError;
+pub use files::is_picture;
 pub use loader::{Batch, Loader, evaluation_batches};
 pub use picture::{Image, Picture};
 pub use rand_chacha::ChaCha8Rng;

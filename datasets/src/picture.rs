@@ -4,7 +4,8 @@ use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::jpeg::{self, Jpeg};
+use crate::jpeg::{self, Decoded, Jpeg};
+use crate::resize::Part;
 use crate::{Area, DataError, Resized};
 
 /// An 8-bit picture, row-major and interleaved: channel `c` of pixel (`x`, `y`) is
@@ -77,7 +78,7 @@ impl Image {
             return self.clone();
         }
         let (whole, all) = (Area::whole(self.width, self.height), Area::whole(width, height));
-        Resized::new(whole, width, height, all).apply(self, 0, 0)
+        Resized::new(whole, width, height, all).apply(self)
     }
 
     /// The background: the median of the outermost pixels, per channel (the second and third are
@@ -174,7 +175,10 @@ impl Picture {
             Stored::Decoded(image) => Ok(image),
             Stored::Jpeg(jpeg) => {
                 let (width, height) = jpeg.size();
-                Ok(Arc::new(jpeg.decode(Area::whole(width, height))?.0))
+                let mut pixels = Vec::new();
+                let channels = jpeg.decode(Area::whole(width, height), &mut pixels)?.channels;
+                pixels.truncate(width * height * channels);
+                Ok(Arc::new(Image { width, height, channels, pixels }))
             }
         }
     }
@@ -183,13 +187,24 @@ impl Picture {
     /// goes unnoticed.
     pub fn resized(self, plan: &Resized) -> Result<Image, DataError> {
         match self.0 {
-            Stored::Decoded(image) => Ok(plan.apply(&image, 0, 0)),
+            Stored::Decoded(image) => Ok(plan.apply(&image)),
             Stored::Jpeg(jpeg) => {
-                let (part, left, top) = jpeg.decode(plan.needs())?;
-                Ok(plan.apply(&part, left, top))
+                let mut pixels = SCRATCH.take();
+                let result = jpeg.decode(plan.needs(), &mut pixels).map(|at| {
+                    let Decoded { width, channels, left } = at;
+                    let part = Part { pixels: &pixels, width, channels, left, top: 0 };
+                    plan.apply_to(&part)
+                });
+                SCRATCH.set(pixels);
+                result
             }
         }
     }
+}
+
+std::thread_local! {
+    /// What was decoded of the last picture: getting so much memory anew for each takes a while.
+    static SCRATCH: std::cell::Cell<Vec<u8>> = const { std::cell::Cell::new(Vec::new()) };
 }
 
 pub(crate) const DAMAGED: &str = "The file is damaged or not a picture: fetch it again";

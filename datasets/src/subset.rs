@@ -18,7 +18,7 @@ struct Subset {
 }
 
 impl Subset {
-    fn new(whole: &Arc<dyn Dataset>, classes: Range<usize>) -> Arc<dyn Dataset> {
+    fn of(whole: &Arc<dyn Dataset>, classes: Range<usize>) -> Arc<dyn Dataset> {
         let kept = whole.labels().iter().enumerate().filter(|(_, label)| classes.contains(label));
         let (samples, labels) = kept.map(|(i, label)| (i, label - classes.start)).unzip();
         let first = classes.start;
@@ -77,16 +77,16 @@ impl Dataset for Subset {
     }
 }
 
+/// What stays to train on, and what was held out.
+type Halves = (Arc<dyn Dataset>, Arc<dyn Dataset>);
+
 /// The training split without its last classes, and those: a share of the classes, to choose the best
 /// epoch on without looking at the test classes.
 ///
 /// By class, because the test asks for classes that the network has never seen: Musgrave, Belongie &
 /// Lim, "A Metric Learning Reality Check", ECCV 2020. The same classes for every seed and every
 /// training, so that runs can be compared.
-pub fn hold_out(
-    train: &Arc<dyn Dataset>,
-    share: f64,
-) -> Result<(Arc<dyn Dataset>, Arc<dyn Dataset>), DataError> {
+pub fn hold_out(train: &Arc<dyn Dataset>, share: f64) -> Result<Halves, DataError> {
     let error = |problem: String, advice: &str| {
         Err(DataError::option("validation_classes", problem, advice))
     };
@@ -107,5 +107,5 @@ pub fn hold_out(
             "Each needs at least 2: ask for another share, or use more data",
         );
     }
-    Ok((Subset::new(train, 0..all - held), Subset::new(train, all - held..all)))
+    Ok((Subset::of(train, 0..all - held), Subset::of(train, all - held..all)))
 }

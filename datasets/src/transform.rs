@@ -76,7 +76,7 @@ impl ResizeCrop {
 
 impl Transform for ResizeCrop {
     fn apply(&self, image: &Image, _rng: &mut ChaCha8Rng) -> Image {
-        self.plan((image.width, image.height)).apply(image, 0, 0)
+        self.plan((image.width, image.height)).apply(image)
     }
 
     fn load(&self, picture: Picture, _rng: &mut ChaCha8Rng) -> Result<Image, DataError> {
@@ -141,7 +141,7 @@ impl RandomResizedCrop {
 
 impl Transform for RandomResizedCrop {
     fn apply(&self, image: &Image, rng: &mut ChaCha8Rng) -> Image {
-        self.plan((image.width, image.height), rng).apply(image, 0, 0)
+        self.plan((image.width, image.height), rng).apply(image)
     }
 
     fn load(&self, picture: Picture, rng: &mut ChaCha8Rng) -> Result<Image, DataError> {

@@ -37,7 +37,7 @@ fn every_kind_of_file_decodes_to_pillows_pixels() {
 
 /// What `plan` makes of the whole picture.
 fn plain(image: &Image, plan: &Resized) -> Image {
-    plan.apply(image, 0, 0)
+    plan.apply(image)
 }
 
 #[test]

@@ -27,7 +27,6 @@ pub mod sheet;
 pub mod suite;
 pub mod tensorboard;
 pub mod tensors;
-pub mod weights;
 
 use clap::Parser as _;
 use std::panic::catch_unwind;

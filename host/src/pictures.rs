@@ -2,13 +2,10 @@
 
 use crate::experiment::Data;
 use crate::failure::{Failure, Result};
-use retort_datasets::{ChaCha8Rng, DataError, Dataset, Image, Resize, Transform, augmentation_rng};
+use retort_datasets::{DataError, Dataset, Image, ResizeCrop, Transform, is_picture};
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Endings of the files that are taken for pictures.
-const ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
 
 /// Pictures, in the order of their paths.
 pub struct Pictures {
@@ -37,7 +34,7 @@ impl Pictures {
         }
         if files.is_empty() {
             return Err(Failure::new(format!(
-                "{} holds no picture: files named .jpg, .jpeg or .png, also in folders of it",
+                "{} holds no picture: files named .jpg, .png or another picture's ending, also in folders of it",
                 path.display()
             )));
         }
@@ -59,10 +56,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         }
         if path.is_dir() {
             collect(&path, files)?;
-        } else if path
-            .extension()
-            .is_some_and(|e| ENDINGS.iter().any(|k| e.eq_ignore_ascii_case(k)))
-        {
+        } else if path.file_name().is_some_and(|n| is_picture(&n.to_string_lossy())) {
             files.push(path);
         }
     }
@@ -93,41 +87,19 @@ impl Dataset for Pictures {
             problem: e.to_string(),
             advice: "Name a picture that is there and may be read".to_owned(),
         })?;
-        let image = Image::decode(&bytes, &file)?;
-        Ok(self.transform.apply(&image, &mut augmentation_rng(0, 0, i, 0, 0)))
+        Image::decode(&bytes, &file)
+    }
+
+    fn evaluation(&self) -> Arc<dyn Transform> {
+        self.transform.clone()
     }
 }
 
 /// What makes a picture of any size into a network's input: what the network's data set does with its own,
 /// or what is usual for photographs where none is known.
-pub fn evaluation(data: Option<&Data>, size: usize) -> Arc<dyn Transform> {
-    match data {
-        Some(_) => Arc::new(Resize { width: size, height: size }),
-        None => Arc::new(ResizeCrop { resize: (size * 256 + 112) / 224, crop: size }),
-    }
-}
-
-/// The shorter side resized to `resize`, then the central `crop` x `crop` pixels.
-struct ResizeCrop {
-    resize: usize,
-    crop: usize,
-}
-
-impl Transform for ResizeCrop {
-    fn apply(&self, image: &Image, _rng: &mut ChaCha8Rng) -> Image {
-        let &ResizeCrop { resize, crop } = self;
-        let (width, height) = (image.width.max(1), image.height.max(1));
-        let image = if width < height {
-            image.resized(resize, resize * height / width)
-        } else {
-            image.resized(resize * width / height, resize)
-        };
-        let start = |n: usize| ((n - crop) as f64 / 2.0).round_ties_even() as usize;
-        let (left, top, channels) = (start(image.width), start(image.height), image.channels);
-        let rows = (top..top + crop).flat_map(|y| {
-            let first = (y * image.width + left) * channels;
-            image.pixels[first..first + crop * channels].iter().copied()
-        });
-        Image { width: crop, height: crop, channels, pixels: rows.collect() }
-    }
+pub fn evaluation(data: Option<&Data>, size: usize) -> Result<Arc<dyn Transform>> {
+    Ok(match data {
+        Some(data) => (data.entry()?.evaluation)(size),
+        None => Arc::new(ResizeCrop::to(size)),
+    })
 }

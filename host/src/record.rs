@@ -39,7 +39,9 @@ impl Record {
         }
         let time = lines.first().and_then(|line| line["time"].as_f64()).unwrap_or_else(now);
         let mut events = tensorboard::header(time);
-        lines.iter().for_each(|line| events.extend(tensorboard::records(line)));
+        for line in &lines {
+            events.extend(tensorboard::records(line));
+        }
         let before = lines.last().and_then(|line| line["seconds"].as_f64()).unwrap_or(0.0);
         Ok(Record {
             metrics: Appender::new(folder.join(METRICS), text.as_bytes())?,

@@ -9,6 +9,7 @@ use crate::plugin::digest;
 use crate::plugin::registry::Registry;
 use crate::progress::Progress;
 use crate::record::Record;
+use burn::tensor::Device;
 use retort_core::backbone::Backbone;
 use retort_core::checkpoint::{self, CheckpointError, OpenOptions};
 use retort_core::device::DeviceInfo;
@@ -17,7 +18,7 @@ use retort_core::trainer::{
     self as training, Optimizer, Replica, Summary, Term, TrainError, Trainer, checkpoint_in,
     evaluate, parameter_count,
 };
-use retort_core::{LossError, Session, Setup};
+use retort_core::{LossError, Recipe, Session, Setup};
 use retort_datasets::Split;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -148,7 +149,7 @@ pub fn resume(mut run: Run, allow_changed: bool, place: &mut Place) -> Result<Fi
     }
     remove_torn(&folder)?;
     if file.exists() {
-        let loaded = checkpoint::load(&file, &place.device).map_err(Failure::new)?;
+        let loaded = checkpoint::load(&file, &prepared.trainer.device).map_err(Failure::new)?;
         prepared.trainer.resume(loaded)?;
     }
     let step = prepared.trainer.state.step as u64;
@@ -257,6 +258,7 @@ fn prepare(
         return Err(Failure::usage("a training needs a loss: --loss NAME; see `retort loss list`"));
     }
 
+    let device = checkpointing(place.device.clone(), &experiment.train);
     let (mut terms, mut plugins, mut losses) = (Vec::new(), Vec::new(), Vec::new());
     for config in &mut experiment.loss {
         let found = place.registry.find(&config.name)?;
@@ -264,7 +266,7 @@ fn prepare(
         let name = found.definition.name.clone();
         let code = found.create(&config.hyper, &experiment.limits)?;
         let setup = Setup {
-            device: place.device.clone(),
+            device: device.clone(),
             dtype: experiment.train.precision.dtype(),
             seed: experiment.seed,
             limits: experiment.limits.clone(),
@@ -290,8 +292,8 @@ fn prepare(
                 l2_norm: experiment.source_norm,
                 ..OpenOptions::default()
             };
-            let loaded = checkpoint::open(&file, &options, &place.device)
-                .map_err(|e| misfit(e, SOURCE_FLAGS))?;
+            let loaded =
+                checkpoint::open(&file, &options, &device).map_err(|e| misfit(e, SOURCE_FLAGS))?;
             // Both see the same batch: a target that can see grey sees colour if its source does.
             let channels = &mut experiment.network.channels;
             *channels = loaded.network.channels.max(*channels);
@@ -305,15 +307,14 @@ fn prepare(
     for name in &experiment.also_on {
         let choice = name.parse().map_err(Failure::usage)?;
         let (device, _) = retort_core::device::resolve(choice).map_err(Failure::new)?;
+        let device = checkpointing(device, &experiment.train);
         replicas.push(Replica::new(device, source.as_ref()));
     }
     let (network, seed) = (&experiment.network, experiment.seed);
     let target = match &experiment.pretrained {
-        Some(path) if weights => {
-            checkpoint::start(&checkpoint_in(path), network, seed, &place.device)
-                .map_err(|e| misfit(e, PRETRAINED_FLAGS))?
-        }
-        _ => Backbone::new(network, seed, &place.device).map_err(Failure::usage)?,
+        Some(path) if weights => checkpoint::start(&checkpoint_in(path), network, seed, &device)
+            .map_err(|e| misfit(e, PRETRAINED_FLAGS))?,
+        _ => Backbone::new(network, seed, &device).map_err(Failure::usage)?,
     };
     let target = target.cast(experiment.train.precision.dtype());
     let parameters = parameter_count(&target);
@@ -331,12 +332,17 @@ fn prepare(
         ks: experiment.recall_at.clone(),
         image_size: experiment.data.size,
         seed: experiment.seed,
-        device: place.device.clone(),
+        device,
         replicas,
         checkpoint: folder.join(CHECKPOINT),
         steps: 0,
     };
     Ok(Prepared { trainer, test, split, plugins, source: source_digest, losses, parameters })
+}
+
+/// The device, gradient checkpointing turned on if asked for.
+fn checkpointing(device: Device, recipe: &Recipe) -> Device {
+    if recipe.gradient_checkpointing { device.gradient_checkpointing() } else { device }
 }
 
 /// Refuses a choice of the best epoch that can't be made.
@@ -412,7 +418,7 @@ fn recall_of(folder: &Path, epoch: usize) -> Result<Value> {
 
 const SOURCE_FLAGS: &str = "In a training --model is --source-model; the other flags are those of \
      `retort checkpoint import`, whose file is a --source too";
-const PRETRAINED_FLAGS: &str = "In a training --model NAME is --set network.name=NAME";
+const PRETRAINED_FLAGS: &str = "Here --model is the network to train";
 
 /// Checkpoints' advice names the flags of `retort checkpoint import`; trainings have others.
 fn misfit(e: CheckpointError, flags: &str) -> Failure {

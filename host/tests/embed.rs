@@ -95,8 +95,11 @@ fn normalised(n: usize) -> Vec<f32> {
 
 fn save(path: &Path, picture: &Image) {
     let picture = picture.clone().with_channels(3);
-    let (w, h) = (picture.width as u32, picture.height as u32);
-    image::RgbImage::from_raw(w, h, picture.pixels).unwrap().save(path).unwrap();
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
+        picture.save_png(path).unwrap();
+    } else {
+        std::fs::write(path, picture.to_jpeg(95).unwrap()).unwrap();
+    }
 }
 
 fn close(a: &[f64], b: &[f64], most: f64) -> bool {
@@ -227,7 +230,7 @@ fn wrong_input_gets_one_sentence_and_leaves_nothing() {
         (&["--input=empty", "--dataset=glyphs"], 2, "cannot be used with"),
         (&["--dataset=glyfs"], 2, "did you mean \"glyphs\"?"),
         (&["--dataset=omniglot"], 1, "no folder was given"),
-        (&["--model=resnet18"], 2, "holds the network convnet, not resnet18"),
+        (&["--model=resnet18"], 2, "it holds convnet, not resnet18; leave --model out"),
         (&["--model=resnet19"], 2, "did you mean resnet18?"),
         (&["--dtype=f16"], 2, "f32"),
         (&["--batch=0"], 2, "0 is not in"),

@@ -62,7 +62,7 @@ fn wait_for(what: &str, child: &mut Child, mut there: impl FnMut() -> bool) -> b
         if child.try_wait().unwrap().is_some() {
             return false;
         }
-        assert!(begun.elapsed() < Duration::from_secs(120), "no {what} after two minutes");
+        assert!(begun.elapsed() < Duration::from_mins(2), "no {what} after two minutes");
         std::thread::sleep(Duration::from_micros(300));
     }
     true

@@ -4,7 +4,9 @@
 
 use burn::store::bridge;
 use burn::tensor::{DType, FloatDType, Tensor, TensorData};
+use retort_core::backbone::{Backbone, NetworkConfig, networks};
 use retort_core::checkpoint::{self, OpenOptions, Weights, dtype_name};
+use retort_core::trainer::parameter_count;
 use retort_snapshots::formula::{Images, crc32, parameter};
 use retort_snapshots::{cpu, golden, json, tensors};
 use serde_json::{Value, json};
@@ -135,6 +137,29 @@ fn networks_loaded_from_them_embed_as_the_original_ones() {
         compared += 1;
     }
     assert_eq!(compared, want.len());
+}
+
+#[test]
+fn every_network_is_told_by_its_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("weights.safetensors");
+    let device = cpu().inner();
+    for entry in networks() {
+        let name = entry.name.to_owned();
+        let config = NetworkConfig { name, embedding: 8, width: 6, ..NetworkConfig::default() };
+        let net = Backbone::new(&config, 3, &device).unwrap();
+        // The larger ones differ from these in their number of blocks or their width alone.
+        if parameter_count(&net) > 30_000_000 {
+            continue;
+        }
+        checkpoint::export(&path, &net, "backbone.").unwrap();
+        let opened = checkpoint::open(&path, &OpenOptions::default(), &device).unwrap();
+        assert_eq!((&opened.network.name, opened.network.embedding), (&config.name, 8));
+        assert_eq!(opened.image_size, entry.image_size);
+        let [before, after] =
+            [&net, &opened.backbone].map(|net| checkpoint::state_dict(net).unwrap());
+        assert!(before == after, "{}", entry.name);
+    }
 }
 
 fn error(path: &Path) -> String {

@@ -536,7 +536,8 @@ fn trajectories_agree_with_the_authors_code() {
                     };
                     let start = Instant::now();
                     let problems = run.run(steps);
-                    println!("{:55} {dtype:?} {:.1?}", run.name(), start.elapsed());
+                    let verdict = if problems.is_empty() { "agrees" } else { "differs" };
+                    println!("{:55} {dtype:?} {verdict} {:.1?}", run.name(), start.elapsed());
                     failed.lock().unwrap().extend(problems);
                 }
             });

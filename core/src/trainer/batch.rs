@@ -50,6 +50,13 @@ impl Pictures {
         }
     }
 
+    /// Where they are.
+    pub fn device(&self) -> Device {
+        match self {
+            Pictures::Raw(x) | Pictures::Normalised(x) => x.device(),
+        }
+    }
+
     /// The same without autodiff.
     #[must_use]
     pub fn inner(self) -> Self {

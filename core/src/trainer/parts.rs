@@ -7,6 +7,8 @@
 //! the first pass is kept; with more, only one part's graph is ever held, at the price of a second
 //! forward pass.
 //!
+//! (Burn's own collective operations aren't there on its CPU backend, and average gradients only.)
+//!
 //! Gradients are those of the whole batch, but for batch norms that aren't frozen: each normalises by
 //! the statistics of its part, as in PyTorch's `DataParallel`. Their running statistics take in one
 //! part after the other on a device, and are averaged over devices.
@@ -16,8 +18,9 @@ use super::batch::Pictures;
 use super::step::{Step, constant, teach};
 use super::{Minibatch, TrainError, Trainer};
 use crate::backbone::{Backbone, Output};
+use crate::device::lift;
 use crate::session::Feature;
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Gradients, Tensor};
 use std::collections::BTreeMap;
@@ -40,6 +43,7 @@ impl Replica {
 
 /// A device's share of a step.
 struct Worker {
+    device: Device,
     target: Backbone,
     source: Option<Backbone>,
     /// Rows of its parts and their pictures.
@@ -70,13 +74,10 @@ impl Trainer {
         let seen: Vec<Seen> = seen.into_iter().flatten().collect();
         let (targets, sources): (Vec<_>, Vec<_>) =
             seen.iter().map(|s| (s.target.clone(), s.source.clone())).unzip();
-        let target = leaves(gather(targets, &self.device));
+        let target = leaves(constant(gather(targets, &self.device), &self.device));
         let sources: Option<Vec<Output>> = sources.into_iter().collect();
         let source = sources.map(|all| gather(all, &self.device));
-        let source = source.map(|s| Output {
-            embedding: Tensor::from_inner(s.embedding),
-            features: s.features.into_iter().map(constant).collect(),
-        });
+        let source = source.map(|s| constant(s, &self.device));
         let inputs = self.inputs(batch, target.clone(), source);
         let step = self.losses(&inputs)?;
         drop(inputs);
@@ -130,7 +131,7 @@ impl Trainer {
                 let target = match alone {
                     true => self.state.target.clone(),
                     // Running statistics are shared between clones.
-                    false => self.state.target.valid().train().fork(device),
+                    false => copy(&self.state.target, device),
                 };
                 let parts = (d * share..count.min((d + 1) * share)).map(|k| {
                     let rows = bounds[k]..bounds[k + 1];
@@ -138,7 +139,14 @@ impl Trainer {
                         batch.pictures.clone().map(|x| x.slice([rows.clone()]).to_device(device));
                     (rows, pictures)
                 });
-                Worker { target, source, parts: parts.collect(), keep: share == 1, features }
+                Worker {
+                    device: device.clone(),
+                    target,
+                    source,
+                    parts: parts.collect(),
+                    keep: share == 1,
+                    features,
+                }
             })
             .collect()
     }
@@ -168,7 +176,7 @@ impl Worker {
     fn first_pass(&mut self) -> Vec<Seen> {
         // Without gradients, so that no graph grows; and with running statistics of its own, because
         // the second pass will count.
-        let shadow = (!self.keep).then(|| self.target.valid().train().no_grad());
+        let shadow = (!self.keep).then(|| copy(&self.target, &self.device).no_grad());
         let one = |(_, pictures): &(Range<usize>, Pictures)| {
             let output = pictures.through(shadow.as_ref().unwrap_or(&self.target));
             let source = self.source.as_ref().map(|net| inner(teach(net, pictures)));
@@ -239,9 +247,9 @@ impl Wanted {
 }
 
 fn weighted<const D: usize>(x: Tensor<D>, gradient: &Tensor<D>, rows: &Range<usize>) -> Tensor<1> {
-    let device = x.device().inner();
-    let gradient = gradient.clone().slice([rows.clone()]).to_device(&device);
-    (x * Tensor::from_inner(gradient)).sum()
+    let device = x.device();
+    let gradient = gradient.clone().slice([rows.clone()]).to_device(&device.clone().inner());
+    (x * lift(gradient, &device)).sum()
 }
 
 /// Runs each on a thread of its own, if there are several; results in order.
@@ -257,6 +265,21 @@ fn each<T: Send, R: Send>(list: &mut [T], f: &(impl Fn(&mut T) -> Vec<R> + Sync)
         };
         threads.into_iter().map(join).collect()
     })
+}
+
+/// A network with the same parameters on a device, and running statistics of its own: clones share
+/// them.
+fn copy(network: &Backbone, device: &Device) -> Backbone {
+    struct Lift<'a>(&'a Device);
+    impl ModuleMapper for Lift<'_> {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let (id, tensor, mapper) = param.consume();
+            let learns = tensor.is_require_grad();
+            let tensor = lift(tensor.inner(), self.0).set_require_grad(learns);
+            Param::from_mapped_value(id, tensor, mapper)
+        }
+    }
+    network.valid().train().fork(device).map(&mut Lift(device))
 }
 
 /// Without autodiff.
@@ -310,14 +333,14 @@ fn join<const D: usize>(parts: Vec<Tensor<D>>, device: &Device) -> Tensor<D> {
     Tensor::cat(parts.into_iter().map(|x| x.to_device(device)).collect(), 0)
 }
 
-/// The same values as the start of a new graph.
+/// These constants as the start of a new graph.
 fn leaves(output: Output) -> Output {
     let feature = |feature| match feature {
-        Feature::Map(map) => Feature::Map(Tensor::from_inner(map).require_grad()),
-        Feature::Vector(vector) => Feature::Vector(Tensor::from_inner(vector).require_grad()),
+        Feature::Map(map) => Feature::Map(map.require_grad()),
+        Feature::Vector(vector) => Feature::Vector(vector.require_grad()),
     };
     Output {
-        embedding: Tensor::from_inner(output.embedding).require_grad(),
+        embedding: output.embedding.require_grad(),
         features: output.features.into_iter().map(feature).collect(),
     }
 }

@@ -3,12 +3,13 @@
 use super::names::in_embedding;
 use super::{Minibatch, Pictures, TrainError, Trainable, Trainer};
 use crate::backbone::{Backbone, Output};
+use crate::device::lift;
 use crate::error::LossError;
 use crate::recipe::OnUndefined;
 use crate::session::{Feature, Inputs};
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::{Device, Gradients, Tensor};
 
 /// A step's weighted loss, and what each loss reported; none if no loss was defined on its batch.
 pub type Step = (Tensor<1>, Vec<(String, Tensor<1>)>);
@@ -153,16 +154,18 @@ impl Trainer {
 
 /// A network's output in evaluation mode, as constants on the autodiff device.
 pub(super) fn teach(net: &Backbone, pictures: &Pictures) -> Output {
-    let output = pictures.clone().inner().through(&net.valid());
-    Output {
-        embedding: Tensor::from_inner(output.embedding),
-        features: output.features.into_iter().map(constant).collect(),
-    }
+    let device = pictures.device();
+    constant(pictures.clone().inner().through(&net.valid()), &device)
 }
 
-pub(super) fn constant(feature: Feature) -> Feature {
-    match feature {
-        Feature::Map(map) => Feature::Map(Tensor::from_inner(map)),
-        Feature::Vector(vector) => Feature::Vector(Tensor::from_inner(vector)),
+/// What was computed without autodiff, as constants on an autodiff device.
+pub(super) fn constant(output: Output, device: &Device) -> Output {
+    let feature = |feature| match feature {
+        Feature::Map(map) => Feature::Map(lift(map, device)),
+        Feature::Vector(vector) => Feature::Vector(lift(vector, device)),
+    };
+    Output {
+        embedding: lift(output.embedding, device),
+        features: output.features.into_iter().map(feature).collect(),
     }
 }

@@ -3,16 +3,18 @@
 use crate::command::Common;
 use crate::command::evaluate::data;
 use crate::command::loss::Dtype;
+use crate::command::open::Open;
 use crate::experiment::Data;
 use crate::failure::{Failure, Result};
 use crate::pictures::{Pictures, evaluation};
 use crate::rows::{Reader, Writer};
-use crate::{output, progress, weights};
+use crate::{output, progress};
 use burn::module::Module as _;
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use clap::{Args, ValueEnum};
 use retort_core::Feature;
 use retort_core::backbone::{Backbone, NetworkConfig, Output};
+use retort_core::checkpoint;
 use retort_core::device::DeviceChoice;
 use retort_core::trainer::{checkpoint_in, outputs};
 use retort_datasets::{Dataset, Split};
@@ -33,10 +35,7 @@ use std::sync::Arc;
                   retort embed --checkpoint runs/source --dataset glyphs --out out.safetensors"
 )]
 pub struct Embed {
-    /// Which network it is, where the checkpoint doesn't say.
-    #[arg(long, value_name = "NAME")]
-    model: Option<String>,
-    /// A run folder or a checkpoint.
+    /// A run folder or a checkpoint of any origin.
     #[arg(long, value_name = "RUN|FILE")]
     checkpoint: PathBuf,
     /// Normalised pictures in a safetensors file, a folder of pictures, or one picture.
@@ -60,12 +59,11 @@ pub struct Embed {
     /// Write a data set's feature maps too; those of --input are always written.
     #[arg(long)]
     features: bool,
-    /// Width and height of the pictures in pixels [default: as in the training].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(8..=1024))]
-    size: Option<u16>,
     /// Pictures that are computed at a time.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch: u16,
+    #[command(flatten)]
+    open: Open,
 }
 
 /// Parts of a data set.
@@ -109,23 +107,24 @@ enum Source {
 /// Runs the command.
 pub fn run(args: &Embed, common: &Common) -> Result<()> {
     let (device, name) = device(args.dtype, common)?;
-    let loaded = weights::load(&args.checkpoint, args.model.as_deref(), &device)?;
+    let file = checkpoint_in(&args.checkpoint);
+    let loaded = checkpoint::open(&file, &args.open.options(), &device)?;
     let (config, device) = (loaded.network, device.inner());
-    let size = args.size.map_or(loaded.image_size, usize::from);
+    let size = loaded.image_size;
     let dtype = match args.dtype {
         Dtype::F32 => FloatDType::F32,
         Dtype::F64 => FloatDType::F64,
     };
     let net = loaded.backbone.valid().cast(dtype);
 
-    let digest = digest(&checkpoint_in(&args.checkpoint))?;
+    let digest = digest(&file)?;
     let mut about =
         About { network: config.clone(), checkpoint: digest, data: None, files: Vec::new() };
     let source = match &args.input {
         Some(path) if is_tensors(path) => Source::Tensors(Reader::open(path)?),
         Some(path) => {
             let of = data(&args.checkpoint, None, None).ok();
-            let pictures = Pictures::open(path, evaluation(of.as_ref(), size))?;
+            let pictures = Pictures::open(path, evaluation(of.as_ref(), size)?)?;
             about.files = pictures.files.iter().map(|f| f.display().to_string()).collect();
             Source::Pictures(Arc::new(pictures))
         }

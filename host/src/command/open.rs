@@ -1,7 +1,12 @@
 //! Flags of every command that takes a checkpoint of any origin.
 
+use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args};
 use retort_core::checkpoint::OpenOptions;
+
+fn pixels() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(8..=1024)
+}
 
 /// What a checkpoint that retort didn't write doesn't say itself.
 #[derive(Args, Clone, Debug, Default)]
@@ -17,7 +22,7 @@ pub struct Open {
     #[arg(long, value_name = "BOOL", action = ArgAction::Set)]
     l2_norm: Option<bool>,
     /// Width and height of its pictures [default: 224; 32 for convnet].
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, visible_alias = "size", value_name = "PIXELS", value_parser = pixels())]
     image_size: Option<usize>,
     /// Keys that it may lack, such as 'embedding.*': those layers start afresh.
     #[arg(long, value_name = "PATTERN")]

@@ -69,6 +69,9 @@ pub struct Recipe {
     /// see all of it.
     #[arg(long, value_name = "N")]
     pub chunks: Option<usize>,
+    /// Compute again in the backward pass what is cheap to compute, instead of keeping it.
+    #[arg(long)]
+    pub gradient_checkpointing: bool,
     /// Threads that load pictures.
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
@@ -155,6 +158,7 @@ impl Recipe {
         }
         put(&mut recipe.patience, self.patience.as_ref());
         put(&mut recipe.chunks, self.chunks.as_ref());
+        recipe.gradient_checkpointing |= self.gradient_checkpointing;
         put(&mut recipe.workers, self.workers.as_ref());
     }
 
@@ -202,6 +206,13 @@ impl From<Falling> for Schedule {
 /// What the command line says goes before what the file says.
 pub(super) fn put<T: Clone>(place: &mut T, value: Option<&T>) {
     if let Some(value) = value {
+        place.clone_from(value);
+    }
+}
+
+/// The same for what the file may leave open.
+pub(super) fn put_some<T: Clone>(place: &mut Option<T>, value: &Option<T>) {
+    if value.is_some() {
         place.clone_from(value);
     }
 }

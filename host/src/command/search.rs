@@ -3,18 +3,19 @@
 use crate::command::Common;
 use crate::command::embed::{About, Part, digest};
 use crate::command::evaluate::data;
+use crate::command::open::Open;
 use crate::experiment::Data;
 use crate::failure::{Failure, Result};
 use crate::pictures::{Pictures, evaluation};
 use crate::rows::Reader;
-use crate::{output, progress, sheet, weights};
+use crate::{output, progress, sheet};
 use burn::module::Module as _;
 use burn::tensor::{Device, FloatDType};
 use clap::Args;
-use retort_core::checkpoint::Checkpoint;
+use retort_core::checkpoint::{self, Checkpoint};
 use retort_core::metric::{self, Embeddings};
 use retort_core::trainer::{checkpoint_in, embed, outputs};
-use retort_datasets::{Dataset, Image};
+use retort_datasets::{Dataset, Image, Transform};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,12 +38,9 @@ pub struct Search {
     /// The query's class, by its name in the data set.
     #[arg(long, value_name = "NAME")]
     class: Option<String>,
-    /// A run folder or a checkpoint.
+    /// A run folder or a checkpoint of any origin.
     #[arg(long, value_name = "RUN|CHECKPOINT")]
     run: PathBuf,
-    /// Which network it is, where the checkpoint doesn't say.
-    #[arg(long, value_name = "NAME")]
-    model: Option<String>,
     /// Data set to search [default: the run's].
     #[arg(long)]
     dataset: Option<String>,
@@ -61,12 +59,14 @@ pub struct Search {
     /// Where to draw the query and its neighbours side by side.
     #[arg(long, value_name = "NEIGHBOURS.png")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    open: Open,
 }
 
 /// Runs the command.
 pub fn run(args: &Search, common: &Common) -> Result<()> {
     let (device, info) = common.device()?;
-    let loaded = weights::load(&args.run, args.model.as_deref(), &device)?;
+    let loaded = checkpoint::open(&checkpoint_in(&args.run), &args.open.options(), &device)?;
     let file = args.embeddings.as_deref().map(Reader::open).transpose()?;
     let (place, part) = if let Some(file) = &file {
         embedded(file, args)?
@@ -246,7 +246,7 @@ fn single(path: &Path, place: &Data) -> Result<Pictures> {
         let path = path.display();
         return Err(Failure::usage(format!("{path} is a folder: the query is one picture")));
     }
-    Pictures::open(path, evaluation(Some(place), place.size))
+    Pictures::open(path, evaluation(Some(place), place.size)?)
 }
 
 /// One picture of a data set.
@@ -274,5 +274,9 @@ impl Dataset for One {
 
     fn image(&self, _: usize) -> std::result::Result<Image, retort_datasets::DataError> {
         self.of.image(self.sample)
+    }
+
+    fn evaluation(&self) -> Arc<dyn Transform> {
+        self.of.evaluation()
     }
 }

@@ -1,6 +1,6 @@
 //! `retort train`: a source network, or a target with or without one.
 
-use crate::command::recipe::{Recipe, put};
+use crate::command::recipe::{Recipe, put, put_some};
 use crate::command::{Common, stop_flag};
 use crate::experiment::{Experiment, SelectOn};
 use crate::failure::{Failure, Result};
@@ -304,27 +304,14 @@ fn resolve(role: &str, train: &Train, target: Option<&Target>) -> Result<Experim
     put(&mut experiment.train.views, train.views.as_ref());
     put(&mut experiment.train.lr, train.lr.as_ref());
     put(&mut experiment.seed, train.seed.as_ref());
-    if train.data_root.is_some() {
-        experiment.data.root.clone_from(&train.data_root);
-    }
-    if train.pretrained.is_some() {
-        experiment.pretrained.clone_from(&train.pretrained);
-    }
-    if train.cache.is_some() {
-        experiment.data.cache.clone_from(&train.cache);
-    }
+    put_some(&mut experiment.data.root, &train.data_root);
     if let Some(target) = target {
-        if target.source.is_some() {
-            experiment.source.clone_from(&target.source);
-        }
-        if target.source_model.is_some() {
-            experiment.source_model.clone_from(&target.source_model);
-        }
-        if target.source_norm.is_some() {
-            experiment.source_norm = target.source_norm;
-        }
+        put_some(&mut experiment.source, &target.source);
+        put_some(&mut experiment.source_model, &target.source_model);
+        put_some(&mut experiment.source_norm, &target.source_norm);
     }
-    recipe.apply(&mut experiment);
+    put_some(&mut experiment.pretrained, &train.pretrained);
+    put_some(&mut experiment.data.cache, &train.cache);
     if let Some(split) = train.select_on {
         experiment.select_on = split;
         let (data, recipe) = (&mut experiment.data, &mut experiment.train);
@@ -335,6 +322,7 @@ fn resolve(role: &str, train: &Train, target: Option<&Target>) -> Result<Experim
             data.validation_classes = 0.2;
         }
     }
+    recipe.apply(&mut experiment);
     if !train.losses.is_empty() {
         experiment.loss = train.losses.iter().flat_map(|name| reference::losses(name)).collect();
     }
