@@ -134,7 +134,7 @@ fn notes(results: &Results, table: &Table) -> Vec<String> {
 fn text(results: &Results) -> String {
     let seeds: Vec<String> = results.seeds.iter().map(u64::to_string).collect();
     let mut out = format!(
-        "{}\n{LEGEND} Seeds: {}. An asterisk marks the best method.\n",
+        "{}\n{LEGEND}\nSeeds: {}. An asterisk marks the best method.\n",
         results.title,
         seeds.join(", ")
     );
@@ -143,7 +143,7 @@ fn text(results: &Results) -> String {
             let _ = write!(out, "\n{}\n", table.setting);
         }
         let lines = cells(table, " ± ", |n| format!("*{n}"));
-        let _ = write!(out, "\n{}\n", align(&lines));
+        let _ = write!(out, "\n{}\n\n", align(&lines));
         for note in notes(results, table) {
             let _ = writeln!(out, "{note}");
         }
