@@ -88,10 +88,8 @@ fn cells(table: &Table, plus_minus: &str, best: impl Fn(String) -> String) -> Ve
     let several = table.columns.len() > 1;
     let mut header = vec!["METHOD".to_owned()];
     for column in &table.columns {
-        header.extend(column.ks.iter().map(|k| match several {
-            true => format!("{} R@{k}", column.dataset),
-            false => format!("R@{k}"),
-        }));
+        let name = if several { format!("{} ", column.dataset) } else { String::new() };
+        header.extend(column.ks.iter().map(|k| format!("{name}R@{k}")));
     }
     let mut lines = vec![header];
     for row in &table.rows {
@@ -188,9 +186,9 @@ fn markdown(results: &Results) -> String {
         let lines = cells(table, " ± ", |n| format!("**{n}**"));
         for (i, line) in lines.iter().enumerate() {
             let line: Vec<String> = line.iter().map(|c| c.replace('|', "\\|")).collect();
-            let _ = write!(out, "{}| {} |\n", if i == 0 { "\n" } else { "" }, line.join(" | "));
+            let _ = writeln!(out, "{}| {} |", if i == 0 { "\n" } else { "" }, line.join(" | "));
             if i == 0 {
-                let _ = write!(out, "|---|{}\n", "--:|".repeat(line.len() - 1));
+                let _ = writeln!(out, "|---|{}", "--:|".repeat(line.len() - 1));
             }
         }
         out.push('\n');
