@@ -115,7 +115,8 @@ fn a_failure_comes_with_its_smallest_input() {
     let gradients = retort_snapshots::tensors(&dir.path().join("grad.safetensors"));
     assert!(gradients["target"].iter::<f64>().any(f64::is_nan), "the saved batch shows it");
     let card = std::fs::read_to_string(dir.path().join("card.html")).unwrap();
-    for part in ["<h1 class=\"code\">bare_root</h1>", "fails", "polyline", "impl Loss for BareRoot"] {
+    for part in ["<h1 class=\"code\">bare_root</h1>", "fails", "polyline", "impl Loss for BareRoot"]
+    {
         assert!(card.contains(part), "{part}");
     }
     assert!(!card.contains("http"), "the card needs no network");

@@ -14,6 +14,7 @@ use retort_core::Limits;
 use retort_datasets::Split;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -259,7 +260,7 @@ fn end(outcome: &Outcome, results: &Results) -> Result<()> {
         outcome.failed.len()
     );
     for (label, why) in outcome.failed.iter().take(10) {
-        text.push_str(&format!("\n  {label}: {why}"));
+        let _ = write!(text, "\n  {label}: {why}");
     }
     Err(Failure::new(text))
 }

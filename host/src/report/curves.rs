@@ -51,7 +51,8 @@ fn series(run: &Run) -> (Series, Series) {
         }
     }
     // A single term is the loss.
-    let terms = run.metrics.iter().filter_map(|l| l["terms"].as_object()).map(|t| t.len()).max();
+    let terms =
+        run.metrics.iter().filter_map(|l| l["terms"].as_object()).map(serde_json::Map::len).max();
     if terms == Some(1) && run.experiment.loss.iter().all(|l| (l.weight - 1.0).abs() < 1e-12) {
         steps.remove("loss");
     }

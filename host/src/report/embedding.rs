@@ -22,7 +22,7 @@ pub struct Views {
     /// Whether they are a suite's networks, of its first seed.
     pub first_seed: bool,
     /// The networks.
-    pub views: Vec<View>,
+    pub networks: Vec<View>,
 }
 
 /// One network.
@@ -82,7 +82,7 @@ pub fn views(gathered: &Gathered, options: &Options, say: &dyn Fn(&str)) -> Resu
         views.push(View { name: candidate.name, untrained: false, embeddings });
     }
     let first_seed = gathered.results.is_some();
-    Ok(Views { dataset: config.name, data, of, first_seed, views })
+    Ok(Views { dataset: config.name, data, of, first_seed, networks: views })
 }
 
 /// The networks to look at, and the run whose target is shown before its training.

@@ -23,7 +23,7 @@ const PAIRS_OF: usize = 1000;
 
 /// Queries with their neighbours in each network: right in green, wrong in red.
 pub fn neighbours(views: &Views) -> String {
-    let shown: Vec<&View> = views.views.iter().filter(|v| !v.untrained).collect();
+    let shown: Vec<&View> = views.networks.iter().filter(|v| !v.untrained).collect();
     if shown.is_empty() {
         return String::new();
     }
@@ -160,12 +160,12 @@ pub fn distances(views: &Views) -> String {
         ("neg".to_owned(), "pairs of two classes"),
     ]));
     html.push_str("<div class=\"figures\">");
-    for view in &views.views {
+    for view in &views.networks {
         let labels = &view.embeddings.labels;
         let every = labels.len().div_ceil(PAIRS_OF).max(1);
         // Neighbours in the data set share a class: whole classes are kept where some must go.
         let kept: Vec<usize> =
-            (0..labels.len()).filter(|&i| labels[i] as usize % every == 0).collect();
+            (0..labels.len()).filter(|&i| (labels[i] as usize).is_multiple_of(every)).collect();
         let (mut positive, mut negative) = (Vec::new(), Vec::new());
         for (n, &a) in kept.iter().enumerate() {
             for &b in &kept[n + 1..] {
@@ -225,7 +225,7 @@ fn share_in_order(positive: &mut [f64], negative: &mut [f64]) -> f64 {
 
 /// The same samples of a dozen classes, by principal components and by t-SNE.
 pub fn projections(views: &Views) -> String {
-    let shown: Vec<&View> = views.views.iter().filter(|v| !v.untrained).collect();
+    let shown: Vec<&View> = views.networks.iter().filter(|v| !v.untrained).collect();
     let Some(first) = shown.first() else { return String::new() };
     let labels = &first.embeddings.labels;
     let mut classes: Vec<i64> = labels.clone();

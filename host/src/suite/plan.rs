@@ -180,7 +180,9 @@ impl Planner {
             &["train", "checkpoint_every"],
             &["train", "keep"],
         ];
-        indifferent.iter().for_each(|path| forget(&mut tree, path));
+        for path in indifferent {
+            forget(&mut tree, path);
+        }
         if let Some(losses) = tree["loss"].as_array_mut() {
             for loss in losses {
                 let name = loss["name"].as_str().and_then(|n| n.rsplit('#').next());

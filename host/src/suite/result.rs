@@ -116,7 +116,10 @@ pub struct Recall {
     pub best: bool,
 }
 
-/// A sweep's trials on one data set.
+/// Values tried, by key, and the mean Recall@K in % on each data set.
+pub type Trial = (Map<String, Value>, Vec<Option<f64>>);
+
+/// A sweep's trials.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Trials {
     /// The method.
@@ -125,8 +128,8 @@ pub struct Trials {
     pub datasets: Vec<String>,
     /// The K.
     pub k: usize,
-    /// Values tried, and mean Recall@K in % on each data set.
-    pub trials: Vec<(Map<String, Value>, Vec<Option<f64>>)>,
+    /// Its trials.
+    pub trials: Vec<Trial>,
 }
 
 /// Collects the runs that are done.

@@ -88,10 +88,8 @@ fn cells(table: &Table, plus_minus: &str, best: impl Fn(String) -> String) -> Ve
     let several = table.columns.len() > 1;
     let mut header = vec!["METHOD".to_owned()];
     for column in &table.columns {
-        header.extend(column.ks.iter().map(|k| match several {
-            true => format!("{} R@{k}", column.dataset),
-            false => format!("R@{k}"),
-        }));
+        let name = if several { format!("{} ", column.dataset) } else { String::new() };
+        header.extend(column.ks.iter().map(|k| format!("{name}R@{k}")));
     }
     let mut lines = vec![header];
     for row in &table.rows {
@@ -134,7 +132,7 @@ fn notes(results: &Results, table: &Table) -> Vec<String> {
 fn text(results: &Results) -> String {
     let seeds: Vec<String> = results.seeds.iter().map(u64::to_string).collect();
     let mut out = format!(
-        "{}\n{LEGEND} Seeds: {}. An asterisk marks the best method.\n",
+        "{}\n{LEGEND}\nSeeds: {}. An asterisk marks the best method.\n",
         results.title,
         seeds.join(", ")
     );
@@ -143,7 +141,7 @@ fn text(results: &Results) -> String {
             let _ = write!(out, "\n{}\n", table.setting);
         }
         let lines = cells(table, " ± ", |n| format!("*{n}"));
-        let _ = write!(out, "\n{}\n", align(&lines));
+        let _ = write!(out, "\n{}\n\n", align(&lines));
         for note in notes(results, table) {
             let _ = writeln!(out, "{note}");
         }
@@ -188,9 +186,9 @@ fn markdown(results: &Results) -> String {
         let lines = cells(table, " ± ", |n| format!("**{n}**"));
         for (i, line) in lines.iter().enumerate() {
             let line: Vec<String> = line.iter().map(|c| c.replace('|', "\\|")).collect();
-            let _ = write!(out, "{}| {} |\n", if i == 0 { "\n" } else { "" }, line.join(" | "));
+            let _ = writeln!(out, "{}| {} |", if i == 0 { "\n" } else { "" }, line.join(" | "));
             if i == 0 {
-                let _ = write!(out, "|---|{}\n", "--:|".repeat(line.len() - 1));
+                let _ = writeln!(out, "|---|{}", "--:|".repeat(line.len() - 1));
             }
         }
         out.push('\n');

@@ -105,7 +105,9 @@ pub fn run(jobs: &[&Job], folder: &Folder, options: &Options) -> Result<Outcome>
         let stop = options.stop.load(Ordering::Relaxed);
         if stop && !outcome.stopped {
             outcome.stopped = true;
-            running.iter().for_each(|(_, child, _)| interrupt(child));
+            for (_, child, _) in &running {
+                interrupt(child);
+            }
         }
         while running.len() < options.jobs && !stop {
             let Some(job) = waiting.next() else { break };
