@@ -219,7 +219,9 @@ fn a_training_ends_at_a_damaged_picture_or_leaves_it_out() {
 fn queries_are_looked_for_in_the_gallery_where_both_are_published() {
     let dir = tempfile::tempdir().unwrap();
     let (mut list, mut picture) = (String::new(), 0);
-    for (item, parts) in (0..7).map(|i| (i, if i < 4 { ["train"; 3] } else { ["query", "gallery", "gallery"] })) {
+    for (item, parts) in
+        (0..7).map(|i| (i, if i < 4 { ["train"; 3] } else { ["query", "gallery", "gallery"] }))
+    {
         for part in parts {
             let path = format!("img/WOMEN/Dresses/id_{item}/{picture}.ppm");
             let file = dir.path().join("shop").join(&path);
