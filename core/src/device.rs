@@ -1,6 +1,6 @@
 //! What there is to compute on: the CPU (Burn's flex), and the GPUs that wgpu finds.
 
-use burn::tensor::{Device, DeviceKind, Tensor};
+use burn::tensor::{Device, DeviceKind};
 use std::future::Future;
 use std::str::FromStr;
 use std::task::{Context, Poll, Waker};
@@ -204,16 +204,6 @@ fn ready<T: Default>(future: impl Future<Output = T>) -> T {
     match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
         Poll::Pending => T::default(),
-    }
-}
-
-/// A tensor without autodiff as a constant on an autodiff device. (`Tensor::from_inner` alone forgets
-/// whether the device checkpoints gradients, and Burn refuses to mix tensors that do with others.)
-pub fn lift<const D: usize>(tensor: Tensor<D>, device: &Device) -> Tensor<D> {
-    let tensor = Tensor::from_inner(tensor);
-    match device.gradient_checkpointing_strategy() {
-        Some(strategy) => tensor.with_gradient_checkpointing_strategy(strategy),
-        None => tensor,
     }
 }
 

@@ -51,8 +51,6 @@ pub struct Recipe {
     /// Parts that a batch goes through the networks in, one after the other, when it doesn't fit into
     /// memory. The losses see the whole batch; batch norms see a part, unless frozen.
     pub chunks: usize,
-    /// Whether the backward pass computes again what is cheap to compute, instead of keeping it.
-    pub gradient_checkpointing: bool,
     /// What to do when a loss isn't defined on a batch.
     pub on_undefined: OnUndefined,
     /// Type of all numbers.
@@ -174,7 +172,6 @@ impl Default for Recipe {
             clip_value: 0.0,
             ema_decay: 0.0,
             chunks: 1,
-            gradient_checkpointing: false,
             on_undefined: OnUndefined::Error,
             precision: Precision::F32,
             log_every: 10,

@@ -9,7 +9,6 @@ use crate::plugin::digest;
 use crate::plugin::registry::Registry;
 use crate::progress::Progress;
 use crate::record::Record;
-use burn::tensor::Device;
 use retort_core::backbone::Backbone;
 use retort_core::checkpoint::{self, CheckpointError, OpenOptions};
 use retort_core::device::DeviceInfo;
@@ -18,7 +17,7 @@ use retort_core::trainer::{
     self as training, Optimizer, Replica, Summary, Term, TrainError, Trainer, checkpoint_in,
     evaluate, parameter_count,
 };
-use retort_core::{LossError, Recipe, Session, Setup};
+use retort_core::{LossError, Session, Setup};
 use retort_datasets::Split;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -258,7 +257,7 @@ fn prepare(
         return Err(Failure::usage("a training needs a loss: --loss NAME; see `retort loss list`"));
     }
 
-    let device = checkpointing(place.device.clone(), &experiment.train);
+    let device = place.device.clone();
     let (mut terms, mut plugins, mut losses) = (Vec::new(), Vec::new(), Vec::new());
     for config in &mut experiment.loss {
         let found = place.registry.find(&config.name)?;
@@ -307,7 +306,6 @@ fn prepare(
     for name in &experiment.also_on {
         let choice = name.parse().map_err(Failure::usage)?;
         let (device, _) = retort_core::device::resolve(choice).map_err(Failure::new)?;
-        let device = checkpointing(device, &experiment.train);
         replicas.push(Replica::new(device, source.as_ref()));
     }
     let (network, seed) = (&experiment.network, experiment.seed);
@@ -338,11 +336,6 @@ fn prepare(
         steps: 0,
     };
     Ok(Prepared { trainer, test, split, plugins, source: source_digest, losses, parameters })
-}
-
-/// The device, gradient checkpointing turned on if asked for.
-fn checkpointing(device: Device, recipe: &Recipe) -> Device {
-    if recipe.gradient_checkpointing { device.gradient_checkpointing() } else { device }
 }
 
 /// Refuses a choice of the best epoch that can't be made.

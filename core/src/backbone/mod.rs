@@ -13,7 +13,6 @@ pub use resnet::ResNet;
 pub use summary::{LayerSummary, Summary, summary};
 pub use vit::Vit;
 
-use crate::device::lift;
 use crate::session::Feature;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
@@ -287,9 +286,9 @@ impl Backbone {
         impl ModuleMapper for Cast {
             fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
                 let (id, tensor, mapper) = param.consume();
-                let (tracked, device) = (tensor.is_require_grad(), tensor.device());
-                let tensor = if device.is_autodiff() {
-                    lift(tensor.inner().cast(self.0), &device).set_require_grad(tracked)
+                let tracked = tensor.is_require_grad();
+                let tensor = if tensor.device().is_autodiff() {
+                    Tensor::from_inner(tensor.inner().cast(self.0)).set_require_grad(tracked)
                 } else {
                     tensor.cast(self.0)
                 };

@@ -3,7 +3,6 @@
 
 use super::names::Path;
 use crate::backbone::Backbone;
-use crate::device::lift;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use std::collections::BTreeMap;
@@ -104,7 +103,7 @@ impl ModuleMapper for Mix {
             if decay > 0.0 {
                 return kept * decay + now * (1.0 - decay);
             }
-            if kept.is_autodiff() { lift(now, &kept.device()) } else { now }
+            if kept.is_autodiff() { Tensor::from_inner(now) } else { now }
         })
     }
 }

@@ -50,13 +50,6 @@ impl Pictures {
         }
     }
 
-    /// Where they are.
-    pub fn device(&self) -> Device {
-        match self {
-            Pictures::Raw(x) | Pictures::Normalised(x) => x.device(),
-        }
-    }
-
     /// The same without autodiff.
     #[must_use]
     pub fn inner(self) -> Self {

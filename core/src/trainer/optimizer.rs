@@ -5,7 +5,6 @@
 //! Their state is keyed by numbers that differ from process to process; here it is keyed by names.
 
 use super::names::Path;
-use crate::device::lift;
 use crate::recipe::{Method, Recipe};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
@@ -177,12 +176,12 @@ impl ModuleMapper for Update<'_> {
         let Some(gradient) = self.gradients.remove::<D>(param.id) else { return param };
         let name = (self.name)(self.path.name());
         let (id, tensor, mapper) = param.consume();
-        let (shape, dtype, device) = (tensor.dims(), tensor.dtype(), tensor.device());
+        let (shape, dtype) = (tensor.dims(), tensor.dtype());
         let len = shape.iter().product::<usize>();
         let gradient = gradient.cast(dtype).reshape([len]);
         let flat = tensor.inner().reshape([len]);
         let flat = self.optimizer.update(&name, flat, gradient, (self.rate)(&name));
-        let tensor = lift(flat.reshape(shape), &device);
+        let tensor = Tensor::from_inner(flat.reshape(shape));
         Param::from_mapped_value(id, tensor.require_grad(), mapper)
     }
 }

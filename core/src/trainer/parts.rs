@@ -18,9 +18,8 @@ use super::batch::Pictures;
 use super::step::{Step, constant, teach};
 use super::{Minibatch, TrainError, Trainer};
 use crate::backbone::{Backbone, Output};
-use crate::device::lift;
 use crate::session::Feature;
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Gradients, Tensor};
 use std::collections::BTreeMap;
@@ -74,10 +73,10 @@ impl Trainer {
         let seen: Vec<Seen> = seen.into_iter().flatten().collect();
         let (targets, sources): (Vec<_>, Vec<_>) =
             seen.iter().map(|s| (s.target.clone(), s.source.clone())).unzip();
-        let target = leaves(constant(gather(targets, &self.device), &self.device));
+        let target = leaves(constant(gather(targets, &self.device)));
         let sources: Option<Vec<Output>> = sources.into_iter().collect();
         let source = sources.map(|all| gather(all, &self.device));
-        let source = source.map(|s| constant(s, &self.device));
+        let source = source.map(|s| constant(s));
         let inputs = self.inputs(batch, target.clone(), source);
         let step = self.losses(&inputs)?;
         drop(inputs);
@@ -249,7 +248,7 @@ impl Wanted {
 fn weighted<const D: usize>(x: Tensor<D>, gradient: &Tensor<D>, rows: &Range<usize>) -> Tensor<1> {
     let device = x.device();
     let gradient = gradient.clone().slice([rows.clone()]).to_device(&device.clone().inner());
-    (x * lift(gradient, &device)).sum()
+    (x * Tensor::from_inner(gradient)).sum()
 }
 
 /// Runs each on a thread of its own, if there are several; results in order.
@@ -270,16 +269,7 @@ fn each<T: Send, R: Send>(list: &mut [T], f: &(impl Fn(&mut T) -> Vec<R> + Sync)
 /// A network with the same parameters on a device, and running statistics of its own: clones share
 /// them.
 fn copy(network: &Backbone, device: &Device) -> Backbone {
-    struct Lift<'a>(&'a Device);
-    impl ModuleMapper for Lift<'_> {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let (id, tensor, mapper) = param.consume();
-            let learns = tensor.is_require_grad();
-            let tensor = lift(tensor.inner(), self.0).set_require_grad(learns);
-            Param::from_mapped_value(id, tensor, mapper)
-        }
-    }
-    network.valid().train().fork(device).map(&mut Lift(device))
+    network.valid().train().fork(device)
 }
 
 /// Without autodiff.

@@ -3,13 +3,12 @@
 use super::names::in_embedding;
 use super::{Minibatch, Pictures, TrainError, Trainable, Trainer};
 use crate::backbone::{Backbone, Output};
-use crate::device::lift;
 use crate::error::LossError;
 use crate::recipe::OnUndefined;
 use crate::session::{Feature, Inputs};
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Gradients, Tensor};
+use burn::tensor::{Gradients, Tensor};
 
 /// A step's weighted loss, and what each loss reported; none if no loss was defined on its batch.
 pub type Step = (Tensor<1>, Vec<(String, Tensor<1>)>);
@@ -154,18 +153,17 @@ impl Trainer {
 
 /// A network's output in evaluation mode, as constants on the autodiff device.
 pub(super) fn teach(net: &Backbone, pictures: &Pictures) -> Output {
-    let device = pictures.device();
-    constant(pictures.clone().inner().through(&net.valid()), &device)
+    constant(pictures.clone().inner().through(&net.valid()))
 }
 
 /// What was computed without autodiff, as constants on an autodiff device.
-pub(super) fn constant(output: Output, device: &Device) -> Output {
+pub(super) fn constant(output: Output) -> Output {
     let feature = |feature| match feature {
-        Feature::Map(map) => Feature::Map(lift(map, device)),
-        Feature::Vector(vector) => Feature::Vector(lift(vector, device)),
+        Feature::Map(map) => Feature::Map(Tensor::from_inner(map)),
+        Feature::Vector(vector) => Feature::Vector(Tensor::from_inner(vector)),
     };
     Output {
-        embedding: lift(output.embedding, device),
+        embedding: Tensor::from_inner(output.embedding),
         features: output.features.into_iter().map(feature).collect(),
     }
 }

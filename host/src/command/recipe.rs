@@ -69,9 +69,6 @@ pub struct Recipe {
     /// see all of it.
     #[arg(long, value_name = "N")]
     pub chunks: Option<usize>,
-    /// Compute again in the backward pass what is cheap to compute, instead of keeping it.
-    #[arg(long)]
-    pub gradient_checkpointing: bool,
     /// Threads that load pictures.
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
@@ -158,7 +155,6 @@ impl Recipe {
         }
         put(&mut recipe.patience, self.patience.as_ref());
         put(&mut recipe.chunks, self.chunks.as_ref());
-        recipe.gradient_checkpointing |= self.gradient_checkpointing;
         put(&mut recipe.workers, self.workers.as_ref());
     }
 
