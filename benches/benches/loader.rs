@@ -57,7 +57,7 @@ fn folder() -> std::io::Result<PathBuf> {
         let class = folder.join(if number < PICTURES { "train" } else { "unused" });
         std::fs::create_dir_all(&class)?;
         let file = class.join(format!("{number:04}.jpg"));
-        if !file.exists() && (number < PICTURES || number == PICTURES) {
+        if !file.exists() && number <= PICTURES {
             let pixels = picture(number as u64);
             let (rgb, coded) = (PixelFormat::Rgb, Subsampling::S420);
             let jpeg = compress(&pixels, WIDTH, HEIGHT, rgb, 90, coded);

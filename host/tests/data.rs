@@ -228,7 +228,7 @@ fn queries_are_looked_for_in_the_gallery_where_both_are_published() {
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             let pixels = (0..3 * 40 * 40).map(|i| (i * (7 + item) + 3 * picture) as u8);
             std::fs::write(file, [b"P6 40 40 255\n".to_vec(), pixels.collect()].concat()).unwrap();
-            list += &format!("{path} id_{item} {part}\n");
+            list.extend([path.as_str(), &format!(" id_{item} "), part, "\n"]);
             picture += 1;
         }
     }

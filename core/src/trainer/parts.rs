@@ -73,10 +73,10 @@ impl Trainer {
         let seen: Vec<Seen> = seen.into_iter().flatten().collect();
         let (targets, sources): (Vec<_>, Vec<_>) =
             seen.iter().map(|s| (s.target.clone(), s.source.clone())).unzip();
-        let target = leaves(constant(gather(targets, &self.device)));
+        let target = leaves(constant(gather(&targets, &self.device)));
         let sources: Option<Vec<Output>> = sources.into_iter().collect();
-        let source = sources.map(|all| gather(all, &self.device));
-        let source = source.map(|s| constant(s));
+        let source = sources.map(|all| gather(&all, &self.device));
+        let source = source.map(constant);
         let inputs = self.inputs(batch, target.clone(), source);
         let step = self.losses(&inputs)?;
         drop(inputs);
@@ -108,10 +108,10 @@ impl Trainer {
     }
 
     fn workers(&self, batch: &Minibatch) -> Vec<Worker> {
-        let devices: Vec<(&Device, Option<Backbone>)> = [(&self.device, self.source.clone())]
-            .into_iter()
-            .chain(self.replicas.iter().map(|r| (&r.device, r.source.clone())))
-            .collect();
+        let devices: Vec<(&Device, Option<Backbone>)> =
+            std::iter::once((&self.device, self.source.clone()))
+                .chain(self.replicas.iter().map(|r| (&r.device, r.source.clone())))
+                .collect();
         let (rows, count) = (batch.labels.len(), devices.len() * self.recipe.chunks);
         // No part is empty, however small the batch.
         let count = count.min(rows);
@@ -127,10 +127,11 @@ impl Trainer {
             .enumerate()
             .filter(|(d, _)| d * share < count)
             .map(|(d, (device, source))| {
-                let target = match alone {
-                    true => self.state.target.clone(),
-                    // Running statistics are shared between clones.
-                    false => copy(&self.state.target, device),
+                // Running statistics are shared between clones.
+                let target = if alone {
+                    self.state.target.clone()
+                } else {
+                    copy(&self.state.target, device)
                 };
                 let parts = (d * share..count.min((d + 1) * share)).map(|k| {
                     let rows = bounds[k]..bounds[k + 1];
@@ -290,21 +291,19 @@ fn without(output: Output, features: bool) -> Output {
 }
 
 /// Parts as one batch on this device, without autodiff.
-fn gather(parts: Vec<Output>, device: &Device) -> Output {
+fn gather(parts: &[Output], device: &Device) -> Output {
     let device = device.clone().inner();
     let levels = parts.iter().map(|p| p.features.len()).min().unwrap_or(0);
     let level = |level: usize| {
         let maps: Option<Vec<Tensor<4>>> = parts.iter().map(|p| map(&p.features[level])).collect();
-        match maps {
-            Some(maps) => Feature::Map(join(maps, &device)),
-            None => {
-                let vectors = parts.iter().filter_map(|p| match &p.features[level] {
-                    Feature::Vector(vector) => Some(vector.clone()),
-                    Feature::Map(_) => None,
-                });
-                Feature::Vector(join(vectors.collect(), &device))
-            }
+        if let Some(maps) = maps {
+            return Feature::Map(join(maps, &device));
         }
+        let vectors = parts.iter().filter_map(|p| match &p.features[level] {
+            Feature::Vector(vector) => Some(vector.clone()),
+            Feature::Map(_) => None,
+        });
+        Feature::Vector(join(vectors.collect(), &device))
     };
     Output {
         features: (0..levels).map(level).collect(),

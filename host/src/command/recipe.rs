@@ -207,8 +207,8 @@ pub(super) fn put<T: Clone>(place: &mut T, value: Option<&T>) {
 }
 
 /// The same for what the file may leave open.
-pub(super) fn put_some<T: Clone>(place: &mut Option<T>, value: &Option<T>) {
+pub(super) fn put_some<T: Clone>(place: &mut Option<T>, value: Option<&T>) {
     if value.is_some() {
-        place.clone_from(value);
+        *place = value.cloned();
     }
 }

@@ -251,17 +251,13 @@ fn device(train: &Train, common: &Common) -> Result<(Device, DeviceInfo)> {
     // For all GPUs, the first one.
     let id = format!("gpu:{number}");
     let wanted = |d: &DeviceInfo| d.is_real_gpu() && (number < 0 || d.id == id);
-    match device::list().into_iter().find(wanted) {
-        Some(gpu) => {
-            let choice = gpu.id.parse::<DeviceChoice>().map_err(Failure::new)?;
-            device::resolve(choice).map_err(Failure::new)
-        }
-        None => {
-            let (device, info) = common.device()?;
-            eprintln!("there is no such GPU for --gpu-id {number}; training on {}", info.id);
-            Ok((device, info))
-        }
+    if let Some(gpu) = device::list().into_iter().find(wanted) {
+        let choice = gpu.id.parse::<DeviceChoice>().map_err(Failure::new)?;
+        return device::resolve(choice).map_err(Failure::new);
     }
+    let (device, info) = common.device()?;
+    eprintln!("there is no such GPU for --gpu-id {number}; training on {}", info.id);
+    Ok((device, info))
 }
 
 /// Prints what would be trained, all hyperparameters resolved.
@@ -282,18 +278,17 @@ fn print(mut experiment: Experiment, common: &Common) -> Result<()> {
 fn resolve(role: &str, train: &Train, target: Option<&Target>) -> Result<Experiment> {
     let recipe = &train.recipe;
     let dataset = train.dataset.as_deref().map(reference::dataset);
-    let mut experiment = match &train.file {
-        Some(file) => Experiment::read(Some(file), Experiment::default(), &[])?,
-        None => {
-            let name = dataset.clone().unwrap_or(Experiment::default().data.name);
-            let preset = recipe.preset.unwrap_or(Preset::of(&name));
-            let mut experiment = preset.experiment(&name, role);
-            // Where the authors' scripts look.
-            if preset == Preset::Paper && Path::new("data").is_dir() {
-                experiment.data.root = Some("data".into());
-            }
-            experiment
+    let mut experiment = if let Some(file) = &train.file {
+        Experiment::read(Some(file), Experiment::default(), &[])?
+    } else {
+        let name = dataset.clone().unwrap_or(Experiment::default().data.name);
+        let preset = recipe.preset.unwrap_or(Preset::of(&name));
+        let mut experiment = preset.experiment(&name, role);
+        // Where the authors' scripts look.
+        if preset == Preset::Paper && Path::new("data").is_dir() {
+            experiment.data.root = Some("data".into());
         }
+        experiment
     };
     put(&mut experiment.data.name, dataset.as_ref());
     put(&mut experiment.network.embedding, train.embedding.as_ref());
@@ -304,14 +299,14 @@ fn resolve(role: &str, train: &Train, target: Option<&Target>) -> Result<Experim
     put(&mut experiment.train.views, train.views.as_ref());
     put(&mut experiment.train.lr, train.lr.as_ref());
     put(&mut experiment.seed, train.seed.as_ref());
-    put_some(&mut experiment.data.root, &train.data_root);
+    put_some(&mut experiment.data.root, train.data_root.as_ref());
     if let Some(target) = target {
-        put_some(&mut experiment.source, &target.source);
-        put_some(&mut experiment.source_model, &target.source_model);
-        put_some(&mut experiment.source_norm, &target.source_norm);
+        put_some(&mut experiment.source, target.source.as_ref());
+        put_some(&mut experiment.source_model, target.source_model.as_ref());
+        put_some(&mut experiment.source_norm, target.source_norm.as_ref());
     }
-    put_some(&mut experiment.pretrained, &train.pretrained);
-    put_some(&mut experiment.data.cache, &train.cache);
+    put_some(&mut experiment.pretrained, train.pretrained.as_ref());
+    put_some(&mut experiment.data.cache, train.cache.as_ref());
     if let Some(split) = train.select_on {
         experiment.select_on = split;
         let (data, recipe) = (&mut experiment.data, &mut experiment.train);
