@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::{DataError, Dataset, Image, Picture, Transform};
+use crate::{DataError, Dataset, Image, Options, Picture, Transform};
 
 pub(crate) struct Managed {
     inner: Box<dyn Dataset>,
@@ -16,16 +16,14 @@ pub(crate) struct Managed {
     /// Bytes that the cache may still take.
     free: AtomicU64,
     skip: bool,
+    /// Whether JPEGs may be decoded at a part of their size.
+    reduce: bool,
     skipped: Mutex<BTreeMap<usize, String>>,
 }
 
 impl Managed {
-    pub fn new(
-        inner: Box<dyn Dataset>,
-        evaluation: Arc<dyn Transform>,
-        cache: u64,
-        skip: bool,
-    ) -> Self {
+    pub fn new(inner: Box<dyn Dataset>, evaluation: Arc<dyn Transform>, options: &Options) -> Self {
+        let (cache, skip) = (options.cache, options.skip_corrupt);
         let slots = if cache > 0 { inner.len() } else { 0 };
         Self {
             inner,
@@ -33,6 +31,7 @@ impl Managed {
             kept: std::iter::repeat_with(OnceLock::new).take(slots).collect(),
             free: AtomicU64::new(cache),
             skip,
+            reduce: options.scaled_decoding,
             skipped: Mutex::default(),
         }
     }
@@ -73,7 +72,9 @@ impl Dataset for Managed {
         let picture = self.inner.picture(i)?;
         let (width, height) = picture.size();
         let most = 3 * width as u64 * height as u64;
-        let Some(slot) = slot.filter(|_| self.reserve(most)) else { return Ok(picture) };
+        let Some(slot) = slot.filter(|_| self.reserve(most)) else {
+            return Ok(if self.reduce { picture.reducible() } else { picture });
+        };
         // What isn't kept after all (it's damaged, or another thread was faster) gives its room back.
         let image = picture.decode().inspect_err(|_| {
             self.free.fetch_add(most, Ordering::Relaxed);

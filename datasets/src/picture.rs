@@ -121,7 +121,11 @@ fn luma(rgb: &[u8]) -> u8 {
 
 /// A picture as it was stored. A JPEG is decoded when it is known which part of it is needed.
 #[derive(Clone, Debug)]
-pub struct Picture(Stored);
+pub struct Picture {
+    stored: Stored,
+    /// Whether it may be decoded at a part of its size.
+    reducible: bool,
+}
 
 #[derive(Clone, Debug)]
 enum Stored {
@@ -137,7 +141,7 @@ impl From<Image> for Picture {
 
 impl From<Arc<Image>> for Picture {
     fn from(image: Arc<Image>) -> Self {
-        Self(Stored::Decoded(image))
+        Self { stored: Stored::Decoded(image), reducible: false }
     }
 }
 
@@ -146,7 +150,8 @@ impl Picture {
     /// name. `file` names it in errors.
     pub fn new(bytes: Vec<u8>, file: &str) -> Result<Self, DataError> {
         if bytes.starts_with(&[0xff, 0xd8, 0xff]) {
-            return Ok(Self(Stored::Jpeg(Jpeg::new(bytes, file)?)));
+            let stored = Stored::Jpeg(Jpeg::new(bytes, file)?);
+            return Ok(Self { stored, reducible: false });
         }
         let fail = |problem: String| DataError::file(file, problem, DAMAGED);
         let reader = image::ImageReader::new(Cursor::new(&bytes)).with_guessed_format();
@@ -163,15 +168,30 @@ impl Picture {
 
     /// Width and height in pixels.
     pub fn size(&self) -> (usize, usize) {
-        match &self.0 {
+        match &self.stored {
             Stored::Decoded(image) => (image.width, image.height),
             Stored::Jpeg(jpeg) => jpeg.size(),
         }
     }
 
+    /// The same, which may be decoded at a part of its size.
+    pub(crate) fn reducible(self) -> Self {
+        Self { reducible: true, ..self }
+    }
+
+    /// Where that is allowed and possible, the picture at 1/2, 1/4 or 1/8 of its size, so that of
+    /// `have` pixels `least` are left; and the divisor, else 1.
+    pub(crate) fn reduced(self, have: usize, least: usize) -> Result<(Self, usize), DataError> {
+        let by = [8, 4, 2].into_iter().find(|by| have / by >= least.max(1));
+        match (&self.stored, by) {
+            (Stored::Jpeg(jpeg), Some(by)) if self.reducible => Ok((jpeg.reduced(by)?.into(), by)),
+            _ => Ok((self, 1)),
+        }
+    }
+
     /// All of it.
     pub fn decode(self) -> Result<Arc<Image>, DataError> {
-        match self.0 {
+        match self.stored {
             Stored::Decoded(image) => Ok(image),
             Stored::Jpeg(jpeg) => {
                 let (width, height) = jpeg.size();
@@ -186,7 +206,7 @@ impl Picture {
     /// A crop of it at another size. Of a JPEG, only what that needs is decoded, so damage below it
     /// goes unnoticed.
     pub fn resized(self, plan: &Resized) -> Result<Image, DataError> {
-        match self.0 {
+        match self.stored {
             Stored::Decoded(image) => Ok(plan.apply(&image)),
             Stored::Jpeg(jpeg) => {
                 let mut pixels = SCRATCH.take();

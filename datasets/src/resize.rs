@@ -25,6 +25,12 @@ impl Area {
     pub fn whole(width: usize, height: usize) -> Self {
         Self { left: 0, top: 0, width, height }
     }
+
+    /// The same part of a picture `by` times smaller, whose sides were rounded up.
+    pub(crate) fn divided(self, by: usize) -> Self {
+        let Self { left, top, width, height } = self;
+        Self { left: left / by, top: top / by, width: width / by, height: height / by }
+    }
 }
 
 /// Crop, resize, crop again, mirror: worked out for one size of picture, then applied to its pixels.

@@ -81,6 +81,8 @@ impl Transform for ResizeCrop {
     }
 
     fn load(&self, picture: Picture, _rng: &mut ChaCha8Rng) -> Result<Image, DataError> {
+        let (width, height) = picture.size();
+        let (picture, _) = picture.reduced(width.min(height), self.resize.max(self.crop))?;
         let plan = self.plan(picture.size());
         picture.resized(&plan)
     }
@@ -106,10 +108,13 @@ impl RandomResizedCrop {
         Self { size, scale: (0.08, 1.0), ratio: (3.0 / 4.0, 4.0 / 3.0) }
     }
 
-    fn plan(self, (width, height): (usize, usize), rng: &mut ChaCha8Rng) -> Resized {
+    /// Where the part is, and whether it is mirrored.
+    fn draw(self, (width, height): (usize, usize), rng: &mut ChaCha8Rng) -> (Area, bool) {
+        (self.area(width, height, rng), rng.random_bool(0.5))
+    }
+
+    fn plan(self, (crop, mirror): (Area, bool)) -> Resized {
         let size = self.size.max(1);
-        let crop = self.area(width, height, rng);
-        let mirror = rng.random_bool(0.5);
         Resized::new(crop, size, size, Area::whole(size, size)).mirrored(mirror)
     }
 
@@ -142,12 +147,13 @@ impl RandomResizedCrop {
 
 impl Transform for RandomResizedCrop {
     fn apply(&self, image: &Image, rng: &mut ChaCha8Rng) -> Image {
-        self.plan((image.width, image.height), rng).apply(image)
+        self.plan(self.draw((image.width, image.height), rng)).apply(image)
     }
 
     fn load(&self, picture: Picture, rng: &mut ChaCha8Rng) -> Result<Image, DataError> {
-        let plan = self.plan(picture.size(), rng);
-        picture.resized(&plan)
+        let (crop, mirror) = self.draw(picture.size(), rng);
+        let (picture, by) = picture.reduced(crop.width.min(crop.height), self.size)?;
+        picture.resized(&self.plan((crop.divided(by), mirror)))
     }
 }
 

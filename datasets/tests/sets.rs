@@ -5,9 +5,10 @@ mod common;
 
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use common::{assert_says, golden};
-use retort_datasets::{DataError, Dataset, Options, Split, check, open};
+use retort_datasets::{DataError, Dataset, Image, Loader, Options, Split, check, find, open};
 
 const PNG: &[u8] = include_bytes!("pictures/alpha.png");
 
@@ -338,4 +339,51 @@ fn a_check_finds_what_is_broken_and_what_is_there_twice() {
     assert_eq!((found.leaks.len(), found.twins.len()), (1, 0));
     assert_eq!(leak, [(Split::Train, 1), (Split::Test, 0), (Split::Test, 2)]);
     assert_eq!(check(&splits, 5, &|| ()), found);
+}
+
+#[test]
+fn large_pictures_are_decoded_at_a_part_of_their_size_where_that_is_asked_for() {
+    let root = tempfile::tempdir().unwrap();
+    for (class, channels) in [("a", 3), ("b", 1), ("c", 3), ("d", 1)] {
+        std::fs::create_dir(root.path().join(class)).unwrap();
+        for (number, (width, height)) in [(1201, 899), (640, 1000), (500, 375)].iter().enumerate() {
+            let value = |i: usize| {
+                let (x, y, c) = (i / channels % width, i / channels / width, i % channels);
+                let wave = (x as f64 / 37.0).sin() * (y as f64 / 53.0 + c as f64).cos();
+                (127.5 + 100.0 * wave) as u8
+            };
+            let pixels = (0..width * height * channels).map(value).collect();
+            let image = Image { width: *width, height: *height, channels, pixels };
+            let file = root.path().join(class).join(format!("{number}.jpg"));
+            std::fs::write(file, image.to_jpeg(90).unwrap()).unwrap();
+        }
+    }
+    let pixels = |scaled_decoding, training: bool| {
+        let options = Options { size: 224, scaled_decoding, ..options(root.path()) };
+        let data: Arc<dyn Dataset> = open("folder", Split::Train, &options).unwrap().into();
+        let augment = (find("folder").unwrap().augmentation)(224);
+        let transform = if training { augment } else { data.evaluation() };
+        let mut load = Loader::new(data.clone(), transform, vec![(0..6).collect()], 1, 0, 7, 0, 3);
+        let batch = load.next().unwrap().unwrap();
+        assert_eq!(batch.shape, [6, 3, 224, 224]);
+        batch.images
+    };
+    for training in [false, true] {
+        let (whole, part) = (pixels(false, training), pixels(true, training));
+        assert!(part == pixels(true, training));
+        let off = |image: usize| {
+            let of = image * 3 * 224 * 224..(image + 1) * 3 * 224 * 224;
+            let pairs = whole[of.clone()].iter().zip(&part[of]);
+            pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / (3.0 * 224.0 * 224.0)
+        };
+        for image in 0..6 {
+            assert!(off(image) < 3.0, "picture {image} is off by {} on average", off(image));
+            // Twice the crop isn't there in the smallest picture.
+            let small = image % 3 == 2;
+            assert!(training || small == (off(image) == 0.0), "picture {image}: {}", off(image));
+        }
+    }
+    let options = Options { scaled_decoding: true, cache: 1 << 20, ..options(root.path()) };
+    let error = open("folder", Split::Train, &options).err().unwrap();
+    assert_says(&error, &["scaled_decoding", "Choose one"]);
 }
