@@ -53,7 +53,7 @@ pub struct Recipe {
     pub chunks: usize,
     /// What to do when a loss isn't defined on a batch.
     pub on_undefined: OnUndefined,
-    /// Type of all numbers.
+    /// Type of the numbers.
     pub precision: Precision,
     /// Steps between two looks at the loss, which wait for the device.
     pub log_every: usize,
@@ -126,15 +126,38 @@ pub enum Precision {
     F32,
     /// 64 bits, which GPUs rarely have: to compare with other implementations.
     F64,
+    /// The networks compute in 16-bit floats (5 bits of exponent; gradients are scaled by 1024 on the
+    /// way), all else in 32 bits: parameters, batch norms, the embedding layer, losses, updates. Micikevicius,
+    /// Narang, Alben et al., "Mixed Precision Training", ICLR 2018.
+    #[serde(rename = "mixed_f16")]
+    MixedF16,
+    /// The same in bfloat16, which has the range of 32 bits and needs no scale.
+    #[serde(rename = "mixed_bf16")]
+    MixedBf16,
 }
 
 impl Precision {
-    /// Burn's name for it.
+    /// Burn's name for the type of parameters, losses and updates.
     pub fn dtype(self) -> FloatDType {
         match self {
-            Precision::F32 => FloatDType::F32,
             Precision::F64 => FloatDType::F64,
+            _ => FloatDType::F32,
         }
+    }
+
+    /// The 16-bit type that networks compute in, if they do.
+    pub fn half(self) -> Option<FloatDType> {
+        match self {
+            Precision::MixedF16 => Some(FloatDType::F16),
+            Precision::MixedBf16 => Some(FloatDType::BF16),
+            _ => None,
+        }
+    }
+
+    /// What gradients are multiplied with on their way through the networks, so that small ones
+    /// aren't rounded to zero.
+    pub fn gradient_scale(self) -> f64 {
+        if self == Precision::MixedF16 { 1024.0 } else { 1.0 }
     }
 }
 

@@ -258,6 +258,15 @@ fn prepare(
     }
 
     let device = place.device.clone();
+    if let Some(half) = experiment.train.precision.half()
+        && !device.supports_dtype(half)
+    {
+        return Err(Failure::usage(format!(
+            "train.precision: {} can't compute in {half:?}; take \"f32\", or the other of \"mixed_f16\" and \
+             \"mixed_bf16\"",
+            place.info.name
+        )));
+    }
     let (mut terms, mut plugins, mut losses) = (Vec::new(), Vec::new(), Vec::new());
     for config in &mut experiment.loss {
         let found = place.registry.find(&config.name)?;
@@ -299,6 +308,10 @@ fn prepare(
             check_pictures(&loaded, experiment, path)?;
             let bytes = std::fs::read(&file).map_err(|e| Failure::file("read", &file, e))?;
             let source = loaded.backbone.cast(experiment.train.precision.dtype());
+            let source = match experiment.train.precision.half() {
+                Some(half) => source.halved(half),
+                None => source,
+            };
             (Some(source), Some(json!({"digest": digest(&bytes)})))
         }
     };

@@ -197,3 +197,42 @@ fn ctrl_c_stops_after_saving() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     json(&retort(&["evaluate", "run", "--device=cpu", "--json"], dir.path()));
 }
+
+#[test]
+fn networks_that_compute_in_16_bits_learn_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let train = |precision: &str, more: &[&str]| {
+        let (set, out) = (
+            format!("--set=train.precision={precision}"),
+            format!("--out={precision}{}", more.len()),
+        );
+        let args = [&["source", "--loss=proxy_anchor", &set, &out], more].concat();
+        let loss = json(&train(&args, dir.path()))["loss"].as_f64().unwrap();
+        (loss, std::fs::read(dir.path().join(&out[6..]).join("checkpoint.safetensors")).unwrap())
+    };
+    let (full, weights) = train("f32", &[]);
+    for (precision, most) in [("mixed_f16", 0.02), ("mixed_bf16", 0.05)] {
+        let (half, others) = train(precision, &[]);
+        assert!((half / full - 1.0).abs() < most, "{precision}: {half} instead of {full}");
+        assert!(half != full && others != weights, "{precision} changed nothing");
+        // The checkpoint has the same tensors in 32 bits.
+        let same = |bytes: &[u8]| {
+            let tensors = safetensors::SafeTensors::deserialize(bytes).unwrap();
+            let mut list: Vec<String> = tensors
+                .iter()
+                .map(|(n, t)| format!("{n} {:?} {:?}", t.dtype(), t.shape()))
+                .collect();
+            list.sort();
+            list
+        };
+        assert_eq!(same(&weights), same(&others));
+        let (chunks, _) = train(precision, &["--chunks=2"]);
+        assert!((chunks / full - 1.0).abs() < 2.0 * most, "{precision} in parts: {chunks}");
+    }
+    let output = retort(
+        &["train", "source", "--loss=proxy_anchor", "--set=train.precision=f8", "--device=cpu"],
+        dir.path(),
+    );
+    let message = error(&output, 2);
+    assert!(message.contains("mixed_f16"), "{message}");
+}

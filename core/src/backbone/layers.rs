@@ -6,7 +6,7 @@ use burn::module::{Module, Param, ParamId, RunningState};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{LayerNorm, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::module::{batch_norm, batch_norm_train};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use std::cell::RefCell;
 
 /// First values, from the seed and each parameter's name alone.
@@ -213,6 +213,10 @@ const EPSILON: f64 = 1e-5;
 impl BatchNorm {
     /// Normalises; on an autodiff device by the batch's statistics, unless frozen.
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        if is_half(x.dtype()) {
+            let dtype = FloatDType::from(x.dtype());
+            return self.forward(full(x)).cast(dtype);
+        }
         let (gamma, beta) = (self.gamma.val(), self.beta.val());
         if self.frozen || !x.device().is_autodiff() {
             let (mean, var) = (self.running_mean.value(), self.running_var.value());
@@ -242,10 +246,19 @@ impl BatchNorm {
     }
 }
 
+fn is_half(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::BF16)
+}
+
+/// 16-bit floats as 32-bit ones, others as they are.
+pub fn full<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if is_half(x.dtype()) { x.cast(FloatDType::F32) } else { x }
+}
+
 /// Global average plus global maximum of `[n, c, h, w]`: `[n, c]`.
 pub fn pooled(x: &Tensor<4>) -> Tensor<2> {
     let [n, c, h, w] = x.dims();
-    let flat = x.clone().reshape([n, c, h * w]);
+    let flat = full(x.clone()).reshape([n, c, h * w]);
     (flat.clone().mean_dim(2) + flat.max_dim(2)).reshape([n, c])
 }
 

@@ -17,6 +17,7 @@ use crate::session::Feature;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
 use layers::Init;
+pub(crate) use layers::full;
 use retort_sdk::schema::nearest;
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +60,7 @@ macro_rules! networks {
             }
 
             /// Pictures `[n, c, h, w]` with values 0 to 255, red first, as the network wants them.
-            fn input(&self, images: Tensor<4>) -> Tensor<4> {
+            pub fn input(&self, images: Tensor<4>) -> Tensor<4> {
                 match self {
                     $(Backbone::$Net(_) => $Net::input(images),)*
                 }
@@ -282,19 +283,51 @@ impl Backbone {
     /// The same network with all numbers in another type.
     #[must_use]
     pub fn cast(self, dtype: FloatDType) -> Self {
-        struct Cast(FloatDType);
-        impl ModuleMapper for Cast {
-            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-                let (id, tensor, mapper) = param.consume();
-                let tracked = tensor.is_require_grad();
-                let tensor = if tensor.device().is_autodiff() {
-                    Tensor::from_inner(tensor.inner().cast(self.0)).set_require_grad(tracked)
-                } else {
-                    tensor.cast(self.0)
-                };
-                Param::from_mapped_value(id, tensor, mapper)
-            }
+        self.map(&mut Cast { dtype, inside: 0, all: true })
+    }
+
+    /// The same network for 16-bit arithmetic: its numbers in another type, but for batch norms and the
+    /// embedding layer, whose sums need 32 bits.
+    #[must_use]
+    pub fn halved(self, dtype: FloatDType) -> Self {
+        self.map(&mut Cast { dtype, inside: 0, all: false })
+    }
+}
+
+struct Cast {
+    dtype: FloatDType,
+    /// How deep the walk is in parts that need 32 bits.
+    inside: usize,
+    /// Cast those, too.
+    all: bool,
+}
+
+impl Cast {
+    fn keeps(name: &str, container: &str) -> bool {
+        container == "Struct:BatchNorm" || name == "embedding"
+    }
+}
+
+impl ModuleMapper for Cast {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.inside += usize::from(Cast::keeps(name, container));
+    }
+
+    fn exit_module(&mut self, name: &str, container: &str) {
+        self.inside -= usize::from(Cast::keeps(name, container));
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.inside > 0 && !self.all {
+            return param;
         }
-        self.map(&mut Cast(dtype))
+        let (id, tensor, mapper) = param.consume();
+        let tracked = tensor.is_require_grad();
+        let tensor = if tensor.device().is_autodiff() {
+            Tensor::from_inner(tensor.inner().cast(self.dtype)).set_require_grad(tracked)
+        } else {
+            tensor.cast(self.dtype)
+        };
+        Param::from_mapped_value(id, tensor, mapper)
     }
 }

@@ -2,7 +2,7 @@
 //! ICLR 2021, with timm's names, which the weights of Caron et al., "Emerging Properties in
 //! Self-Supervised Vision Transformers", ICCV 2021 (DINO) have too.
 
-use super::layers::{Init, Layer as _, imagenet, note, unit_rows};
+use super::layers::{Init, Layer as _, full, imagenet, note, unit_rows};
 use super::{Entry, Network, NetworkConfig, Output};
 use crate::session::Feature;
 use burn::module::{Module, Param};
@@ -166,7 +166,7 @@ impl Network for Vit {
                 features.push(Feature::Map(map.reshape([n, width, h, w])));
             }
         }
-        let pooled = self.norm.run(x.narrow(1, 0, 1)).reshape([n, width]);
+        let pooled = full(self.norm.run(x.narrow(1, 0, 1)).reshape([n, width]));
         features.push(Feature::Vector(pooled.clone()));
         Output { embedding: unit_rows(self.embedding.run(pooled), self.l2_norm), features }
     }

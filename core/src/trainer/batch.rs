@@ -1,6 +1,8 @@
 //! Batches on the device.
 
-use crate::backbone::{Backbone, Output};
+use super::dtype_of;
+use crate::backbone::{Backbone, Output, full};
+use crate::session::Feature;
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use retort_datasets::Batch;
 
@@ -42,12 +44,18 @@ impl Minibatch {
 }
 
 impl Pictures {
-    /// What a network makes of them.
+    /// What a network makes of them, in its own type of numbers; 16-bit results as 32-bit ones.
     pub fn through(&self, network: &Backbone) -> Output {
-        match self {
-            Pictures::Raw(pictures) => network.forward(pictures.clone()),
-            Pictures::Normalised(input) => network.forward_input(input.clone()),
-        }
+        let input = match self {
+            Pictures::Raw(pictures) => network.input(pictures.clone()),
+            Pictures::Normalised(input) => input.clone(),
+        };
+        let Output { embedding, features } = network.forward_input(input.cast(dtype_of(network)));
+        let feature = |feature| match feature {
+            Feature::Map(map) => Feature::Map(full(map)),
+            Feature::Vector(vector) => Feature::Vector(full(vector)),
+        };
+        Output { embedding: full(embedding), features: features.into_iter().map(feature).collect() }
     }
 
     /// The same without autodiff.

@@ -21,7 +21,7 @@ use crate::backbone::{Backbone, Output};
 use crate::session::Feature;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Gradients, Tensor};
+use burn::tensor::{Device, FloatDType, Gradients, Tensor};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -60,9 +60,10 @@ struct Seen {
 }
 
 impl Trainer {
-    /// Whether batches go in parts.
+    /// Whether batches go in parts, or through a 16-bit copy of the network, as one part.
     pub(super) fn in_parts(&self) -> bool {
-        self.recipe.chunks > 1 || !self.replicas.is_empty()
+        let mixed = self.recipe.precision.half().is_some();
+        self.recipe.chunks > 1 || mixed || !self.replicas.is_empty()
     }
 
     /// A step whose batch goes in parts.
@@ -84,7 +85,8 @@ impl Trainer {
 
         let mut gradients = total.backward();
         let of_losses = self.loss_gradients(&mut gradients);
-        let wanted = Wanted::of(&target, &gradients);
+        let scale = self.recipe.precision.gradient_scale();
+        let wanted = Wanted::of(&target, &gradients, scale);
         let kept: Vec<Option<Output>> = seen.into_iter().map(|s| s.kept).collect();
         let mut kept = kept.into_iter();
         let mut second: Vec<(Worker, Vec<Option<Output>>)> = workers
@@ -97,11 +99,12 @@ impl Trainer {
         let of_parts =
             each(&mut second, &|(worker, kept)| worker.second_pass(&wanted, std::mem::take(kept)));
         let of_parts = of_parts.into_iter().flatten().collect();
-        if !self.replicas.is_empty() {
+        if self.recipe.precision.half().is_some() || !self.replicas.is_empty() {
             let replicas: Vec<&Backbone> = second.iter().map(|(w, _)| &w.target).collect();
             self.take_statistics(&replicas);
         }
-        let merged = merge(&self.state.target, of_parts, &self.device);
+        let scale = self.recipe.precision.gradient_scale();
+        let merged = merge(&self.state.target, of_parts, scale, &self.device);
         self.update_network(merged);
         self.update_losses(of_losses);
         Ok(Some((total, reported)))
@@ -128,10 +131,10 @@ impl Trainer {
             .filter(|(d, _)| d * share < count)
             .map(|(d, (device, source))| {
                 // Running statistics are shared between clones.
-                let target = if alone {
-                    self.state.target.clone()
-                } else {
-                    copy(&self.state.target, device)
+                let target = match self.recipe.precision.half() {
+                    Some(half) => copy(&self.state.target, device).halved(half),
+                    None if alone => self.state.target.clone(),
+                    None => copy(&self.state.target, device),
                 };
                 let parts = (d * share..count.min((d + 1) * share)).map(|k| {
                     let rows = bounds[k]..bounds[k + 1];
@@ -209,10 +212,12 @@ impl Worker {
 struct Wanted {
     embedding: Option<Tensor<2>>,
     features: Vec<Option<Feature>>,
+    /// What they are multiplied with.
+    scale: f64,
 }
 
 impl Wanted {
-    fn of(target: &Output, gradients: &Gradients) -> Self {
+    fn of(target: &Output, gradients: &Gradients, scale: f64) -> Self {
         let feature = |feature: &Feature| match feature {
             Feature::Map(map) => map.grad(gradients).map(Feature::Map),
             Feature::Vector(vector) => vector.grad(gradients).map(Feature::Vector),
@@ -220,10 +225,11 @@ impl Wanted {
         Wanted {
             embedding: target.embedding.grad(gradients),
             features: target.features.iter().map(feature).collect(),
+            scale,
         }
     }
 
-    /// A number whose gradients, for these rows, are the wanted ones.
+    /// A number whose gradients, for these rows, are the wanted ones times the scale.
     fn pull(&self, output: Output, rows: &Range<usize>) -> Option<Tensor<1>> {
         let mut sum: Option<Tensor<1>> = None;
         let mut add = |term: Tensor<1>| {
@@ -242,7 +248,8 @@ impl Wanted {
                 _ => {}
             }
         }
-        sum.filter(Tensor::is_tracked)
+        let sum = sum.filter(Tensor::is_tracked)?;
+        Some(if self.scale == 1.0 { sum } else { sum * self.scale })
     }
 }
 
@@ -334,23 +341,31 @@ fn leaves(output: Output) -> Output {
     }
 }
 
-/// Sums of the parts' gradients on one device.
-fn merge(network: &Backbone, parts: Vec<GradientsParams>, device: &Device) -> GradientsParams {
+/// Sums of the parts' gradients on one device, in the network's type, without their scale.
+fn merge(
+    network: &Backbone,
+    parts: Vec<GradientsParams>,
+    scale: f64,
+    device: &Device,
+) -> GradientsParams {
     struct Sum {
         parts: Vec<GradientsParams>,
+        scale: f64,
         device: Device,
         out: GradientsParams,
     }
     impl ModuleVisitor for Sum {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let found = self.parts.iter_mut().filter_map(|part| part.remove::<D>(param.id));
-            let sum = found.map(|g| g.to_device(&self.device)).reduce(|a, b| a + b);
+            let dtype = FloatDType::from(param.val().dtype());
+            let sum = found.map(|g| g.to_device(&self.device).cast(dtype)).reduce(|a, b| a + b);
             if let Some(sum) = sum {
+                let sum = if self.scale == 1.0 { sum } else { sum / self.scale };
                 self.out.register(param.id, sum);
             }
         }
     }
-    let mut sum = Sum { parts, device: device.clone().inner(), out: GradientsParams::new() };
+    let mut sum = Sum { parts, scale, device: device.clone().inner(), out: GradientsParams::new() };
     network.visit(&mut sum);
     sum.out
 }
