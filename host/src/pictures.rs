@@ -2,7 +2,9 @@
 
 use crate::experiment::Data;
 use crate::failure::{Failure, Result};
-use retort_datasets::{DataError, Dataset, Image, ResizeCrop, Transform, is_picture};
+use retort_datasets::{
+    Compose, DataError, Dataset, Image, Resize, ResizeCrop, Transform, is_picture,
+};
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -99,7 +101,11 @@ impl Dataset for Pictures {
 /// or what is usual for photographs where none is known.
 pub fn evaluation(data: Option<&Data>, size: usize) -> Result<Arc<dyn Transform>> {
     Ok(match data {
-        Some(data) => (data.entry()?.evaluation)(size),
+        // A generated data set's own pictures have that size already.
+        Some(data) => Arc::new(Compose(vec![
+            (data.entry()?.evaluation)(size),
+            Arc::new(Resize { width: size, height: size }),
+        ])),
         None => Arc::new(ResizeCrop::to(size)),
     })
 }
