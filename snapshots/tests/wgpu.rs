@@ -13,7 +13,9 @@ use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use retort_core::backbone::{Backbone, NetworkConfig};
 use retort_core::device::{DeviceChoice, Kind, resolve};
 use retort_core::metric::{Embeddings, Search};
+use retort_core::trainer::upload;
 use retort_core::{Inputs, Limits};
+use retort_datasets::Batch;
 use retort_snapshots::{Case, cpu, losses, session};
 use serde_json::Map;
 
@@ -95,6 +97,21 @@ fn losses_and_a_training_step_agree_with_the_cpu() {
     let wrong = agreed.iter().filter(|ok| !**ok).count();
     println!("{} of {} results agree with the CPU", agreed.len() - wrong, agreed.len());
     assert!(wrong * 4 <= agreed.len(), "{wrong} of {} results are wrong", agreed.len());
+}
+
+/// Pictures travel as bytes, and arrive bit for bit.
+#[test]
+#[ignore = "needs a Vulkan device; .ci/run gives it a software one"]
+fn pictures_arrive_as_they_were_sent() {
+    let (gpu, _) = gpu();
+    for shape in [[2, 3, 5, 7], [1, 1, 3, 3], [4, 3, 16, 16]] {
+        let images: Vec<u8> = (0..shape.iter().product()).map(|i: usize| (i * 37) as u8).collect();
+        let batch = Batch { images: images.clone(), shape, labels: vec![], ids: vec![], views: 1 };
+        let there = upload(&batch, &gpu, FloatDType::F32);
+        assert_eq!(there.dims(), shape);
+        let back: Vec<f32> = there.into_data().iter::<f32>().collect();
+        assert!(back.iter().zip(&images).all(|(a, b)| *a == f32::from(*b)), "{shape:?}");
+    }
 }
 
 /// Whatever the device computes, the ranks are exact: a product that is off is found out.

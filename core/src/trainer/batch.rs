@@ -3,7 +3,7 @@
 use super::dtype_of;
 use crate::backbone::{Backbone, Output, full};
 use crate::session::Feature;
-use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use retort_datasets::Batch;
 
 /// What a step is fed. Row `v * n + i` is view `v` of sample `i`.
@@ -74,8 +74,24 @@ impl Pictures {
     }
 }
 
-/// A batch's pictures on the device, values 0 to 255.
-pub(super) fn upload(batch: &Batch, device: &Device, dtype: FloatDType) -> Tensor<4> {
-    let pixels: Vec<f32> = batch.images.iter().map(|&p| f32::from(p)).collect();
-    Tensor::from_data(TensorData::new(pixels, batch.shape), (device, DType::from(dtype)))
+/// A batch's pictures on the device, values 0 to 255. To a GPU they go as the bytes they are, four to a
+/// whole number (not all devices know bytes), which the device takes apart.
+pub fn upload(batch: &Batch, device: &Device, dtype: FloatDType) -> Tensor<4> {
+    if device.clone().without_autodiff() == Device::flex() {
+        let pixels: Vec<f32> = batch.images.iter().map(|&p| f32::from(p)).collect();
+        let data = TensorData::new(pixels, batch.shape);
+        return Tensor::from_data(data, (device, DType::from(dtype)));
+    }
+    let word = |bytes: &[u8]| {
+        let mut four = [0; 4];
+        four[..bytes.len()].copy_from_slice(bytes);
+        i32::from_le_bytes(four)
+    };
+    let words: Vec<i32> = batch.images.chunks(4).map(word).collect();
+    let n = words.len();
+    let data = TensorData::new(words, [n]);
+    let words = Tensor::<1, Int>::from_data(data, (device, DType::I32));
+    let byte = |shift: i32| words.clone().bitwise_right_shift_scalar(shift).bitwise_and_scalar(255);
+    let bytes = Tensor::stack::<2>([0, 8, 16, 24].map(byte).to_vec(), 1).reshape([4 * n]);
+    bytes.slice([0..batch.images.len()]).float().cast(dtype).reshape(batch.shape)
 }

@@ -18,7 +18,7 @@ mod step;
 mod trainable;
 
 pub use average::Average;
-pub use batch::{Minibatch, Pictures};
+pub use batch::{Minibatch, Pictures, upload};
 pub use error::{Kept, TrainError};
 pub use evaluate::{checkpoint_in, embed, evaluate, outputs, parameter_count};
 pub use log::Log;
