@@ -156,8 +156,8 @@ impl Precision {
 
     /// What gradients are multiplied with on their way through the networks, so that small ones
     /// aren't rounded to zero.
-    pub fn gradient_scale(self) -> f64 {
-        if self == Precision::MixedF16 { 1024.0 } else { 1.0 }
+    pub fn gradient_scale(self) -> Option<f64> {
+        (self == Precision::MixedF16).then_some(1024.0)
     }
 }
 

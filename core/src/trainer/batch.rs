@@ -93,5 +93,5 @@ pub fn upload(batch: &Batch, device: &Device, dtype: FloatDType) -> Tensor<4> {
     let words = Tensor::<1, Int>::from_data(data, (device, DType::I32));
     let byte = |shift: i32| words.clone().bitwise_right_shift_scalar(shift).bitwise_and_scalar(255);
     let bytes = Tensor::stack::<2>([0, 8, 16, 24].map(byte).to_vec(), 1).reshape([4 * n]);
-    bytes.slice([0..batch.images.len()]).float().cast(dtype).reshape(batch.shape)
+    bytes.narrow(0, 0, batch.images.len()).float().cast(dtype).reshape(batch.shape)
 }

@@ -103,7 +103,6 @@ impl Trainer {
             let replicas: Vec<&Backbone> = second.iter().map(|(w, _)| &w.target).collect();
             self.take_statistics(&replicas);
         }
-        let scale = self.recipe.precision.gradient_scale();
         let merged = merge(&self.state.target, of_parts, scale, &self.device);
         self.update_network(merged);
         self.update_losses(of_losses);
@@ -212,12 +211,12 @@ impl Worker {
 struct Wanted {
     embedding: Option<Tensor<2>>,
     features: Vec<Option<Feature>>,
-    /// What they are multiplied with.
-    scale: f64,
+    /// What they are multiplied with, if anything.
+    scale: Option<f64>,
 }
 
 impl Wanted {
-    fn of(target: &Output, gradients: &Gradients, scale: f64) -> Self {
+    fn of(target: &Output, gradients: &Gradients, scale: Option<f64>) -> Self {
         let feature = |feature: &Feature| match feature {
             Feature::Map(map) => map.grad(gradients).map(Feature::Map),
             Feature::Vector(vector) => vector.grad(gradients).map(Feature::Vector),
@@ -249,7 +248,10 @@ impl Wanted {
             }
         }
         let sum = sum.filter(Tensor::is_tracked)?;
-        Some(if self.scale == 1.0 { sum } else { sum * self.scale })
+        Some(match self.scale {
+            Some(scale) => sum * scale,
+            None => sum,
+        })
     }
 }
 
@@ -345,12 +347,12 @@ fn leaves(output: Output) -> Output {
 fn merge(
     network: &Backbone,
     parts: Vec<GradientsParams>,
-    scale: f64,
+    scale: Option<f64>,
     device: &Device,
 ) -> GradientsParams {
     struct Sum {
         parts: Vec<GradientsParams>,
-        scale: f64,
+        scale: Option<f64>,
         device: Device,
         out: GradientsParams,
     }
@@ -360,7 +362,10 @@ fn merge(
             let dtype = FloatDType::from(param.val().dtype());
             let sum = found.map(|g| g.to_device(&self.device).cast(dtype)).reduce(|a, b| a + b);
             if let Some(sum) = sum {
-                let sum = if self.scale == 1.0 { sum } else { sum / self.scale };
+                let sum = match self.scale {
+                    Some(scale) => sum / scale,
+                    None => sum,
+                };
                 self.out.register(param.id, sum);
             }
         }
