@@ -217,7 +217,7 @@ impl Case {
     ) -> Result<Outcome, LossError> {
         let inputs = self.inputs(device, dtype);
         let evaluation = Evaluation::run(session, &inputs)?;
-        let gradients = evaluation.gradients(session, &inputs);
+        let gradients = evaluation.gradients(session, &inputs)?;
         session.commit();
         let Evaluation { value, terms, .. } = evaluation;
         Ok(Outcome { value, terms, gradients: numbers(gradients), state: session.state() })

@@ -71,7 +71,7 @@ fn at(subject: &Subject, case: &Case, tally: &mut Tally) -> Result<Option<String
     case.step(&mut session, &cpu(), FloatDType::F64)?;
     let inputs = case.inputs(&cpu(), FloatDType::F64);
     let evaluation = Evaluation::run(&mut session, &inputs)?;
-    let gradients = evaluation.gradients(&session, &inputs);
+    let gradients = evaluation.gradients(&session, &inputs)?;
     session.discard();
     let state = session.state();
     let point = case.tensors();

@@ -264,7 +264,7 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
     let (value, terms) = (evaluation.value, &evaluation.terms);
 
     if let Some(path) = &eval.grad {
-        let mut out = evaluation.gradients(&session, &inputs);
+        let mut out = evaluation.gradients(&session, &inputs)?;
         session.commit();
         let buffers = session.state().into_iter().filter(|(name, _)| name.starts_with("buffer."));
         out.extend(buffers);

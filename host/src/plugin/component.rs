@@ -240,8 +240,12 @@ impl Code {
         store.epoch_deadline_callback(|mut store| {
             let state = store.data_mut();
             let own = state.started.elapsed().saturating_sub(state.in_host);
-            if own <= state.limits.deadline() {
+            let stop = state.step.as_deref().is_some_and(Interpreter::stop_wanted);
+            if own <= state.limits.deadline() && !stop {
                 return Ok(UpdateDeadline::Continue(1));
+            }
+            if stop {
+                return Err(wasmtime::Error::msg("the user stopped it"));
             }
             let why = format!(
                 "it computed for more than {} seconds (limit `seconds`)",
