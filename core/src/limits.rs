@@ -21,6 +21,10 @@ pub struct Limits {
     pub instances: usize,
     /// Seconds that a component may compute in one step, without the host's own operations.
     pub seconds: f64,
+    /// Bytes of a component's file.
+    pub component_bytes: u64,
+    /// Seconds that compiling a component may take.
+    pub compile_seconds: f64,
 }
 
 impl Default for Limits {
@@ -33,6 +37,8 @@ impl Default for Limits {
             table_elements: 1 << 20,
             instances: 64,
             seconds: 10.0,
+            component_bytes: 64 << 20,
+            compile_seconds: 120.0,
         }
     }
 }
