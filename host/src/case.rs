@@ -171,6 +171,29 @@ impl Case {
         out
     }
 
+    /// Refuses shapes that aren't those of a step.
+    fn check(&self) -> Result<(), String> {
+        let one = |name: &str, data: &TensorData, ranks: &[usize]| {
+            let shape = data.shape().to_vec();
+            if ranks.contains(&shape.len()) && !shape.contains(&0) {
+                return Ok(());
+            }
+            let ranks = ranks.iter().map(usize::to_string).collect::<Vec<_>>().join(" or ");
+            Err(format!("{name} has shape {shape:?}; it needs {ranks} dimensions, none of them 0"))
+        };
+        for (name, data) in [("target", &self.target), ("source", &self.source)] {
+            data.as_ref().map_or(Ok(()), |data| one(name, data, &[2]))?;
+        }
+        for (name, list) in
+            [("target_features", &self.target_features), ("source_features", &self.source_features)]
+        {
+            for (i, data) in list.iter().enumerate() {
+                one(&format!("{name}.{i}"), data, &[2, 4])?;
+            }
+        }
+        Ok(())
+    }
+
     /// The inputs of a step; the target is a leaf of the graph.
     pub fn inputs(&self, device: &Device, dtype: FloatDType) -> Inputs {
         let options = || (device, burn::tensor::DType::from(dtype));
@@ -215,6 +238,8 @@ impl Case {
         device: &Device,
         dtype: FloatDType,
     ) -> Result<Outcome, LossError> {
+        let fault = |fault| LossError::Fault { loss: session.name().to_owned(), fault };
+        self.check().map_err(fault)?;
         let inputs = self.inputs(device, dtype);
         let evaluation = Evaluation::run(session, &inputs)?;
         let gradients = evaluation.gradients(session, &inputs)?;

@@ -1,5 +1,6 @@
 //! The host: plugins, commands and reports of the program `retort`.
 
+pub mod bounded;
 pub mod case;
 pub mod check;
 pub mod command;
@@ -34,6 +35,10 @@ use std::process::ExitCode;
 
 /// Runs the command line and reports its failure, once.
 pub fn main() -> ExitCode {
+    if let Some(code) = plugin::compile::serve() {
+        return code;
+    }
+    plugin::compile::use_this_program();
     let cli = command::Cli::parse();
     // Panics of plugins and of the backend become errors of a step; what still gets here is a bug.
     retort_sdk::quiet_panics();

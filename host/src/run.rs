@@ -87,6 +87,8 @@ pub fn folder(named: Option<&Path>, parent: &Path, name: &str) -> Result<PathBuf
         return Ok(dir.to_owned());
     }
     make(parent)?;
+    // Losses and data sets are named by files.
+    let name = &file_name(name);
     for number in 1.. {
         let dir = match number {
             1 => parent.join(name),
@@ -99,6 +101,16 @@ pub fn folder(named: Option<&Path>, parent: &Path, name: &str) -> Result<PathBuf
         }
     }
     unreachable!("some number is free")
+}
+
+/// A name as a part of a path: letters, digits and `-_.+`, not the first of which is a dot, at most 120;
+/// anything else becomes an underscore.
+fn file_name(name: &str) -> String {
+    let safe = |(i, c): (usize, char)| {
+        let fits = c.is_alphanumeric() || "-_+".contains(c) || (c == '.' && i > 0);
+        if fits { c } else { '_' }
+    };
+    name.chars().take(120).enumerate().map(safe).collect()
 }
 
 /// Trains as the experiment says, into an empty folder. `role` is `source` or `target`.
@@ -132,9 +144,15 @@ pub fn resume(mut run: Run, allow_changed: bool, place: &mut Place) -> Result<Fi
     let file = folder.join(CHECKPOINT);
     let mut prepared = prepare(&mut run.config, &folder, !file.exists(), place)?;
     let now = identity(&run.config, &prepared)?;
-    let was: serde_json::Map<String, Value> = (now.as_object().into_iter().flatten())
+    let mut was: serde_json::Map<String, Value> = (now.as_object().into_iter().flatten())
         .map(|(key, _)| (key.clone(), run.info[key].clone()))
         .collect();
+    // Older files are read as they are meant: keys may have come in since, or moved.
+    if let Some(config) = was.get_mut("config")
+        && let Ok(experiment) = serde_json::from_value::<Experiment>(config.clone())
+    {
+        *config = json!(experiment);
+    }
     let changes = differing(&Value::Object(was), &now);
     if !changes.is_empty() && !allow_changed {
         return Err(Failure::usage(changed(&folder, &changes)));
@@ -459,4 +477,23 @@ pub fn recall_json(summary: &Summary) -> Value {
 
 fn write_text(path: &Path, text: &str) -> Result<()> {
     atomic_write(path, text.as_bytes()).map_err(Failure::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file_name;
+
+    #[test]
+    fn a_runs_name_is_one_part_of_a_path() {
+        for (name, expected) in [
+            ("target-glyphs-rkd+pkt", "target-glyphs-rkd+pkt"),
+            ("target-glyphs-packs/my.wasm", "target-glyphs-packs_my.wasm"),
+            ("source-../../x-rkd", "source-.._.._x-rkd"),
+            ("..", "_."),
+            ("/tmp/x\u{1b}", "_tmp_x_"),
+        ] {
+            assert_eq!(file_name(name), expected);
+        }
+        assert_eq!(file_name(&"x".repeat(1000)).len(), 120);
+    }
 }

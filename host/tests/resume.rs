@@ -394,3 +394,40 @@ fn one_process_a_run() {
     let listed = json(&retort(&["runs", "list", ".", "--json"], dir));
     assert_eq!(listed["runs"][0]["state"], "interrupted");
 }
+
+/// Files from before hyperparameters had a table of their own, and before all limits were there.
+#[test]
+fn a_run_of_an_older_file_is_the_same_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["train", "source", "--loss=proxy_anchor", "--epochs=1", "--out=run", "--json"];
+    let sets = ["--set=alpha=16", "--set=loss.0.hyper.margin=0.2", "--set=loss.0.weight=0.5"];
+    json(&retort(&[&args[..], TINY, &sets].concat(), dir.path()));
+    let (config, info) = (dir.path().join("run/config.toml"), dir.path().join("run/run.json"));
+    let text = std::fs::read_to_string(&config).unwrap();
+    assert!(text.contains("\n[loss.hyper]\nalpha = 16.0\nmargin = 0.2\n"), "{text}");
+    let old: Vec<&str> = text
+        .lines()
+        .filter(|line| *line != "[loss.hyper]" && !line.starts_with("compile_seconds"))
+        .collect();
+    std::fs::write(&config, old.join("\n")).unwrap();
+    let mut value: Value = serde_json::from_slice(&std::fs::read(&info).unwrap()).unwrap();
+    let limits = value["config"]["limits"].as_object_mut().unwrap();
+    assert!(limits.remove("compile_seconds").is_some());
+    let loss = value["config"]["loss"][0].as_object_mut().unwrap();
+    let Some(Value::Object(hyper)) = loss.remove("hyper") else { panic!("no table") };
+    loss.extend(hyper);
+    std::fs::write(&info, value.to_string()).unwrap();
+
+    let resume = || error(&retort(&["train", "resume", "run"], dir.path()), 2);
+    assert!(resume().contains("is complete, after 1 epochs"), "{}", resume());
+    let copy = ["train", "source", "run/config.toml", "--print-config", "--json"];
+    let read = json(&retort(&copy, dir.path()));
+    assert_eq!(read["loss"][0]["hyper"], serde_json::json!({"alpha": 16.0, "margin": 0.2}));
+    assert_eq!(read["loss"][0]["weight"], 0.5);
+    // What differs is still found, and a key that is there twice refused.
+    std::fs::write(&config, old.join("\n").replace("margin = 0.2", "margin = 0.3")).unwrap();
+    assert!(resume().contains("loss.0.hyper.margin was 0.2, is 0.3"), "{}", resume());
+    std::fs::write(&config, format!("{}\n[loss.hyper]\nalpha = 1.0\n", old.join("\n"))).unwrap();
+    let message = resume();
+    assert!(message.contains("alpha") && message.contains("config.toml"), "{message}");
+}

@@ -2,6 +2,7 @@
 //! This library is what those tests share.
 
 pub mod formula;
+pub mod handmade;
 
 pub use retort_host::case::{Case, Outcome, session};
 

@@ -22,12 +22,12 @@ use std::sync::atomic::AtomicBool;
 /// Flags of the command.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "The same command again goes on where it stopped: a training whose settings, losses and source \
+    after_help = concat!("The same command again goes on where it stopped: a training whose settings, losses and source \
                   are the\nsame isn't repeated. Each is a run folder in DIR/runs; the tables are DIR/table.txt, \
-                  .md, .tex and .csv, and\neverything is in DIR/results.json.\n\nExamples:\n  \
+                  .md, .tex and .csv, and\neverything is in DIR/results.json.\n\n", native_code!(), "\n\nExamples:\n  \
                   retort compare suites/glyphs.toml --jobs 2\n  \
                   retort compare suites/omniglot.toml --data-root data/omniglot --dry-run\n  \
-                  retort compare suites/paper.toml --data-root cub=data/CUB_200_2011 --on slurm --sbatch=--gres=gpu:1"
+                  retort compare suites/paper.toml --data-root cub=data/CUB_200_2011 --on slurm --sbatch=--gres=gpu:1")
 )]
 pub struct Compare {
     /// The suite: data sets, settings, methods and seeds.

@@ -1,5 +1,13 @@
 //! The command line: one file a command.
 
+/// What every command that takes a loss says about native code, at the end of its help.
+macro_rules! native_code {
+    () => {
+        "Naming a native library (.so, .dylib, .dll), here or in a file that is read, runs its code with \
+         all your\nrights. Components (.wasm) run in a sandbox."
+    };
+}
+
 pub mod check;
 pub mod checkpoint;
 pub mod compare;

@@ -20,16 +20,16 @@ use std::path::{Path, PathBuf};
 pub enum Command {
     /// Train a source network with a metric-learning loss.
     #[command(
-        after_help = "Example:\n  retort train source --dataset glyphs --loss proxy_anchor --embedding 512"
+        after_help = concat!(native_code!(), "\n\nExample:\n  retort train source --dataset glyphs --loss proxy_anchor --embedding 512")
     )]
     Source(Train),
     /// Train a target network, with a source to learn from if the loss wants one.
     #[command(
-        after_help = "Examples:\n  retort train target --dataset glyphs --source runs/source --loss relaxed_contrastive --embedding 64\n  retort train target experiment.toml --set train.epochs=5 --set sigma=0.5"
+        after_help = concat!(native_code!(), "\n\nExamples:\n  retort train target --dataset glyphs --source runs/source --loss relaxed_contrastive --embedding 64\n  retort train target experiment.toml --set train.epochs=5 --set sigma=0.5")
     )]
     Target(Target),
     /// Go on with a run that was stopped or killed, to the same end as if it never had been.
-    #[command(after_help = "Example:\n  retort train resume runs/target-glyphs-rkd")]
+    #[command(after_help = concat!(native_code!(), "\n\nExample:\n  retort train resume runs/target-glyphs-rkd"))]
     Resume(Resume),
 }
 

@@ -115,7 +115,7 @@ impl Planner {
                     Source::Trained(experiment) => {
                         let dataset = &suite.dataset[wanted.dataset];
                         let label = format!("source on {}, seed {}", dataset.label, wanted.seed);
-                        let name = format!("source-{}-s{}", dataset.name, wanted.seed);
+                        let name = format!("source-{}-s{}", slug(&dataset.name), wanted.seed);
                         let job = self.job("source", &name, &label, *experiment, None)?;
                         source = Some(self.folder.run(&job.id));
                         source_job = Some(job.id.clone());
@@ -185,6 +185,12 @@ impl Planner {
         }
         if let Some(losses) = tree["loss"].as_array_mut() {
             for loss in losses {
+                // As before hyperparameters had a table of their own: results made then still count.
+                if let Some(Value::Object(hyper)) =
+                    loss.as_object_mut().and_then(|loss| loss.remove("hyper"))
+                {
+                    hyper.into_iter().for_each(|(key, value)| loss[key] = value);
+                }
                 let name = loss["name"].as_str().and_then(|n| n.rsplit('#').next());
                 loss["name"] = json!(name.unwrap_or_default());
             }
@@ -245,10 +251,11 @@ fn names(suite: &Suite, wanted: &Wanted) -> (String, String) {
     (format!("{name}-s{}", wanted.seed), format!("{label}, seed {}", wanted.seed))
 }
 
-/// Letters, digits and underscores.
+/// Letters, digits and underscores, 60 at most: what files and folders can be called.
 fn slug(text: &str) -> String {
     let text: String = text
         .chars()
+        .take(60)
         .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
         .collect();
     text.trim_matches('_').to_owned()

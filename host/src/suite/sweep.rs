@@ -194,6 +194,7 @@ fn field(
     let (loss, name) = match key.strip_prefix("loss.").and_then(|rest| rest.split_once('.')) {
         Some((number, name)) => {
             let number: usize = number.parse().map_err(|_| format!("{number} is no number"))?;
+            let name = name.strip_prefix("hyper.").unwrap_or(name);
             (experiment.loss.get(number).ok_or(format!("there is no loss {number}"))?, name)
         }
         None if key.contains('.') => return Ok(None),
