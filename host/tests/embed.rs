@@ -96,7 +96,7 @@ fn normalised(n: usize) -> Vec<f32> {
 fn save(path: &Path, picture: &Image) {
     let picture = picture.clone().with_channels(3);
     if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
-        picture.save_png(path).unwrap();
+        std::fs::write(path, picture.to_png().unwrap()).unwrap();
     } else {
         std::fs::write(path, picture.to_jpeg(95).unwrap()).unwrap();
     }
