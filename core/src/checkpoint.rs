@@ -460,7 +460,8 @@ fn apply(backbone: &mut Backbone, weights: Vec<u8>) -> Result<(), String> {
     let list = |what: &str, names: Vec<String>| match names.len() {
         0 => None,
         n => {
-            let first = names.into_iter().take(10).collect::<Vec<_>>().join(", ");
+            let first =
+                names.iter().take(10).map(|name| fit::shown(name)).collect::<Vec<_>>().join(", ");
             Some(format!("{n} {what} ({first}{})", if n > 10 { ", …" } else { "" }))
         }
     };

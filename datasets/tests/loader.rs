@@ -103,13 +103,13 @@ impl Dataset for Treacherous {
 #[test]
 fn a_thread_that_dies_ends_the_epoch_with_its_reason() {
     for workers in [0, 1, 4] {
-        for (where_, fails, says) in [
-            ("labels", None, "no labels today"),
-            ("few", None, "batch 9 panicked"),
-            ("skip", Some(9), "no skipping"),
-            ("describe", Some(9), "no description"),
+        for (where_, fails, panics, says) in [
+            ("labels", None, None, "no labels today"),
+            ("few", None, None, "batch 9 panicked"),
+            ("skip", Some(9), None, "no skipping"),
+            ("describe", None, Some(9), "no description"),
         ] {
-            let numbers = Numbers { fails, ..Numbers::new(40) };
+            let numbers = Numbers { fails, panics, ..Numbers::new(40) };
             let data: Arc<dyn Dataset> = Arc::new(Treacherous(numbers, where_));
             let ended = load(&data, workers, 4).find_map(Result::err).unwrap();
             assert_says(&ended, &[says, "a bug of the data set"]);
@@ -134,9 +134,9 @@ fn batches_that_no_memory_holds_are_refused_before_any() {
         }
     }
     // Few views of something large.
-    let large = Resize { width: 30_000, height: 30_000 };
+    let large = Resize { width: 25_000, height: 25_000 };
     let error = load(2, 0, &data, Arc::new(large));
-    assert_says(&error, &["2 views of 4 images of 30000x30000 pixels"]);
+    assert_says(&error, &["2 views of 4 images of 25000x25000 pixels"]);
     assert!(begun.elapsed() < Duration::from_secs(20));
 }
 

@@ -172,7 +172,7 @@ fn refused(bytes: &[u8], name: &str, parts: &[&str]) {
 fn pictures_of_no_or_too_many_pixels_are_refused_before_they_are_decoded() {
     for name in ["420.jpg", "progressive.jpg", "grey.jpg", "cmyk.jpg", "restarts.jpg"] {
         refused(&sized(name, 0, 83), name, &["83x0 pixels, so there are none"]);
-        refused(&sized(name, 61, 0), name, &["0x61 pixels"]);
+        refused(&sized(name, 61, 0), name, &["fetch it again"]);
         let (most, says) = (sized(name, 65_500, 65_500), "a picture may take 536870912");
         refused(&most, name, &["65500x65500 pixels take", says, "fetch it again"]);
     }
@@ -187,12 +187,8 @@ fn pictures_of_no_or_too_many_pixels_are_refused_before_they_are_decoded() {
     refused(&bytes, "scans.jpg", &["12000x12000 pixels come in too many scans"]);
 
     let big = 40_000_u32;
-    let png = {
-        let mut bytes = bytes_of_png(big, big);
-        bytes.extend([0, 0, 0, 0]);
-        bytes
-    };
-    refused(&png, "x.png", &["40000x40000"]);
+    let png = [&bytes_of_png(big, big)[..], b"\0\0\x10\0IDATx\x01"].concat();
+    refused(&png, "x.png", &["40000x40000 pixels take 4800000000 bytes decoded"]);
     refused(&bytes_of_png(0, 3), "x.png", &["x.png"]);
     for header in ["P6 40000 40000 255\n", "P5 60000 60000 65535\n", "P4 4000000000 4000000000\n"] {
         refused(header.as_bytes(), "x.ppm", &["x.ppm"]);

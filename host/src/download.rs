@@ -231,6 +231,16 @@ impl<'a> Part<'a> {
         if header(headers, "content-type").starts_with("text/html") {
             return Err(self.end("the server sends a web page in place of the file"));
         }
+        let total = total(response.body(), have);
+        if let (Some(total), Some(size)) = (total, expected.size)
+            && total != size
+        {
+            let why = format!("the server has {total} bytes, and the file has {size}");
+            return Err(self.end(&why));
+        }
+        if let Some(total) = total.filter(|&total| total > LARGEST) {
+            return Err(self.end(&format!("the server claims {total} bytes")));
+        }
         // A weak tag doesn't promise the same bytes.
         let tag = header(headers, "etag");
         let tag = if tag.starts_with("W/") { "" } else { tag };
@@ -249,17 +259,8 @@ impl<'a> Part<'a> {
         silence: Duration,
     ) -> std::result::Result<(), Stop> {
         let body = response.into_body();
-        let total = body.content_length().map(|length| have.saturating_add(length));
-        if let (Some(total), Some(size)) = (total, expected.size)
-            && total != size
-        {
-            let why = format!("the server has {total} bytes, and the file has {size}");
-            return Err(self.end(&why));
-        }
+        let total = total(&body, have);
         let most = expected.size.or(total).unwrap_or(LARGEST);
-        if most > LARGEST {
-            return Err(self.end(&format!("the server claims {most} bytes")));
-        }
         let mut options = OpenOptions::new();
         if have > 0 {
             options.append(true);
@@ -335,6 +336,11 @@ impl<'a> Part<'a> {
             self.path.display()
         )))
     }
+}
+
+/// Bytes of the whole file, if the server says it.
+fn total(body: &Body, have: u64) -> Option<u64> {
+    body.content_length().map(|length| have.saturating_add(length))
 }
 
 /// Whether a file has another name, too.

@@ -59,7 +59,7 @@ fn pth() {
         std::fs::write(&path, bytes).unwrap();
         weights(&path)
     };
-    let seeds = seeds(&["corpus/pth"]);
+    let seeds = [vec![tiny_pth()], seeds(&["corpus/pth"])].concat();
     fuzz(&Target { name: "pth", memory: 512 << 20, seeds, make: &pickles::make, run: &run });
 }
 
@@ -80,6 +80,19 @@ fn tiny() -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
+/// The same as PyTorch would save it.
+fn tiny_pth() -> Vec<u8> {
+    let bytes = tiny();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut state: Vec<_> = tensors
+        .iter()
+        .filter(|(name, _)| name.starts_with("blocks.") || name.starts_with("embedding."))
+        .map(|(name, view)| (name.to_owned(), view.shape().to_vec(), view.data().to_vec()))
+        .collect();
+    state.sort();
+    pickles::state_dict(&state)
+}
+
 #[test]
 fn safetensors() {
     let run = |bytes: &[u8], dir: &Path| {
@@ -87,7 +100,7 @@ fn safetensors() {
         std::fs::write(&path, bytes).unwrap();
         let outcome = weights(&path);
         let _ = tensors::read(&path);
-        let mut reader = rows::Reader::open(&path).map_err(|e| e.message.to_string())?;
+        let mut reader = rows::Reader::open(&path).map_err(|e| e.message)?;
         for name in reader.names().into_iter().take(20) {
             for (from, count) in [(0, 1), (1, 2), (usize::MAX, 1), (0, usize::MAX)] {
                 let _ = reader.rows(&name, from, count);
@@ -168,11 +181,11 @@ fn manifests() {
         match kind {
             "experiment" => {
                 let read = Experiment::read(Some(&file), Experiment::default(), &[]);
-                return read.map(|_| ()).map_err(|e| e.message.to_string());
+                return read.map(|_| ()).map_err(|e| e.message);
             }
             "suite" => {
                 let read = suite::Suite::parse(&text, &file);
-                return read.map(|_| ()).map_err(|e| e.message.to_string());
+                return read.map(|_| ()).map_err(|e| e.message);
             }
             "omniglot" => {
                 std::fs::copy(&file, dir.join("images_background_small2.zip")).unwrap();

@@ -41,7 +41,8 @@ impl Misfit {
         ];
         let some = lists.into_iter().filter(|(_, names)| !names.is_empty());
         let texts = some.map(|(what, names)| {
-            let first = names.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
+            let first =
+                names.iter().take(10).map(|name| shown(name)).collect::<Vec<_>>().join(", ");
             let more = if names.len() > 10 { ", …" } else { "" };
             format!("{} {what} ({first}{more})", names.len())
         });
@@ -104,6 +105,14 @@ pub(super) fn fit(
         }
     }
     if misfit.text().is_empty() { Ok(fitting) } else { Err(misfit) }
+}
+
+/// A hundred characters of what may be long.
+pub(super) fn shown(text: &str) -> String {
+    match text.char_indices().nth(100) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// Sets the network's parameters and running statistics. After an error of reading, some are set.

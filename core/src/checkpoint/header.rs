@@ -11,7 +11,7 @@ pub const LONGEST_HEADER: usize = 16 << 20;
 /// Tensors in a file. A training's checkpoint of ResNet-101 has some two thousand.
 pub const MOST_TENSORS: usize = 100_000;
 /// Bytes of a tensor's name.
-const LONGEST_NAME: usize = 512;
+const LONGEST_NAME: usize = 256;
 /// Dimensions of a tensor.
 const MOST_DIMENSIONS: usize = 16;
 

@@ -51,7 +51,7 @@ pub fn make(rng: &mut Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
         if whole && rng.one_in(2) {
             // Other digits in its header, which keeps its length.
             let digits: Vec<usize> = (8..8 + size).filter(|&i| bytes[i].is_ascii_digit()).collect();
-            for _ in 0..1 + rng.below(4) {
+            for _ in 0..=rng.below(4) {
                 if !digits.is_empty() {
                     bytes[*rng.pick(&digits)] = b'0' + rng.below(10) as u8;
                 }

@@ -14,7 +14,7 @@ const SUITE: &str = "name = \"x\"\ntitle = \"x\"\nseeds = [0, 1]\n\n[[dataset]]\
 
 fn archive(rng: &mut Rng, pictures: &[Vec<u8>]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    for i in 0..1 + rng.below(3) {
+    for i in 0..=rng.below(3) {
         let method = if rng.one_in(2) {
             zip::CompressionMethod::Deflated
         } else {
@@ -40,7 +40,7 @@ fn archive(rng: &mut Rng, pictures: &[Vec<u8>]) -> Vec<u8> {
 
 /// Words and lines in other places.
 fn shuffle(text: &mut String, rng: &mut Rng) {
-    for _ in 0..1 + rng.below(3) {
+    for _ in 0..=rng.below(3) {
         let lines: Vec<&str> = text.lines().collect();
         let line = (*rng.pick(&lines)).to_owned();
         let number = rng.number().to_string();

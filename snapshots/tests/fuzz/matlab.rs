@@ -69,7 +69,7 @@ pub fn make(rng: &mut Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
     } else {
         let mut bytes = vec![b' '; 124];
         bytes.extend([0, 1, b'I', b'M']);
-        for _ in 0..1 + rng.below(3) {
+        for _ in 0..=rng.below(3) {
             let name = *rng.pick(&["annotations", "annotations", "class_names", "other"]);
             let deepest = if rng.one_in(10) { 12 } else { 3 };
             let depth = 1 + rng.below(deepest);

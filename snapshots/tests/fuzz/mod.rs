@@ -130,7 +130,7 @@ const LARGEST: usize = 1 << 20;
 
 /// Changes bytes without knowing what they mean, a few times.
 pub fn mutate(bytes: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut Rng) {
-    for _ in 0..1 + rng.below(4) {
+    for _ in 0..=rng.below(4) {
         let n = bytes.len();
         let at = rng.below(n + 1);
         let length = 1 + rng.below(rng.0 as usize % 64 + 1);
@@ -180,6 +180,11 @@ pub fn mutate(bytes: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut Rng) {
     }
 }
 
+/// Makes an input, with the seeds at hand.
+pub type Make<'a> = dyn Fn(&mut Rng, &[Vec<u8>]) -> Vec<u8> + 'a;
+/// Uses an input, in a folder.
+pub type Run<'a> = dyn Fn(&[u8], &Path) -> Result<(), String> + 'a;
+
 /// What is fuzzed.
 pub struct Target<'a> {
     pub name: &'static str,
@@ -188,9 +193,9 @@ pub struct Target<'a> {
     /// Valid files, and those that once were findings. Each runs first as it is.
     pub seeds: Vec<Vec<u8>>,
     /// An input.
-    pub make: &'a dyn Fn(&mut Rng, &[Vec<u8>]) -> Vec<u8>,
+    pub make: &'a Make<'a>,
     /// Uses it, in a folder that is its own; gives the error if it was refused.
-    pub run: &'a dyn Fn(&[u8], &Path) -> Result<(), String>,
+    pub run: &'a Run<'a>,
 }
 
 /// How long one input may take.
@@ -204,9 +209,21 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Panics so far, by place, and the newest.
-static PANICS: Mutex<(BTreeMap<String, usize>, String)> =
-    Mutex::new((BTreeMap::new(), String::new()));
+/// Panics so far.
+struct Panics {
+    by_place: BTreeMap<String, usize>,
+    newest: String,
+}
+
+static PANICS: Mutex<Panics> =
+    Mutex::new(Panics { by_place: BTreeMap::new(), newest: String::new() });
+
+fn panics() -> MutexGuard<'static, Panics> {
+    PANICS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// When the first target began.
+static START: Mutex<Option<Instant>> = Mutex::new(None);
 /// When the input that runs began, in seconds since `START`; 0 if none runs.
 static BEGAN: AtomicU64 = AtomicU64::new(0);
 /// What to say if it never ends.
@@ -217,9 +234,9 @@ fn prepare(start: Instant) {
     ONCE.call_once(|| {
         std::panic::set_hook(Box::new(|info| {
             let place = info.location().map(ToString::to_string).unwrap_or_default();
-            let mut panics = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
-            *panics.0.entry(place).or_default() += 1;
-            panics.1 = info.to_string();
+            let mut panics = panics();
+            *panics.by_place.entry(place).or_default() += 1;
+            panics.newest = info.to_string();
         }));
         std::thread::spawn(move || {
             loop {
@@ -243,17 +260,19 @@ fn env(name: &str) -> Option<u64> {
 /// `RETORT_FUZZ_CASE`.
 pub fn fuzz(target: &Target) {
     let _alone = alone();
-    static START: Mutex<Option<Instant>> = Mutex::new(None);
     let start =
         *START.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
     prepare(start);
     let seconds = env("RETORT_FUZZ_SECONDS").unwrap_or(3);
     let (seed, only) = (env("RETORT_FUZZ_SEED").unwrap_or(1), env("RETORT_FUZZ_CASE"));
-    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    // In memory, where there is such a folder.
+    let memory = Some(Path::new("/dev/shm")).filter(|folder| folder.is_dir());
+    let dir = tempfile::tempdir_in(memory.map_or_else(std::env::temp_dir, Path::to_owned));
+    let dir = dir.unwrap_or_else(|e| panic!("{e}"));
     let begun = Instant::now();
     let (mut runs, mut refused, mut slowest, mut largest) = (0_u64, 0_u64, Duration::ZERO, 0);
     let mut findings: BTreeMap<String, String> = BTreeMap::new();
-    let caught_before = PANICS.lock().unwrap_or_else(PoisonError::into_inner).0.clone();
+    let caught_before = panics().by_place.clone();
     let cases = only.map_or(0..u64::MAX, |case| case..case + 1);
     for case in cases {
         // The first are the seeds as they are.
@@ -282,7 +301,7 @@ pub fn fuzz(target: &Target) {
             findings.entry(what).or_insert(format!("{repeat}; {}", file.display()));
         };
         match result {
-            Err(_) => found(PANICS.lock().unwrap_or_else(PoisonError::into_inner).1.clone()),
+            Err(_) => found(panics().newest.clone()),
             Ok(Err(message)) if message.contains('\n') || message.len() > 4096 => {
                 let start: String = message.chars().take(200).collect();
                 found(format!("an error of more than one line, or of thousands: {start:?}"));
@@ -308,7 +327,7 @@ pub fn fuzz(target: &Target) {
             break;
         }
     }
-    let mut caught = PANICS.lock().unwrap_or_else(PoisonError::into_inner).0.clone();
+    let mut caught = panics().by_place.clone();
     for (place, n) in caught_before {
         if let Some(m) = caught.get_mut(&place) {
             *m -= n;
@@ -323,7 +342,10 @@ pub fn fuzz(target: &Target) {
         findings.len(),
         largest >> 20
     );
-    assert!(findings.is_empty(), "{}: {findings:#?}", target.name);
+    for (what, repeat) in &findings {
+        println!("{}: FINDING: {what}; {repeat}", target.name);
+    }
+    assert!(findings.is_empty(), "{} findings of {}", findings.len(), target.name);
 }
 
 /// Keeps a finding's input.

@@ -30,7 +30,7 @@ fn tensor(rng: &mut Rng) -> Vec<u8> {
     let storage = tuple(&[
         text("storage"),
         format!("ctorch\n{class}\n").into_bytes(),
-        text(*rng.pick(&["0", "1", "2", ""])),
+        text(rng.pick::<&str>(&["0", "1", "2", ""])),
         text("cpu"),
         int(numel),
     ]);
@@ -121,7 +121,7 @@ fn pickle(rng: &mut Rng) -> Vec<u8> {
     let depth = 1 + rng.below(4);
     let mut code = value(rng, depth);
     if rng.one_in(3) {
-        for _ in 0..1 + rng.below(3) {
+        for _ in 0..=rng.below(3) {
             let ops = b"().012NRQabdelstu}]hqrjgpcXUTKMJGFILVSB\x80\x81\x82\x85\x86\x87\x88\x8a\x8b\x8c\x8d\x8e\x8f\x90\x91\x92\x93\x94\x95\x96\x97";
             let at = rng.below(code.len() + 1);
             let op = vec![*rng.pick(ops); if rng.one_in(20) { 1 << rng.below(17) } else { 1 }];
@@ -221,6 +221,46 @@ fn tar(pickle: &[u8], rng: &mut Rng) -> Vec<u8> {
         vec![0; 1024],
     ]
     .concat()
+}
+
+/// A state dictionary in a zip: keys, shapes and 32-bit values.
+pub fn state_dict(tensors: &[(String, Vec<usize>, Vec<u8>)]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let stored =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let mut items = Vec::new();
+    for (i, (key, shape, values)) in tensors.iter().enumerate() {
+        let number = i.to_string();
+        let storage = tuple(&[
+            text("storage"),
+            b"ctorch\nFloatStorage\n".to_vec(),
+            text(&number),
+            text("cpu"),
+            int(values.len() as u64 / 4),
+        ]);
+        let strides = (0..shape.len()).map(|d| shape[d + 1..].iter().product::<usize>());
+        let ints =
+            |dims: Vec<usize>| tuple(&dims.into_iter().map(|d| int(d as u64)).collect::<Vec<_>>());
+        let args = [
+            [storage, b"Q".to_vec()].concat(),
+            int(0),
+            ints(shape.clone()),
+            ints(strides.collect()),
+            vec![0x89],
+            b"}".to_vec(),
+        ];
+        items.extend(text(key));
+        items.extend(b"ctorch._utils\n_rebuild_tensor_v2\n");
+        items.extend(tuple(&args));
+        items.push(b'R');
+        if zip.start_file(format!("x/data/{number}"), stored).is_ok() {
+            let _ = zip.write_all(values);
+        }
+    }
+    if zip.start_file("x/data.pkl", stored).is_ok() {
+        let _ = zip.write_all(&[&b"\x80\x02}("[..], &items, b"u."].concat());
+    }
+    zip.finish().map(std::io::Cursor::into_inner).unwrap_or_default()
 }
 
 /// A file.
