@@ -1,7 +1,9 @@
-//! Files that are written whole or not at all.
+//! Files that are written whole or not at all; files to read that are regular ones.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+
+pub use retort_datasets::{open_regular, read_regular, read_text};
 
 /// What the names of unfinished files begin with. One that stays was left by a killed process.
 pub const TEMPORARY: &str = ".retort-";

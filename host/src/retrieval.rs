@@ -3,6 +3,7 @@
 use crate::failure::{Failure, Result};
 use crate::output::{self, number};
 use burn::tensor::Device;
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use comfy_table::Table;
 use retort_core::metric::{
@@ -11,6 +12,10 @@ use retort_core::metric::{
 };
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+
+fn resamples() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(0..=1_000_000)
+}
 
 /// Flags of the commands that measure retrieval.
 #[derive(Args, Clone, Debug)]
@@ -29,7 +34,7 @@ pub struct Options {
     #[arg(long)]
     per_class: bool,
     /// Resamples for 95 % confidence intervals by bootstrap, such as 1000; 0 for none.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = resamples())]
     bootstrap: usize,
     /// What the bootstrap draws: whole classes, whose queries err together, or single queries.
     #[arg(long, value_name = "UNIT", default_value = "class")]

@@ -2,9 +2,11 @@
 
 use crate::failure::{Failure, Result};
 use burn::tensor::{DType, Tensor, TensorData};
+use retort_core::checkpoint::header;
+use retort_core::fs::read_regular;
 use retort_core::{Feature, Session, Setup};
 use retort_sdk::schema::nearest;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, tensor::TensorView};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -34,8 +36,8 @@ pub const MOST: usize = i32::MAX as usize;
 
 /// Reads a file of inputs.
 pub fn read(path: &Path) -> Result<File> {
-    let bytes = std::fs::read(path).map_err(|e| Failure::file("read", path, e))?;
-    let parsed = SafeTensors::deserialize(&bytes).map_err(|e| {
+    let bytes = read_regular(path, u64::MAX).map_err(|e| Failure::file("read", path, e))?;
+    let parsed = header::open(&bytes).map_err(|e| {
         Failure::file("read", path, format!("it isn't a whole safetensors file ({e})"))
     })?;
     let mut tensors = BTreeMap::new();
@@ -65,6 +67,12 @@ pub fn read(path: &Path) -> Result<File> {
 /// Values as 64-bit numbers: floats as `f64`, which holds each of the smaller types exactly.
 fn decode(name: &str, view: &TensorView, path: &Path) -> Result<TensorData> {
     let shape = view.shape().to_vec();
+    if shape.contains(&0) {
+        return Err(Failure::new(format!(
+            "{}: tensor {name} has shape {shape:?}: there is nothing in it",
+            path.display()
+        )));
+    }
     let bytes = view.data();
     macro_rules! values {
         ($ty:ty, $as:ty) => {
