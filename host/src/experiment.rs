@@ -202,6 +202,7 @@ impl Default for Data {
 impl Data {
     /// Opens a split.
     pub fn open(&self, split: datasets::Split) -> Result<Pictures> {
+        crate::bounds::data(self)?;
         let options = datasets::Options {
             root: self.root.clone(),
             seed: self.seed,
@@ -259,7 +260,10 @@ pub fn left_out(splits: &[&std::sync::Arc<dyn datasets::Dataset>]) -> usize {
     let all: Vec<String> = splits.iter().flat_map(|data| data.skipped()).collect();
     if let Some(first) = all.first() {
         let n = all.len();
-        eprintln!("{n} pictures were left out (on_corrupt = \"skip\"); the first: {first}");
+        crate::output::say(format_args!(
+            "{n} pictures were left out (on_corrupt = \"skip\"); the first: {}",
+            crate::clean::line(first)
+        ));
     }
     all.len()
 }
@@ -298,6 +302,14 @@ impl From<datasets::DataError> for Failure {
     }
 }
 
+/// What is wrong with a TOML file, and on which line.
+pub fn misread(e: &toml::de::Error, text: &str, path: &Path) -> Failure {
+    let before = e.span().and_then(|at| text.get(..at.start)).unwrap_or_default();
+    let line = 1 + before.matches('\n').count();
+    let why = suggest(&e.message().replace('\n', " "));
+    Failure::usage(format!("{}, line {line}: {why}", path.display()))
+}
+
 impl Experiment {
     /// Reads an experiment file, or the default one, with `--set` assignments on top.
     ///
@@ -310,17 +322,18 @@ impl Experiment {
             Some(path) => {
                 let text = bounded::text(path)
                     .map_err(|e| Failure::file("read the experiment", path, e))?;
-                toml::from_str(&text).map_err(|e| {
-                    let line = e.span().map_or(1, |at| 1 + text[..at.start].matches('\n').count());
-                    let why = suggest(&e.message().replace('\n', " "));
-                    Failure::usage(format!("{}, line {line}: {why}", path.display()))
-                })?
+                Self::parse(&text, path)?
             }
         };
         for text in set {
             experiment = experiment.with(text)?;
         }
         Ok(experiment)
+    }
+
+    /// Parses an experiment file. `path` names it in messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Self> {
+        toml::from_str(text).map_err(|e| misread(&e, text, path))
     }
 
     fn with(self, text: &str) -> Result<Self> {
@@ -357,7 +370,10 @@ impl Experiment {
             }
         }
         *place = value;
-        serde_json::from_value(tree)
-            .map_err(|e| Failure::usage(format!("--set {key}: {}", suggest(&e.to_string()))))
+        serde_json::from_value(tree).map_err(|e| match crate::bounds::check(&self) {
+            // JSON has no NaN: the number that isn't one was there before.
+            Err(failure) if e.to_string().contains("null") => failure,
+            _ => Failure::usage(format!("--set {key}: {}", suggest(&e.to_string()))),
+        })
     }
 }

@@ -1,11 +1,10 @@
 //! Metrics of embeddings: the flags that ask for them, and their report.
 
 use crate::failure::{Failure, Result};
-use crate::output::{self, number};
+use crate::output::{self, Table, number};
 use burn::tensor::Device;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
-use comfy_table::Table;
 use retort_core::metric::{
     Distance, Embeddings, Exclude, Interval, Measure, MetricError, Retrieval, Search, Unit,
     adjusted_mutual_information, bootstrap, kmeans, normalized_mutual_information,
@@ -142,9 +141,9 @@ impl Options {
             Some(gallery) => search.retrieval_in(queries, gallery, &self.ks)?,
         };
         if found.device_refused {
-            eprintln!(
+            output::say(
                 "warning: this device couldn't compute matrix products in 32-bit arithmetic; the CPU \
-                 computed them instead"
+                 computed them instead",
             );
         }
         let recall = self.ks.iter().map(|&k| Measure::Recall(k));

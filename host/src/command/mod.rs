@@ -167,7 +167,7 @@ fn stop_flag() -> Result<&'static AtomicBool> {
             progress::leave();
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");
+        output::say("\nstopping after this step; press Ctrl-C again to stop at once");
     };
     ctrlc::set_handler(handler)
         .map_err(|e| Failure::new(format!("can't watch for Ctrl-C: {e}")))?;

@@ -5,6 +5,7 @@ use crate::experiment::{Experiment, LossConfig};
 use crate::failure::{Failure, Result};
 use crate::plugin::digest;
 use crate::plugin::registry::Registry;
+use crate::regular;
 use crate::suite::Over;
 use retort_core::fs::atomic_write;
 use retort_core::trainer::checkpoint_in;
@@ -44,7 +45,7 @@ impl Folder {
 
     /// The summary of a job that has come to its end.
     pub fn summary(&self, id: &str) -> Option<Value> {
-        let text = std::fs::read_to_string(self.run(id).join("summary.json")).ok()?;
+        let text = regular::read(&self.run(id).join("summary.json"), regular::SMALL).ok()?;
         let summary: Value = serde_json::from_str(&text).ok()?;
         let whole = summary["interrupted"] != json!(true) && summary["recall"].is_object();
         (whole && self.run(id).join("checkpoint.safetensors").is_file()).then_some(summary)
