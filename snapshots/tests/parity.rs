@@ -7,8 +7,9 @@
 
 use burn::tensor::{FloatDType, TensorData};
 use retort_core::Limits;
+use retort_host::check::words;
 use retort_host::plugin::registry::Registry;
-use retort_sdk::schema::{Field, Kind};
+use retort_sdk::schema::Field;
 use retort_snapshots::{Case, cpu, golden, json, load_paths, losses, tensors, values, workspace};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -505,15 +506,6 @@ fn reference(
         state = got.state;
     }
     Ok(())
-}
-
-/// Values of a hyperparameter that lead to different code.
-fn words(field: &Field) -> Vec<Value> {
-    match field.kind {
-        Kind::Choice => field.choices.iter().map(|c| Value::from(c.as_str())).collect(),
-        Kind::Boolean => vec![Value::from(false), Value::from(true)],
-        _ => Vec::new(),
-    }
 }
 
 /// Every word of every choice, and every loss, has a reference on small embeddings and on 512 dimensions.
