@@ -67,21 +67,23 @@ pub fn session(
     Ok(Session::new(&found.definition.name, code, setup))
 }
 
+/// Numbers in [-1, 1): a formula of the salt, the same everywhere.
+pub fn values(shape: &[usize], salt: u64) -> TensorData {
+    let mut x = salt.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        (x >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+    };
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| next()).collect();
+    TensorData::new(values, shape)
+}
+
 impl Case {
     /// Random embeddings and feature maps of `n` samples in classes of two; a formula, the same
     /// everywhere. Target `[n, d]`, source `[n, d + 4]`, maps of 4 × 4 and 2 × 2, feature vectors.
     pub fn example(n: usize, d: usize, salt: u64) -> Self {
-        let values = |shape: &[usize], salt: u64| {
-            let mut x = salt.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-            let mut next = || {
-                x ^= x << 13;
-                x ^= x >> 7;
-                x ^= x << 17;
-                (x >> 40) as f32 / (1u32 << 23) as f32 - 1.0
-            };
-            let values: Vec<f32> = (0..shape.iter().product()).map(|_| next()).collect();
-            TensorData::new(values, shape)
-        };
         let features = |salt: u64, extra: usize| {
             vec![
                 values(&[n, 3 + extra, 4, 4], salt),

@@ -430,6 +430,8 @@ fn a_run_of_an_older_file_is_the_same_run() {
     std::fs::write(&config, format!("{}\n[loss.hyper]\nalpha = 1.0\n", old.join("\n"))).unwrap();
     let message = resume();
     assert!(message.contains("alpha") && message.contains("config.toml"), "{message}");
+}
+
 /// Two trainings that begin in one folder at the same moment: one is there whole, the other refused.
 #[test]
 fn of_two_trainings_in_one_folder_the_first_wins_whole() {

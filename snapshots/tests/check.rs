@@ -212,6 +212,7 @@ fn the_table_of_a_sound_loss() {
      tiny norms    holds
      outlier       holds
      f16 range     holds
+     choices       holds
      scaling       holds
      parameters    holds
      snapshot      holds

@@ -2,7 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests; equality is bit for bit")]
 
 use burn::tensor::{FloatDType, TensorData};
-use retort_snapshots::{Case, cpu, handmade, json, load_paths, losses, retort, tensors, workspace};
+use retort_core::{Limits, Session, Setup};
+use retort_host::plugin::registry::Registry;
+use retort_snapshots::{
+    Case, cases, cpu, handmade, json, load_paths, losses, retort, session, tensors, workspace,
+};
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -741,4 +745,168 @@ mod cache {
         }
         cached.list("a");
     }
+}
+
+/// `retort loss eval` on one of the cases on which retort fell short once.
+fn eval_case<'a>(loss: &'a str, file: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["loss", "eval", loss, "--input", file], more].concat()
+}
+
+fn shared(file: &str) -> String {
+    cases(file).to_str().unwrap().to_owned()
+}
+
+fn evaluated(loss: &str, file: &str, more: &[&str]) -> f64 {
+    result(workspace(), &eval_case(loss, &shared(file), more))["value"].as_f64().unwrap()
+}
+
+/// Values of NumPy on the same draws: the authors' weights in 64 bits, negatives beyond 1.4 left out.
+#[test]
+fn distance_weighted_negatives_in_512_dimensions() {
+    for (seed, want) in [("0", 0.220_828_87), ("1", 0.222_259_18), ("2", 0.222_549_21)] {
+        for dtype in ["f32", "f64"] {
+            let flags = ["--set=triplets=distance-weighted", "--seed", seed, "--dtype", dtype];
+            let got = evaluated("triplet", "dw_512.safetensors", &flags);
+            assert!((got - want).abs() < 1e-5, "seed {seed}, {dtype}: {got} instead of {want}");
+        }
+    }
+}
+
+/// One pair and negatives at 0.9, 1.2, 1.39 and 1.9, in 8 dimensions, where the authors' weights give a
+/// mean distance of 1.031; and one whose negatives are all beyond 1.4, where each is as likely.
+#[test]
+fn distance_weighted_negatives_are_drawn_as_by_the_authors() {
+    let mut registry = Registry::new(Limits::default()).unwrap();
+    let found = registry.find("triplet").unwrap();
+    let hyper = [("triplets", "distance-weighted".into()), ("margin", 3.into())];
+    let hyper = found.resolve(&hyper.map(|(k, v): (&str, Value)| (k.to_owned(), v)).into());
+    let hyper = hyper.unwrap();
+    for (distances, mean) in [(&[0.9, 1.2, 1.39, 1.9][..], 1.031), (&[1.5, 1.9], 1.7)] {
+        // Anchor and positive coincide; each negative turns away from them in a plane of its own.
+        let n = 2 + distances.len();
+        let mut rows = vec![0.0; n * 8];
+        (rows[0], rows[8]) = (1.0, 1.0);
+        for (k, &distance) in distances.iter().enumerate() {
+            let angle: f64 = 2.0 * f64::asin(distance / 2.0);
+            (rows[(2 + k) * 8], rows[(2 + k) * 8 + 1 + k]) = (angle.cos(), angle.sin());
+        }
+        let target = Some(TensorData::new(rows, [n, 8]));
+        let labels = [0].into_iter().chain(0..=distances.len() as i64).collect();
+        let case = Case { target, labels, views: 1, ..Case::default() };
+        let nearer: Vec<f64> = distances.iter().copied().filter(|&d| d < 1.4).collect();
+        let allowed = if nearer.is_empty() { distances } else { &nearer };
+        let mut sum = 0.0;
+        for seed in 0..400 {
+            let limits = Limits::default();
+            let code = found.create(&hyper, &limits).unwrap();
+            let setup = Setup { device: cpu(), dtype: FloatDType::F32, seed, limits };
+            let mut session = Session::new("triplet", code, setup);
+            let value = case.step(&mut session, &cpu(), FloatDType::F32).unwrap().value;
+            // Both samples are anchors, and draw one each.
+            let twice = 2.0 * (3.0 - value);
+            let known = |a: &f64| allowed.iter().any(|b| (a + b - twice).abs() < 1e-5);
+            assert!(allowed.iter().any(known), "seed {seed}: {value}");
+            sum += twice / 2.0;
+        }
+        assert!((sum / 400.0 - mean).abs() < 0.014, "{} instead of {mean}", sum / 400.0);
+    }
+}
+
+#[test]
+fn labels_are_compared_whole() {
+    let crd = |file| evaluated("crd_batch", file, &["--classes=8", "--set=dim=4", "--set=queue=4"]);
+    assert_eq!(crd("crdb_0.safetensors"), crd("crdb_16777216.safetensors"));
+
+    // In the queue, too: the second step's classes are those of the first.
+    let second = |start: i64| {
+        let mut case = case();
+        case.labels.iter_mut().for_each(|label| *label += start);
+        let hyper = Map::from_iter([("queue".to_owned(), 4.into())]);
+        let device = cpu();
+        let limits = Limits::default();
+        let opened = session("crd_batch", &hyper, &device, FloatDType::F32, &limits);
+        let mut session = opened.unwrap();
+        case.step(&mut session, &device, FloatDType::F32).unwrap();
+        case.step(&mut session, &device, FloatDType::F32).unwrap().value
+    };
+    assert_eq!(second(0), second(1 << 24));
+}
+
+#[test]
+fn near_duplicates_have_finite_gradients() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = shared("neardup13.safetensors");
+    for loss in
+        ["rkd_angle", "rkd_distance", "rkd", "relaxed_contrastive", "contrastive", "darkrank"]
+    {
+        result(dir.path(), &eval_case(loss, &file, &["--grad", "grad.safetensors"]));
+        let gradient = &tensors(&dir.path().join("grad.safetensors"))["target"];
+        assert!(gradient.iter::<f64>().all(f64::is_finite), "{loss}: {gradient}");
+    }
+}
+
+/// What every loss that compares classes says of a batch that has none.
+#[test]
+fn a_batch_without_labels_is_said_to_have_none() {
+    let file = shared("nolab.safetensors");
+    for loss in ["supcon", "circle", "contrastive", "multi_similarity", "triplet", "n_pair"] {
+        let message = error(workspace(), 1, &eval_case(loss, &file, &[]));
+        assert!(message.contains("this step has no labels"), "{loss}: {message}");
+    }
+}
+
+#[test]
+fn embeddings_of_two_widths_are_not_stretched() {
+    let file = shared("bc16.safetensors");
+    for measure in ["--set=measure=l2", "--set=measure=cosine"] {
+        let flags = ["--set=project=false", measure];
+        let message = error(workspace(), 1, &eval_case("embedding_regression", &file, &flags));
+        assert!(message.contains("[8, 1]") && message.contains("[8, 16]"), "{message}");
+        assert!(message.contains("project = true"), "{message}");
+    }
+}
+
+/// A batch or a training set that lacks what a loss compares: it says so, and doesn't give 0.
+#[test]
+fn nothing_to_learn_from_is_no_loss_of_zero() {
+    let with = |labels: [i64; 6]| {
+        folder(|t| {
+            t.remove("param.proxies");
+            t.insert("labels".to_owned(), TensorData::new(labels.to_vec(), [6]));
+        })
+    };
+    let (one_class, distinct) = (with([0; 6]), with([0, 1, 2, 3, 4, 5]));
+    let one_pair = with([0, 0, 1, 2, 3, 4]);
+    for (dir, losses, part) in [
+        (
+            &one_class,
+            &["multi_similarity", "triplet", "circle"][..],
+            "all samples of the batch are",
+        ),
+        (&distinct, &["multi_similarity", "triplet", "circle", "supcon"], "no two samples of the"),
+        (&one_pair, &["n_pair"], "fewer than two classes of the batch have two samples"),
+        (&one_class, &["n_pair"], "fewer than two classes of the batch have two samples"),
+        (
+            &one_class,
+            &["proxy_nca", "proxy_nca_pp", "soft_triple", "cross_entropy", "arcface"],
+            "the training set has one class",
+        ),
+    ] {
+        for loss in losses {
+            let message = error(dir.path(), 1, &eval(loss, &[]));
+            let says = message.contains("isn't defined on this batch") && message.contains(part);
+            assert!(says, "{loss}: {message}");
+        }
+    }
+    // DarkRank has its ranking still.
+    assert!(result(one_class.path(), &eval("darkrank", &[]))["value"].as_f64().unwrap() > 0.0);
+    let two = folder(|t| {
+        t.retain(|name, _| name.contains("features"));
+        for (name, data) in t.iter_mut() {
+            let width = if name.starts_with("target") { 3 } else { 5 };
+            *data = TensorData::new(vec![1f32; 6 * width], [6, width, 1, 1]);
+        }
+    });
+    let message = error(two.path(), 1, &eval("attention", &[]));
+    assert!(message.contains("one place only"), "{message}");
 }
