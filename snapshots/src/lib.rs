@@ -1,6 +1,7 @@
 //! Every loss pinned: snapshots on fixed embeddings, parity with the golden data, hostile plugins.
 //! This library is what those tests share.
 
+pub mod corpus;
 pub mod formula;
 pub mod handmade;
 

@@ -5,11 +5,12 @@
 use burn::tensor::FloatDType;
 use retort_core::{Limits, Session};
 use retort_host::plugin::registry::Registry;
+use retort_host::settings::{assignments, limits};
+use retort_snapshots::corpus::{self, Code, Job, PACK, Place, Program, wat};
 use retort_snapshots::{Case, built, cpu, load_paths, session, workspace};
 use serde_json::Map;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-const PACK: &str = "snapshots/hostile";
 
 fn open_with(name: &str, limits: &Limits) -> Session {
     session(name, &Map::new(), &cpu(), FloatDType::F32, limits).unwrap()
@@ -212,4 +213,88 @@ fn compiled_components_are_cached_and_a_damaged_entry_is_made_again() {
     std::fs::write(entry(), &compiled[..compiled.len() / 2]).unwrap();
     assert_eq!(list(), first, "compiled anew");
     assert_eq!(std::fs::read(entry()).unwrap().len(), compiled.len());
+}
+
+/// The corpus through the program, as a user meets it. `RETORT_CORPUS_PROGRAM` names another build of
+/// it, `RETORT_CORPUS` attacks (a part of their names), and `RETORT_CORPUS_TABLE` a file for a table.
+#[test]
+fn every_attack_ends_in_one_sentence_within_its_time_and_memory() {
+    let set = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let path = set("RETORT_CORPUS_PROGRAM").unwrap_or_else(retort_snapshots::retort);
+    let program = Program { path, device: "cpu".to_owned() };
+    let place = Place::new().unwrap();
+    let mut jobs = corpus::jobs(place.folder());
+    if let Ok(part) = std::env::var("RETORT_CORPUS") {
+        jobs.retain(|job| job.attack.name.contains(&part));
+    }
+    let base = corpus::base(&program, &place);
+    let ends = corpus::run(&jobs, &program, &place);
+    if let Some(file) = set("RETORT_CORPUS_TABLE") {
+        std::fs::write(file, corpus::table(&jobs, &ends, base)).unwrap();
+    }
+    let faults = jobs.iter().zip(&ends).filter_map(|(job, end)| end.fault(job, base));
+    let faults: Vec<String> = faults.collect();
+    println!("{} attacks in {} ways", corpus::attacks().len(), jobs.len());
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn the_corpus_is_whole() {
+    let attacks = corpus::attacks();
+    assert!(attacks.len() >= 60, "{}", attacks.len());
+    let mut names: Vec<&str> = attacks.iter().map(|a| a.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), attacks.len(), "names are unique");
+    let by_hand = attacks.iter().filter(|a| a.code == Code::Wat).map(|a| a.name.to_owned());
+    let mut by_hand: Vec<String> = by_hand.collect();
+    by_hand.sort();
+    assert_eq!(by_hand, wat::names(), "every file is an attack");
+}
+
+/// The value of a step with its gradients, or what it ended with; twice, as the first two epochs.
+fn strike(job: &Job, limits: &Limits) -> Result<(), String> {
+    let hyper: Vec<String> = job.way.split_whitespace().map(str::to_owned).collect();
+    let hyper = assignments(&hyper).map_err(|e| e.message)?;
+    let mut session = session(&job.loss, &hyper, &cpu(), FloatDType::F32, limits)?;
+    for epoch in 0..2 {
+        let mut inputs = Case::example(6, 4, 3).inputs(&cpu(), FloatDType::F32);
+        (inputs.epoch, inputs.progress) = (epoch, epoch as f64 / 2.0);
+        let evaluation =
+            retort_host::evaluation::Evaluation::run(&mut session, &inputs).map_err(|e| e.to_string())?;
+        evaluation.gradients(&session, &inputs);
+        session.commit();
+    }
+    Ok(())
+}
+
+/// In one process: a loss that runs beside the attacks, and new ones after each.
+#[test]
+fn other_losses_and_later_ones_compute_what_they_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = BTreeMap::new();
+    for job in corpus::jobs(folder.path()) {
+        first.entry((job.attack.name, job.path)).or_insert(job);
+    }
+    let mut beside: Vec<(&str, Session)> =
+        load_paths(PACK, "bank").into_iter().map(|(path, name)| (path, open(&name))).collect();
+    let alone: Vec<f64> = {
+        let mut bank = open(&load_paths(PACK, "bank").pop().unwrap().1);
+        (0..=first.len()).map(|_| step(&mut bank, 0, 0.0).unwrap()).collect()
+    };
+    let good = |path: &str| {
+        let (_, name) = load_paths(PACK, "good").into_iter().find(|(p, _)| *p == path).unwrap();
+        step(&mut open(&name), 0, 0.0).unwrap()
+    };
+    let value = good("native");
+    for (i, ((name, path), job)) in first.iter().enumerate() {
+        let given: Vec<String> =
+            job.attack.limits.split_whitespace().map(str::to_owned).collect();
+        let limits = limits(&given).unwrap();
+        let ended = strike(job, &limits);
+        assert_eq!(good(path), value, "after {name} ({path}): {ended:?}");
+        for (other, session) in &mut beside {
+            assert_eq!(step(session, 0, 0.0).unwrap(), alone[i], "{other}, beside {name} ({path})");
+        }
+    }
 }

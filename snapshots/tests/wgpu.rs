@@ -16,13 +16,17 @@ use retort_core::metric::{Embeddings, Search};
 use retort_core::trainer::upload;
 use retort_core::{Inputs, Limits};
 use retort_datasets::Batch;
+use retort_snapshots::corpus::{self, Place, Program};
 use retort_snapshots::{Case, cpu, losses, session};
 use serde_json::Map;
 
 /// The device to test: `RETORT_TEST_DEVICE`, or the first that wgpu finds.
+fn name() -> String {
+    std::env::var("RETORT_TEST_DEVICE").unwrap_or_else(|_| "gpu:0".to_owned())
+}
+
 fn gpu() -> (Device, bool) {
-    let name = std::env::var("RETORT_TEST_DEVICE").unwrap_or_else(|_| "gpu:0".to_owned());
-    let choice: DeviceChoice = name.parse().unwrap();
+    let choice: DeviceChoice = name().parse().unwrap();
     assert!(choice != DeviceChoice::Cpu, "this test compares a GPU with the CPU");
     let (device, info) = resolve(choice).unwrap();
     println!("{}: {} ({})", info.id, info.name, info.kind);
@@ -141,4 +145,25 @@ fn a_search_on_the_gpu_finds_what_the_cpu_finds() {
     assert!(found == cpu);
     let nearest = search.nearest(&data, &data, 5).unwrap();
     assert_eq!(nearest, Search { device: None, ..search }.nearest(&data, &data, 5).unwrap());
+}
+
+/// Indices and sizes that a GPU could take otherwise than the CPU: it reads nothing that isn't the
+/// tensor's, and the sentence is the CPU's.
+#[test]
+#[ignore = "needs a Vulkan device; .ci/run gives it a software one"]
+fn attacks_end_as_on_the_cpu() {
+    let program = Program { path: retort_snapshots::retort(), device: name() };
+    let place = Place::new().unwrap();
+    let mut jobs = corpus::jobs(place.folder());
+    jobs.retain(|job| job.attack.gpu && job.dtype == "f32");
+    let base = corpus::base(&program, &place);
+    let ends = corpus::run(&jobs, &program, &place);
+    let there = jobs.iter().zip(&ends).filter_map(|(job, end)| end.fault(job, base));
+    let there: Vec<String> = there.collect();
+    assert!(there.is_empty(), "{} faults:\n{}", there.len(), there.join("\n"));
+
+    let here = corpus::run(&jobs, &Program { device: "cpu".to_owned(), ..program }, &place);
+    for ((job, there), here) in jobs.iter().zip(&ends).zip(&here) {
+        assert!(there.message == here.message || there.message.contains("32 bits"), "{job}: {there:?}, {here:?}");
+    }
 }

@@ -1,0 +1,3 @@
+;; Calls its loss by no name.
+;; Must: it is refused.
+(data $description (i32.const 65536) "{\"interface\":1,\"sdk\":\"by hand\",\"losses\":[{\"name\":\"\",\"doc\":\"Attacks the host.\"}]}")

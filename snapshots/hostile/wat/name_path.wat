@@ -1,0 +1,3 @@
+;; Calls its loss `../../attack`, so that a file named after it lies elsewhere.
+;; Must: it is refused.
+(data $description (i32.const 65536) "{\"interface\":1,\"sdk\":\"by hand\",\"losses\":[{\"name\":\"../../attack\",\"doc\":\"Attacks the host.\"}]}")
