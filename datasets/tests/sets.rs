@@ -356,7 +356,8 @@ fn what_is_no_file_is_never_waited_for() {
     let at = |name: &str| root.path().join(name);
     put(root.path(), "a/1.png", PNG);
     put(root.path(), "b/1.png", PNG);
-    let kinds: [(&str, &dyn Fn(&Path), &str); 6] = [
+    type Make<'a> = &'a dyn Fn(&Path);
+    let kinds: [(&str, Make, &str); 6] = [
         ("pipe", &pipe, "it is a pipe, not a file"),
         ("linked pipe", &|path| symlink(at("pipe"), path).unwrap(), "it is a pipe"),
         ("socket", &|path| drop(std::os::unix::net::UnixListener::bind(path).unwrap()), "a socket"),

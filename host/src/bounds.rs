@@ -4,7 +4,6 @@
 
 use crate::experiment::{Data, Experiment};
 use crate::failure::{Failure, Result};
-use retort_core::Limits;
 
 /// Most entries of `recall_at`, and the greatest.
 const KS: usize = 1000;
@@ -13,15 +12,13 @@ const K: usize = 1_000_000;
 const SIZE: std::ops::RangeInclusive<usize> = 8..=1024;
 /// Most bytes of a batch's pictures, one a colour.
 const BATCH: u128 = 8 << 30;
-/// Most bytes of anything: no machine has them.
-const BYTES: u64 = 1 << 50;
 
 /// Refuses an experiment with a number that makes no sense; the message names its key.
 pub fn check(experiment: &Experiment) -> Result<()> {
     let recipe = &experiment.train;
     recipe.check().map_err(|e| Failure::usage(format!("train: {e}")))?;
     data(&experiment.data)?;
-    limits(&experiment.limits)?;
+    experiment.limits.check().map_err(Failure::usage)?;
     recall_at(&experiment.recall_at)?;
     for (i, loss) in experiment.loss.iter().enumerate() {
         if !loss.weight.is_finite() {
@@ -56,25 +53,6 @@ pub fn data(data: &Data) -> Result<()> {
         return Err(wrong("data.validation_classes", share, is));
     }
     Ok(())
-}
-
-/// The same for what a loss may use.
-pub fn limits(limits: &Limits) -> Result<()> {
-    if !(limits.seconds > 0.0 && limits.seconds <= 1e7) {
-        return Err(wrong("limits.seconds", limits.seconds, "above 0, and at most 1e7"));
-    }
-    let counts = [
-        ("limits.handles", limits.handles as u64),
-        ("limits.tensor_bytes", limits.tensor_bytes),
-        ("limits.held_bytes", limits.held_bytes),
-        ("limits.memory_bytes", limits.memory_bytes as u64),
-        ("limits.table_elements", limits.table_elements as u64),
-        ("limits.instances", limits.instances as u64),
-    ];
-    match counts.into_iter().find(|(_, value)| *value > BYTES) {
-        Some((key, value)) => Err(wrong(key, value, &format!("at most {BYTES}"))),
-        None => Ok(()),
-    }
 }
 
 fn recall_at(ks: &[usize]) -> Result<()> {

@@ -53,11 +53,10 @@ impl Cache {
             static SAID: Once = Once::new();
             let folder = folder.display();
             SAID.call_once(|| {
-                let _ = writeln!(
-                    std::io::stderr(),
+                crate::output::say(format_args!(
                     "compiled components aren't kept in {folder}: {why}; RETORT_CACHE names another \
                      folder"
-                );
+                ));
             });
             return None;
         }

@@ -198,7 +198,7 @@ fn wait(
     if bar.is_hidden() {
         result = code.recv_timeout(left(PATIENCE[1]));
         if matches!(result, Err(RecvTimeoutError::Timeout)) && started.elapsed() < deadline {
-            let _ = writeln!(std::io::stderr(), "compiling {name} …");
+            crate::output::say(format_args!("compiling {name} …"));
         }
     }
     if matches!(result, Err(RecvTimeoutError::Timeout)) {
