@@ -778,9 +778,8 @@ fn distance_weighted_negatives_in_512_dimensions() {
 fn distance_weighted_negatives_are_drawn_as_by_the_authors() {
     let mut registry = Registry::new(Limits::default()).unwrap();
     let found = registry.find("triplet").unwrap();
-    let hyper = [("triplets", "distance-weighted".into()), ("margin", 3.into())];
-    let hyper = found.resolve(&hyper.map(|(k, v): (&str, Value)| (k.to_owned(), v)).into());
-    let hyper = hyper.unwrap();
+    let hyper = serde_json::json!({"triplets": "distance-weighted", "margin": 3});
+    let hyper = found.resolve(hyper.as_object().unwrap()).unwrap();
     for (distances, mean) in [(&[0.9, 1.2, 1.39, 1.9][..], 1.031), (&[1.5, 1.9], 1.7)] {
         // Anchor and positive coincide; each negative turns away from them in a plane of its own.
         let n = 2 + distances.len();

@@ -121,7 +121,10 @@ pub fn check(subject: &Subject) -> Verdict {
 /// The batch with coinciding samples, and with all close together.
 fn awkward(case: &Case) -> [Case; 2] {
     let (mut twice, mut near) = (case.clone(), case.clone());
-    twice.change_rows(|_, rows| rows[1] = rows[0].clone());
+    twice.change_rows(|_, rows| {
+        let first = rows[0].clone();
+        rows[1] = first;
+    });
     near.change_rows(|_, rows| {
         let first = rows[0].clone();
         for row in rows {
