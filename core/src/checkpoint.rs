@@ -6,12 +6,13 @@
 mod file;
 mod fit;
 mod guess;
+pub mod header;
 mod pickle;
 
 pub use file::{Container, Weights, dtype_name};
 
 use crate::backbone::{Backbone, NetworkConfig, NetworkError, find};
-use crate::fs::{WriteError, atomic_write};
+use crate::fs::{WriteError, atomic_write, read_regular};
 use burn::store::{
     BurnToPyTorchAdapter, ModuleSnapshot as _, ModuleStore as _, PyTorchToBurnAdapter,
     SafetensorsStore,
@@ -27,6 +28,13 @@ const FORMAT: u32 = 1;
 
 /// What the names of [`Training::tensors`] begin with in the file.
 const TRAINING: &str = "training.";
+
+/// Numbers of a network that may start afresh beside a file's: an embedding layer of the most dimensions
+/// on the widest network.
+const MOST_AFRESH: u64 = 1 << 27;
+
+/// Width and height of the pictures that a network may be said to be for.
+const LARGEST_PICTURE: usize = 4096;
 
 /// What the file's metadata holds, as JSON under `retort`.
 #[derive(Serialize, Deserialize)]
@@ -213,13 +221,13 @@ pub fn load_state_dict(
 /// Reads a checkpoint onto a device.
 pub fn load(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError> {
     let read = |why: String| CheckpointError::Read { path: path.to_owned(), why };
-    let bytes = std::fs::read(path).map_err(|e| read(e.to_string()))?;
-    let damaged = |e: safetensors::SafeTensorError| {
+    let bytes = read_regular(path, u64::MAX).map_err(|e| read(e.to_string()))?;
+    let damaged = |e: &dyn std::fmt::Display| {
         read(format!("it isn't a whole safetensors file ({e}); use another copy of it"))
     };
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
-    let tensors = SafeTensors::deserialize(&bytes).map_err(damaged)?;
-    let metadata = header.metadata().clone().unwrap_or_default();
+    let (_, metadata) = header::read(&bytes).map_err(|e| damaged(&e))?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;
+    let metadata = metadata.metadata().clone().unwrap_or_default();
     let about = metadata.get("retort").ok_or_else(|| {
         read("its metadata has no entry `retort`: it wasn't written by retort".to_owned())
     })?;
@@ -230,6 +238,11 @@ pub fn load(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError>
         return Err(read(format!("it has format {found}, and this retort reads format {FORMAT}")));
     }
     let About { network, image_size, notes, training, .. } = about;
+    if !(1..=LARGEST_PICTURE).contains(&image_size) {
+        return Err(read(format!(
+            "it says that its pictures are {image_size} pixels wide, not 1 to {LARGEST_PICTURE}"
+        )));
+    }
 
     let mut losses: Vec<BTreeMap<String, TensorData>> = Vec::new();
     let (mut weights, mut of_training) = (Vec::new(), BTreeMap::new());
@@ -250,9 +263,10 @@ pub fn load(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError>
         losses.resize_with(losses.len().max(number + 1), BTreeMap::new);
         losses[number].insert(rest.to_owned(), data_of(name, &view).map_err(read)?);
     }
-    let mut backbone = Backbone::new(&network, 0, device)
+    // Without weights it takes no memory, however large its metadata say it is.
+    let mut backbone = Backbone::blank(&network, device)
         .map_err(|source| CheckpointError::Network { path: path.to_owned(), source })?;
-    let weights = safetensors::serialize(weights, None).map_err(damaged)?;
+    let weights = safetensors::serialize(weights, None).map_err(|e| damaged(&e))?;
     apply(&mut backbone, weights)
         .map_err(|why| CheckpointError::Mismatch { path: path.to_owned(), why })?;
     let training = training.map(|progress| Training { progress, tensors: of_training });
@@ -304,18 +318,6 @@ pub fn open(
     let mismatch = |why: String| CheckpointError::Mismatch { path: path.to_owned(), why };
     let guessed = weights.network();
     if weights.container == Container::Retort {
-        // Before a network of any size is built because the metadata says so.
-        let (said, has) = (&guessed, weights.guess());
-        if let (Ok(said), Ok(has)) = (said, has)
-            && (&said.name, said.embedding, said.channels)
-                != (&has.name, has.embedding, has.channels)
-        {
-            let why = format!(
-                "it says {} with an embedding of {}, but its tensors are {}'s with {}",
-                said.name, said.embedding, has.name, has.embedding
-            );
-            return Err(mismatch(why));
-        }
         drop(weights);
         return own(path, options, device);
     }
@@ -384,10 +386,30 @@ fn filled(
     seed: u64,
     device: &Device,
 ) -> Result<Backbone, CheckpointError> {
-    let mut backbone = Backbone::new(network, seed, device)
-        .map_err(|source| CheckpointError::Network { path: path.to_owned(), source })?;
-    let result = fit::fit(&mut backbone, &weights.tensors, allow_missing);
-    let Err(misfit) = result else { return Ok(backbone) };
+    let unbuilt = |source| CheckpointError::Network { path: path.to_owned(), source };
+    // Without weights it takes no memory, however large the file or the options say it is.
+    let mut backbone = Backbone::blank(network, device).map_err(unbuilt)?;
+    let misfit = match fit::fit(&backbone, &weights.tensors, allow_missing) {
+        Err(misfit) => misfit,
+        Ok(fitting) => {
+            let numbers = fitting.afresh;
+            if numbers > MOST_AFRESH {
+                let why = format!(
+                    "{numbers} numbers of {} would start afresh, and no more than {MOST_AFRESH} may; \
+                     name fewer with --allow-missing",
+                    network.name
+                );
+                return Err(CheckpointError::Mismatch { path: path.to_owned(), why });
+            }
+            if numbers > 0 {
+                backbone = Backbone::new(network, seed, device).map_err(unbuilt)?;
+            }
+            match fit::apply(&mut backbone, fitting) {
+                Ok(()) => return Ok(backbone),
+                Err(misfit) => misfit,
+            }
+        }
+    };
     let fault = misfit.text();
     if !misfit.unreadable.is_empty() {
         let why = format!("{fault}; use another copy of it");
@@ -438,7 +460,8 @@ fn apply(backbone: &mut Backbone, weights: Vec<u8>) -> Result<(), String> {
     let list = |what: &str, names: Vec<String>| match names.len() {
         0 => None,
         n => {
-            let first = names.into_iter().take(10).collect::<Vec<_>>().join(", ");
+            let first =
+                names.iter().take(10).map(|name| fit::shown(name)).collect::<Vec<_>>().join(", ");
             Some(format!("{n} {what} ({first}{})", if n > 10 { ", …" } else { "" }))
         }
     };

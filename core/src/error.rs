@@ -1,5 +1,8 @@
 //! What can go wrong with a loss.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 /// Why a loss could not be computed, or its state not be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum LossError {
@@ -26,6 +29,12 @@ pub enum LossError {
         loss: String,
         /// What happened.
         fault: String,
+    },
+    /// The user wanted to stop while the loss was computed.
+    #[error("{loss} was stopped")]
+    Stopped {
+        /// Name of the loss.
+        loss: String,
     },
     /// The result isn't one number.
     #[error(
@@ -71,4 +80,16 @@ impl std::fmt::Display for Failure {
         }
         f.write_str(&self.why)
     }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+    text.unwrap_or_else(|| "no reason given".to_owned())
+}
+
+/// Runs what the backend computes; a panic of its is an error, in its own words.
+pub fn guarded<T>(compute: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(compute)).map_err(|panic| panic_text(&*panic))
 }

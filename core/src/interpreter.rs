@@ -4,11 +4,14 @@
 //! operation works out the shape of its result before it runs, so that wrong shapes and excessive
 //! sizes become errors of the step and never reach the backend.
 
-use crate::error::Failure;
+use crate::bounds::Bounds;
+use crate::budget::{Budget, MAX_DIMENSION, Operands, elements};
+use crate::error::{Failure, panic_text};
 use crate::limits::Limits;
 use crate::random;
 use burn::tensor::{
-    DType, Device, FloatDType, IndexingUpdateOp, Int, Tensor, TensorData, activation, module,
+    DType, Device, FloatDType, IndexingUpdateOp, Int, IntDType, Tensor, TensorData, activation,
+    module,
 };
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -16,13 +19,25 @@ use retort_sdk::Op;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Instant;
+
+/// Bytes of the name of an input, a parameter, a buffer or a term.
+const MAX_NAME: usize = 256;
+/// Bytes of a message of the plugin's.
+const MAX_MESSAGE: usize = 4096;
+/// Operands of one operation.
+const MAX_OPERANDS: usize = 3;
+/// Numbers of one operation that isn't a constant.
+const MAX_ATTRS: usize = 8;
+/// Whole numbers that a float holds exactly.
+const MAX_EXACT: f64 = (1u64 << 53) as f64;
 
 /// A tensor of a step.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
     Float(Tensor<4>),
-    Int(Tensor<4, Int>),
+    Int(Tensor<4, Int>, Bounds),
     /// A fact: a number that only the plugin's own code reads.
     Number(f64),
 }
@@ -39,16 +54,27 @@ impl Slot {
         Slot { value: Value::Float(tensor), rank }
     }
 
-    pub(crate) fn int(tensor: Tensor<4, Int>, rank: usize) -> Self {
-        Slot { value: Value::Int(tensor), rank }
+    pub(crate) fn int(tensor: Tensor<4, Int>, bounds: Bounds, rank: usize) -> Self {
+        Slot { value: Value::Int(tensor, bounds), rank }
     }
 
     fn padded(&self) -> [usize; 4] {
         match &self.value {
             Value::Float(t) => t.dims(),
-            Value::Int(t) => t.dims(),
+            Value::Int(t, _) => t.dims(),
             Value::Number(_) => [1; 4],
         }
+    }
+
+    fn operand(&self) -> Operands {
+        let dims = self.padded();
+        let elements = dims.iter().map(|&d| d as u64).product();
+        let (size, tracked) = match &self.value {
+            Value::Float(t) => (t.dtype().size() as u64, t.is_tracked()),
+            Value::Int(t, _) => (t.dtype().size() as u64, false),
+            Value::Number(_) => (0, false),
+        };
+        Operands { elements, bytes: elements * size, tracked }
     }
 
     pub(crate) fn dims(&self) -> Vec<usize> {
@@ -83,14 +109,36 @@ pub(crate) enum Write {
 pub(crate) struct State {
     pub(crate) params: BTreeMap<String, (Tensor<4>, usize)>,
     pub(crate) buffers: BTreeMap<String, (Tensor<4>, usize)>,
+    /// Names of values that are kept as they are first seen; they become buffers.
+    pub(crate) firsts: BTreeSet<String>,
+    /// The step is a probe, in which such names may appear.
+    pub(crate) probing: bool,
     /// No parameter or buffer may appear any more: the optimiser and checkpoints know them.
     pub(crate) frozen: bool,
 }
 
+impl State {
+    /// Bytes that are kept: of a parameter also its gradient and two moments, of a buffer also what
+    /// replaces it.
+    fn bytes(&self) -> u64 {
+        let bytes = |(tensor, _): &(Tensor<4>, usize)| {
+            tensor.dims().iter().product::<usize>() as u64 * tensor.dtype().size() as u64
+        };
+        let params = self.params.values().map(bytes).sum::<u64>();
+        PARAM_COPIES * params + BUFFER_COPIES * self.buffers.values().map(bytes).sum::<u64>()
+    }
+}
+
+/// A parameter, its gradient and two moments.
+const PARAM_COPIES: u64 = 4;
+/// A buffer, and what replaces it.
+const BUFFER_COPIES: u64 = 2;
+
 /// What the step shows to the loss.
 #[derive(Debug, Default)]
 pub(crate) struct Shown {
-    pub(crate) tensors: BTreeMap<String, Slot>,
+    /// Tensors by name, or why one can't be used.
+    pub(crate) tensors: BTreeMap<String, Result<Slot, String>>,
     pub(crate) facts: BTreeMap<&'static str, f64>,
     /// Replaces the step's first, second, … random draw.
     pub(crate) draws: Vec<TensorData>,
@@ -109,9 +157,18 @@ pub(crate) struct Contrast {
 
 impl Contrast {
     /// Each row's own id, then `k` random ones; views of a sample share them. `[n, 1 + k]`
-    fn draw(&self, k: usize, other_classes: bool, stream: &mut ChaCha8Rng) -> Fallible<Vec<i64>> {
+    /// `go_on` is asked now and then: where nearly all samples are of one class, this takes long.
+    fn draw(
+        &self,
+        k: usize,
+        other_classes: bool,
+        stream: &mut ChaCha8Rng,
+        go_on: &mut dyn FnMut() -> Fallible<()>,
+    ) -> Fallible<Vec<i64>> {
+        const TRIES: u32 = 1 << 16;
         let (n, samples) = (self.ids.len(), self.samples);
         let distinct = (n / self.views.max(1)).max(1);
+        let mut tries = 0u32;
         let mut out: Vec<i64> = Vec::with_capacity(n * (1 + k));
         for (row, &id) in self.ids.iter().enumerate() {
             let first = row % distinct;
@@ -130,6 +187,10 @@ impl Contrast {
             })?;
             for _ in 0..k {
                 out.push(loop {
+                    tries = tries.wrapping_add(1);
+                    if tries.is_multiple_of(TRIES) {
+                        go_on()?;
+                    }
                     let drawn = stream.random_range(0..self.labels.len() as u64);
                     if self.labels[drawn as usize] != *own {
                         break drawn as i64;
@@ -146,7 +207,9 @@ impl Contrast {
 pub struct Interpreter {
     device: Device,
     dtype: FloatDType,
-    limits: Limits,
+    /// What the device's integers hold.
+    integers: Bounds,
+    budget: Budget,
     /// Key of the random streams: seed and loss, then the step.
     seed: u64,
     step: u64,
@@ -155,7 +218,6 @@ pub struct Interpreter {
     pub(crate) recorded: Option<Vec<TensorData>>,
     generation: u32,
     slots: Vec<Slot>,
-    held: u64,
     calls: u64,
     failure: Option<Failure>,
     pub(crate) shown: Shown,
@@ -176,16 +238,16 @@ type Fallible<T> = Result<T, String>;
 impl Interpreter {
     pub(crate) fn new(device: Device, dtype: FloatDType, limits: Limits, seed: u64) -> Self {
         Interpreter {
+            integers: integers_of(&device),
             device,
             dtype,
-            limits,
+            budget: Budget::new(&limits),
             seed,
             step: 0,
             draws: 0,
             recorded: None,
             generation: 0,
             slots: Vec::new(),
-            held: 0,
             calls: 0,
             failure: None,
             shown: Shown::default(),
@@ -202,7 +264,8 @@ impl Interpreter {
         self.end();
         // Generation 0 is never used, so that a handle is never 0.
         self.generation = GENERATION.fetch_add(1, Ordering::Relaxed).max(1);
-        (self.step, self.draws, self.held, self.calls) = (step, 0, 0, 0);
+        (self.step, self.draws, self.calls) = (step, 0, 0);
+        self.budget.begin(self.state.bytes());
         self.failure = None;
         self.recorded.iter_mut().for_each(Vec::clear);
         self.shown = shown;
@@ -236,24 +299,54 @@ impl Interpreter {
     }
 
     /// Bytes of the tensors made in this step.
-    pub(crate) fn held(&self) -> u64 {
-        self.held
+    pub(crate) fn made(&self) -> u64 {
+        self.budget.made()
     }
 
     /// Limits of the step, which the sandbox enforces too.
     pub fn limits(&self) -> &Limits {
-        &self.limits
+        self.budget.limits()
+    }
+
+    /// What the device's integers hold.
+    pub(crate) fn integers(&self) -> Bounds {
+        self.integers
+    }
+
+    /// From now on, a step that takes long ends when this is set.
+    pub(crate) fn stop_on(&mut self, stop: &'static AtomicBool) {
+        self.budget.stop_on(stop);
+    }
+
+    /// Whether the user wants to stop, and the step has had its time to end by itself.
+    pub fn stop_wanted(&self) -> bool {
+        self.budget.stop_wanted()
+    }
+
+    /// Whether the user's wish to stop ended the step.
+    pub(crate) fn stopped(&self) -> bool {
+        self.budget.stopped() || self.stop_wanted()
     }
 
     /// The plugin's `call`: runs an operation and returns its handle; 0 once the step has failed.
     pub fn call(&mut self, op: u32, args: &[u64], attrs: &[f64], name: &str) -> u64 {
         self.calls += 1;
+        let start = Instant::now();
+        let handle = self.guarded_call(op, args, attrs, name);
+        self.budget.timed(start, handle)
+    }
+
+    fn guarded_call(&mut self, op: u32, args: &[u64], attrs: &[f64], name: &str) -> u64 {
         let Some(known) = Op::from_code(op) else {
             self.fail(
                 format!("operation {op}"),
                 "this host doesn't know it; the plugin's SDK is newer than the host".to_owned(),
             );
             return 0;
+        };
+        let name = match known {
+            Op::Fail | Op::Undefined | Op::Blame => cut(name, MAX_MESSAGE),
+            _ => name,
         };
         match known {
             Op::Fail if !name.is_empty() => self.fail(String::new(), name.to_owned()),
@@ -270,12 +363,12 @@ impl Interpreter {
     }
 
     fn run(&mut self, op: Op, args: &[u64], attrs: &[f64], name: &str) -> u64 {
-        // The backend's panics (out of memory, say) are errors of this step too.
-        let result = catch_unwind(AssertUnwindSafe(|| self.execute(op, args, attrs, name)));
-        let result = result.unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(format!("the backend refused: {}", text.unwrap_or("no reason given")))
+        let result = self.accept(op, args, attrs, name).and_then(|()| {
+            // The backend's panics (out of memory, say) are errors of this step too.
+            let result = catch_unwind(AssertUnwindSafe(|| self.execute(op, args, attrs, name)));
+            result.unwrap_or_else(|panic| {
+                Err(format!("the backend refused: {}", panic_text(&*panic)))
+            })
         });
         match result {
             Ok(slot) => {
@@ -290,6 +383,38 @@ impl Interpreter {
         }
     }
 
+    /// Refuses a call that no operation takes, or for which the step has no time, and takes down what
+    /// it reads.
+    fn accept(&mut self, op: Op, args: &[u64], attrs: &[f64], name: &str) -> Fallible<()> {
+        self.budget.go_on()?;
+        let limit = self.limits().handles;
+        if self.slots.len() >= limit {
+            return Err(format!("the step made more than {limit} tensors (limit `handles`)"));
+        }
+        if name.len() > MAX_NAME {
+            return Err(format!("its name has {} bytes; at most {MAX_NAME}", name.len()));
+        }
+        if args.len() > MAX_OPERANDS {
+            return Err(format!(
+                "{} operands; no operation takes more than {MAX_OPERANDS}",
+                args.len()
+            ));
+        }
+        let constant = matches!(op, Op::Constant | Op::ConstantIndex);
+        if attrs.len() > MAX_ATTRS && !constant {
+            return Err(format!("{} attributes; at most {MAX_ATTRS}", attrs.len()));
+        }
+        let mut all = Operands::default();
+        for &handle in args {
+            let one = self.slot(handle)?.operand();
+            all.elements = all.elements.saturating_add(one.elements);
+            all.bytes = all.bytes.saturating_add(one.bytes);
+            all.tracked |= one.tracked;
+        }
+        self.budget.operation(all);
+        Ok(())
+    }
+
     fn fail(&mut self, what: String, why: String) {
         self.failure.get_or_insert(Failure { what, why, at: None, undefined: false });
     }
@@ -302,12 +427,15 @@ impl Interpreter {
 
     /// The operation with its operands' shapes.
     fn describe(&self, op: Op, args: &[u64], name: &str) -> String {
-        let shapes = args.iter().map(|&h| match self.slot(h) {
+        let shapes = args.iter().take(MAX_OPERANDS).map(|&h| match self.slot(h) {
             Ok(slot) => format!("{:?}", slot.dims()),
             Err(_) => "?".to_owned(),
         });
         let shapes: Vec<String> = shapes.collect();
-        let name = if name.is_empty() { String::new() } else { format!(" `{name}`") };
+        let name = match cut(name, MAX_NAME) {
+            "" => String::new(),
+            name => format!(" `{name}`"),
+        };
         let of = if shapes.is_empty() { "" } else { " of " };
         format!("{op}{name}{of}{}", shapes.join(" and "))
     }
@@ -317,7 +445,10 @@ impl Interpreter {
         if self.failure.is_some() {
             return vec![1; 4];
         }
-        match self.slot(tensor).map(Slot::dims) {
+        let start = Instant::now();
+        let going_on = self.budget.go_on();
+        let dims = going_on.and_then(|()| self.slot(tensor).map(Slot::dims));
+        match self.budget.timed(start, dims) {
             Ok(dims) => dims,
             Err(why) => {
                 self.fail("shape".to_owned(), why);
@@ -331,19 +462,28 @@ impl Interpreter {
         if self.failure.is_some() {
             return Vec::new();
         }
-        let data = match self.slot(tensor).map(|slot| slot.value.clone()) {
-            Ok(Value::Number(x)) => return vec![x],
-            Ok(Value::Float(t)) => t.try_into_data().map_err(|e| e.to_string()),
-            Ok(Value::Int(t)) => t.try_into_data().map_err(|e| e.to_string()),
-            Err(why) => Err(why),
+        let start = Instant::now();
+        let values = catch_unwind(AssertUnwindSafe(|| self.values(tensor)));
+        let values = values
+            .unwrap_or_else(|panic| Err(format!("the backend refused: {}", panic_text(&*panic))));
+        self.budget.timed(start, values).unwrap_or_else(|why| {
+            self.fail("read".to_owned(), why);
+            Vec::new()
+        })
+    }
+
+    fn values(&mut self, tensor: u64) -> Fallible<Vec<f64>> {
+        self.budget.go_on()?;
+        let slot = self.slot(tensor)?;
+        let (value, operand) = (slot.value.clone(), slot.operand());
+        // What the device gives, as floats, and what the plugin gets.
+        self.budget.hold(0, operand.bytes.saturating_add(operand.elements.saturating_mul(16)))?;
+        let data = match value {
+            Value::Number(x) => return Ok(vec![x]),
+            Value::Float(t) => t.try_into_data(),
+            Value::Int(t, _) => t.try_into_data(),
         };
-        match data {
-            Ok(data) => data.iter::<f64>().collect(),
-            Err(why) => {
-                self.fail("read".to_owned(), why);
-                Vec::new()
-            }
-        }
+        Ok(data.map_err(|e| e.to_string())?.iter::<f64>().collect())
     }
 
     fn slot(&self, handle: u64) -> Fallible<&Slot> {
@@ -377,42 +517,38 @@ impl Interpreter {
         }
     }
 
-    fn int(&self, args: &[u64], i: usize) -> Fallible<(Tensor<4, Int>, usize)> {
+    fn int(&self, args: &[u64], i: usize) -> Fallible<(Tensor<4, Int>, Bounds, usize)> {
         match self.slot(operand(args, i)?)? {
-            Slot { value: Value::Int(t), rank } => Ok((t.clone(), *rank)),
+            Slot { value: Value::Int(t, bounds), rank } => Ok((t.clone(), *bounds, *rank)),
             _ => Err(format!("operand {} must be integers, and isn't", i + 1)),
         }
     }
 
-    /// Makes sure that new floats of this shape stay within the limits.
+    /// Makes sure that new floats of this shape may be, and stay within the limits.
     fn reserve(&mut self, dims: [usize; 4]) -> Fallible<()> {
-        self.reserve_sized(dims, if self.dtype == FloatDType::F64 { 8 } else { 4 })
+        self.reserve_with(dims, 0)
     }
 
-    /// Makes sure that new integers of this shape stay within the limits.
+    /// The same, where making them needs more bytes an element for a moment.
+    fn reserve_with(&mut self, dims: [usize; 4], scratch: u64) -> Fallible<()> {
+        let size = if self.dtype == FloatDType::F64 { 8 } else { 4 };
+        self.budget.reserve(dims, size, scratch)
+    }
+
+    /// Makes sure that new integers of this shape may be, and stay within the limits.
     fn reserve_index(&mut self, dims: [usize; 4]) -> Fallible<()> {
-        self.reserve_sized(dims, 8)
+        self.budget.reserve(dims, 8, 8)
     }
 
-    fn reserve_sized(&mut self, dims: [usize; 4], size: u64) -> Fallible<()> {
-        let elements = dims.iter().try_fold(1u64, |n, &d| n.checked_mul(d as u64));
-        let bytes = elements.and_then(|n| n.checked_mul(size)).unwrap_or(u64::MAX);
-        if bytes > self.limits.tensor_bytes {
-            return Err(format!(
-                "the result of shape {dims:?} needs {}, more than the {} one tensor may have \
-                 (limit `tensor_bytes`)",
-                in_units(bytes),
-                in_units(self.limits.tensor_bytes)
-            ));
+    /// These bounds, if the device's integers hold them.
+    fn held_by_device(&self, bounds: Option<Bounds>) -> Fallible<Bounds> {
+        let Bounds { low, high } = self.integers;
+        match bounds {
+            Some(b) if b.low >= low && b.high <= high => Ok(b),
+            _ => Err(format!(
+                "its integers may leave {low} to {high}, which is all that this device holds"
+            )),
         }
-        self.held = self.held.saturating_add(bytes);
-        if self.held > self.limits.held_bytes {
-            return Err(format!(
-                "the step's tensors need more than {} together (limit `held_bytes`)",
-                in_units(self.limits.held_bytes)
-            ));
-        }
-        Ok(())
     }
 
     fn mask(&self, mask: Tensor<4, burn::tensor::Bool>) -> Tensor<4> {
@@ -452,6 +588,7 @@ impl Interpreter {
         }
         let dims = [1, 1, n, 1 + k];
         self.reserve_index(dims)?;
+        let start = Instant::now();
         let values: Vec<i64> = match self.draw(dims)? {
             Ok(data) => data.iter::<i64>().collect(),
             Err(mut stream) => {
@@ -465,7 +602,9 @@ impl Interpreter {
                     self.failure.iter_mut().for_each(|failure| failure.undefined = true);
                     return Err(why.to_owned());
                 }
-                self.shown.contrast.draw(k, other != 0.0, &mut stream)?
+                let budget = &mut self.budget;
+                let mut go_on = || budget.go_on_since(start);
+                self.shown.contrast.draw(k, other != 0.0, &mut stream, &mut go_on)?
             }
         };
         if let Some(bad) = values.iter().find(|&&i| i < 0 || i as usize >= samples) {
@@ -477,7 +616,7 @@ impl Interpreter {
         if let Some((first, id)) = firsts.find(|(first, id)| first != id) {
             return Err(format!("column 0 holds {first}, where the row's own id is {id}"));
         }
-        Ok(Slot::int(self.upload_index(values, dims), 2))
+        self.upload_index(values, dims, 2)
     }
 
     fn upload(&self, values: Vec<f64>, dims: [usize; 4]) -> Tensor<4> {
@@ -485,8 +624,10 @@ impl Interpreter {
         Tensor::from_data(data, (&self.device, DType::from(self.dtype)))
     }
 
-    fn upload_index(&self, values: Vec<i64>, dims: [usize; 4]) -> Tensor<4, Int> {
-        Tensor::from_data(TensorData::new(values, dims), &self.device)
+    fn upload_index(&self, values: Vec<i64>, dims: [usize; 4], rank: usize) -> Fallible<Slot> {
+        let bounds = self.held_by_device(Some(Bounds::of(&values)))?;
+        let tensor = Tensor::from_data(TensorData::new(values, dims), &self.device);
+        Ok(Slot::int(tensor, bounds, rank))
     }
 
     /// A new parameter's or buffer's value: a function of the seed and its name alone.
@@ -496,7 +637,7 @@ impl Interpreter {
         };
         let dims = shape(rest)?;
         let rank = rest.len();
-        self.reserve(dims)?;
+        self.reserve_with(dims, 8)?;
         let n = dims.iter().product();
         let mut stream = random::stream(random::key(self.seed, name), &[]);
         let values = match *code as i64 {
@@ -525,11 +666,12 @@ impl Interpreter {
             return Ok(slot);
         }
         if self.state.frozen {
-            return Err("it appears after set-up; a loss must ask for all of its parameters and \
-                        buffers in every step, from the first on"
-                .to_owned());
+            return Err(appears_late());
         }
         let (tensor, rank) = self.initial(attrs, name)?;
+        let copies = if op == Op::Param { PARAM_COPIES } else { BUFFER_COPIES };
+        let bytes = tensor.dims().iter().product::<usize>() as u64 * tensor.dtype().size() as u64;
+        self.budget.hold(copies * bytes, 0)?;
         let (map, tensor) = match op {
             Op::Param => (&mut self.state.params, tensor.require_grad()),
             _ => (&mut self.state.buffers, tensor),
@@ -547,10 +689,6 @@ impl Interpreter {
 
     #[expect(clippy::too_many_lines, reason = "one arm an operation")]
     fn execute(&mut self, op: Op, args: &[u64], attrs: &[f64], name: &str) -> Fallible<Slot> {
-        if self.slots.len() >= self.limits.handles {
-            let limit = self.limits.handles;
-            return Err(format!("the step made more than {limit} tensors (limit `handles`)"));
-        }
         match op {
             Op::Input => {
                 let key = match attrs {
@@ -558,7 +696,8 @@ impl Interpreter {
                     _ => name.to_owned(),
                 };
                 self.used.insert(name.to_owned());
-                self.shown.tensors.get(&key).cloned().ok_or_else(|| missing(&key))
+                let shown = self.shown.tensors.get(&key).cloned();
+                shown.unwrap_or_else(|| Err(missing(&key)))
             }
             Op::Fact => {
                 let known = self.shown.facts.get(name).copied();
@@ -575,16 +714,18 @@ impl Interpreter {
             }
             Op::Param | Op::Buffer => self.kept(op, name, attrs),
             Op::SetRows => {
-                let ((index, index_rank), (rows, rank)) =
+                let ((index, bounds, index_rank), (rows, rank)) =
                     (self.int(args, 0)?, self.float(args, 1)?);
                 let (dims, _) = self.buffer(name)?;
                 let n = index.dims()[3];
                 let given = &rows.dims()[4 - rank..];
-                if index_rank != 1 || given.first() != Some(&n) || given[1..] != dims[1..] {
+                let fit = dims.len() == given.len() && dims.get(1..) == given.get(1..);
+                if index_rank != 1 || given.first() != Some(&n) || !fit {
                     return Err(format!(
                         "the buffer has shape {dims:?}: rows need an index [n] and values [n, …]"
                     ));
                 }
+                self.in_bounds(&index, bounds, dims[0])?;
                 let index = index.reshape([n]);
                 self.writes.push(Write::Rows {
                     buffer: name.to_owned(),
@@ -609,6 +750,13 @@ impl Interpreter {
                     return Ok(Slot::float(tensor.clone(), *rank));
                 }
                 let (value, rank) = self.float(args, 0)?;
+                let known = self.state.firsts.contains(name) || self.state.probing;
+                if self.state.frozen && !known {
+                    return Err(appears_late());
+                }
+                self.state.firsts.insert(name.to_owned());
+                let bytes = self.slot(operand(args, 0)?)?.operand().bytes;
+                self.budget.hold(BUFFER_COPIES * bytes, 0)?;
                 let value = value.detach();
                 let write = Write::Once { buffer: name.to_owned(), value: value.clone(), rank };
                 self.writes.push(write);
@@ -631,6 +779,7 @@ impl Interpreter {
                     return Err("there is nothing to draw from: the end is 0".to_owned());
                 }
                 self.reserve_index(dims)?;
+                let bounds = self.held_by_device(Some(Bounds::below(end)))?;
                 let tensor = match self.draw(dims)? {
                     Ok(data) => {
                         if let Some(bad) = data.iter::<i64>().find(|&i| i < 0 || i as usize >= end)
@@ -644,15 +793,16 @@ impl Interpreter {
                     Err(mut stream) => {
                         let n = dims.iter().product();
                         let draw = |_| stream.random_range(0..end as u64) as i64;
-                        self.upload_index((0..n).map(draw).collect(), dims)
+                        let values: Vec<i64> = (0..n).map(draw).collect();
+                        Tensor::from_data(TensorData::new(values, dims), &self.device)
                     }
                 };
                 self.record(|| tensor.to_data());
-                Ok(Slot::int(tensor, rank))
+                Ok(Slot::int(tensor, bounds, rank))
             }
             Op::RandomUniform | Op::RandomNormal => {
                 let dims = shape(attrs)?;
-                self.reserve(dims)?;
+                self.reserve_with(dims, 8)?;
                 let tensor = match self.draw(dims)? {
                     Ok(data) => Tensor::from_data(data, (&self.device, DType::from(self.dtype))),
                     Err(mut stream) => {
@@ -675,16 +825,20 @@ impl Interpreter {
                 }
                 let (dims, values) = rest.split_at(rank);
                 let dims = shape(dims)?;
-                self.reserve_index(dims)?;
-                if values.len() != dims.iter().product::<usize>() {
+                if values.len() as u64 != elements(dims)? {
                     return Err(format!("{} values for shape {dims:?}", values.len()));
                 }
-                Ok(if op == Op::Constant {
-                    Slot::float(self.upload(values.to_vec(), dims), rank)
-                } else {
-                    let values = values.iter().map(|&v| v as i64).collect();
-                    Slot::int(self.upload_index(values, dims), rank)
-                })
+                if op == Op::Constant {
+                    self.reserve_with(dims, 16)?;
+                    return Ok(Slot::float(self.upload(values.to_vec(), dims), rank));
+                }
+                self.budget.reserve(dims, 8, 16)?;
+                let whole = |v: &f64| v.fract() == 0.0 && v.abs() <= MAX_EXACT;
+                if let Some(bad) = values.iter().find(|v| !whole(v)) {
+                    return Err(format!("{bad} is not a whole number that a float holds exactly"));
+                }
+                let values = values.iter().map(|&v| v as i64).collect();
+                self.upload_index(values, dims, rank)
             }
             Op::Contrast => self.contrast(attrs),
             Op::Fail | Op::Blame | Op::Undefined => Err("handled before".to_owned()),
@@ -707,13 +861,13 @@ impl Interpreter {
                 let both = (self.float(args, 0), self.float(args, 1));
                 let (mask, rank) = if let (Ok((a, ra)), Ok((b, rb))) = both {
                     let dims = broadcast(a.dims(), b.dims())?;
-                    self.reserve(dims)?;
+                    self.reserve_with(dims, 24)?;
                     let (a, b) = (a.detach().expand(dims), b.detach().expand(dims));
                     (a.equal(b), ra.max(rb))
                 } else {
-                    let ((a, ra), (b, rb)) = (self.int(args, 0)?, self.int(args, 1)?);
+                    let ((a, _, ra), (b, _, rb)) = (self.int(args, 0)?, self.int(args, 1)?);
                     let dims = broadcast(a.dims(), b.dims())?;
-                    self.reserve(dims)?;
+                    self.reserve_with(dims, 24)?;
                     (a.expand(dims).equal(b.expand(dims)), ra.max(rb))
                 };
                 Ok(Slot::float(self.mask(mask), rank))
@@ -722,7 +876,7 @@ impl Interpreter {
                 let ((a, ra), (b, rb)) = (self.float(args, 0)?, self.float(args, 1)?);
                 let (mask, rm) = self.float(args, 2)?;
                 let dims = broadcast(broadcast(a.dims(), b.dims())?, mask.dims())?;
-                self.reserve(dims)?;
+                self.reserve_with(dims, 24)?;
                 let mask = mask.detach().expand(dims).not_equal_elem(0.0);
                 let out = b.expand(dims).mask_where(mask, a.expand(dims));
                 Ok(Slot::float(out, ra.max(rb).max(rm)))
@@ -786,9 +940,6 @@ impl Interpreter {
                 let (a, rank) = self.float(args, 0)?;
                 let d = dimension(attrs.first(), rank)?;
                 let mut dims = a.dims();
-                if dims[d] == 0 {
-                    return Err("the dimension is empty".to_owned());
-                }
                 if op != Op::CumSum {
                     dims[d] = 1;
                 }
@@ -810,6 +961,8 @@ impl Interpreter {
                 }
                 let lead = broadcast([a0, a1, 1, 1], [b0, b1, 1, 1])?;
                 self.reserve([lead[0], lead[1], n, m])?;
+                let sizes = [lead[0], lead[1], n, k, m];
+                self.budget.product(sizes.iter().map(|&d| d as f64).product())?;
                 Ok(Slot::float(a.matmul(b), ra.max(rb)))
             }
             Op::Transpose | Op::SwapDims => {
@@ -819,32 +972,36 @@ impl Interpreter {
                     Op::Transpose => (2, 3),
                     _ => (dimension(attrs.first(), rank)?, dimension(attrs.get(1), rank)?),
                 };
-                self.reserve([0; 4])?; // a view
+                self.budget.view()?;
                 Ok(Slot::float(a.swap_dims(d, e), rank))
             }
             Op::Reshape => {
                 let (a, _) = self.float(args, 0)?;
                 let dims = same_size(a.dims(), attrs)?;
-                self.reserve([0; 4])?; // a view
+                self.reserve(dims)?; // a copy, unless its elements lie in this order
                 Ok(Slot::float(a.reshape(dims), attrs.len()))
             }
             Op::ReshapeIndex => {
-                let (a, _) = self.int(args, 0)?;
+                let (a, bounds, _) = self.int(args, 0)?;
                 let dims = same_size(a.dims(), attrs)?;
-                self.reserve([0; 4])?;
-                Ok(Slot::int(a.reshape(dims), attrs.len()))
+                self.reserve_index(dims)?;
+                Ok(Slot::int(a.reshape(dims), bounds, attrs.len()))
             }
             Op::Slice => {
                 let (a, rank) = self.float(args, 0)?;
                 let (d, start, length) = range(attrs, rank, a.dims())?;
-                self.reserve([0; 4])?; // a view
+                let mut dims = a.dims();
+                dims[d] = length;
+                self.reserve(dims)?; // a view on the CPU, a copy on a GPU
                 Ok(Slot::float(a.narrow(d, start, length), rank))
             }
             Op::SliceIndex => {
-                let (a, rank) = self.int(args, 0)?;
+                let (a, bounds, rank) = self.int(args, 0)?;
                 let (d, start, length) = range(attrs, rank, a.dims())?;
-                self.reserve([0; 4])?;
-                Ok(Slot::int(a.narrow(d, start, length), rank))
+                let mut dims = a.dims();
+                dims[d] = length;
+                self.reserve_index(dims)?;
+                Ok(Slot::int(a.narrow(d, start, length), bounds, rank))
             }
             Op::Cat => {
                 let ((a, ra), (b, rb)) = (self.float(args, 0)?, self.float(args, 1)?);
@@ -853,28 +1010,29 @@ impl Interpreter {
                 Ok(Slot::float(Tensor::cat(vec![a, b], d), ra))
             }
             Op::CatIndex => {
-                let ((a, ra), (b, rb)) = (self.int(args, 0)?, self.int(args, 1)?);
+                let ((a, in_a, ra), (b, in_b, rb)) = (self.int(args, 0)?, self.int(args, 1)?);
                 let (d, dims) = joined(a.dims(), ra, b.dims(), rb, attrs)?;
                 self.reserve_index(dims)?;
-                Ok(Slot::int(Tensor::cat(vec![a, b], d), ra))
+                Ok(Slot::int(Tensor::cat(vec![a, b], d), in_a.or(in_b), ra))
             }
             Op::Rows => {
-                let ((a, rank), (index, index_rank)) = (self.float(args, 0)?, self.int(args, 1)?);
+                let ((a, rank), (index, bounds, index_rank)) =
+                    (self.float(args, 0)?, self.int(args, 1)?);
                 if rank == 0 || index_rank != 1 {
                     return Err("rows are taken from [n, …] by an index [m]".to_owned());
                 }
                 let (d, m) = (4 - rank, index.dims()[3]);
                 let mut dims = a.dims();
-                self.in_bounds(&index, dims[d])?;
+                self.in_bounds(&index, bounds, dims[d])?;
                 dims[d] = m;
                 self.reserve(dims)?;
                 Ok(Slot::float(a.select(d, index.reshape([m])), rank))
             }
             Op::Gather | Op::GatherIndex => {
-                let (index, index_rank) = self.int(args, 1)?;
+                let (index, bounds, index_rank) = self.int(args, 1)?;
                 let (dims, rank) = match op {
                     Op::Gather => self.float(args, 0).map(|(a, r)| (a.dims(), r))?,
-                    _ => self.int(args, 0).map(|(a, r)| (a.dims(), r))?,
+                    _ => self.int(args, 0).map(|(a, _, r)| (a.dims(), r))?,
                 };
                 let d = dimension(attrs.first(), rank)?;
                 let out = index.dims();
@@ -883,38 +1041,45 @@ impl Interpreter {
                                 gathered along"
                         .to_owned());
                 }
-                self.in_bounds(&index, dims[d])?;
+                self.in_bounds(&index, bounds, dims[d])?;
                 self.reserve_index(out)?;
-                Ok(match op {
-                    Op::Gather => Slot::float(self.float(args, 0)?.0.gather(d, index), rank),
-                    _ => Slot::int(self.int(args, 0)?.0.gather(d, index), rank),
-                })
+                if op == Op::Gather {
+                    return Ok(Slot::float(self.float(args, 0)?.0.gather(d, index), rank));
+                }
+                let (a, bounds, _) = self.int(args, 0)?;
+                Ok(Slot::int(a.gather(d, index), bounds, rank))
             }
             Op::AdaptiveAvgPool => {
                 let (a, rank) = self.float(args, 0)?;
                 let &[h, w] = attrs else { return Err("two attributes are needed".to_owned()) };
                 let ([n, c, ah, aw], h, w) = (a.dims(), size(h)?, size(w)?);
-                if rank != 4 || h == 0 || w == 0 || ah == 0 || aw == 0 {
+                if rank != 4 || h == 0 || w == 0 {
                     return Err("pools maps [n, c, h, w] to a height and width above 0".to_owned());
                 }
+                // A window of more places than it must have is read again for each.
+                let windows = (h as f64 + ah as f64) * (w as f64 + aw as f64);
+                self.budget.product(n as f64 * c as f64 * windows)?;
                 self.reserve([n, c, h, w])?;
                 Ok(Slot::float(module::adaptive_avg_pool2d(a, [h, w]), rank))
             }
             Op::Argsort => {
                 let (a, rank) = self.float(args, 0)?;
                 let d = dimension(attrs.first(), rank)?;
-                self.reserve_index(a.dims())?;
-                Ok(Slot::int(a.detach().argsort(d), rank))
+                let dims = a.dims();
+                self.budget.reserve(dims, 8, 24)?;
+                self.budget.sort(elements(dims)? as f64)?;
+                let bounds = self.held_by_device(Some(Bounds::below(dims[d])))?;
+                Ok(Slot::int(a.detach().argsort(d), bounds, rank))
             }
             Op::OneHot => {
-                let ((index, rank), classes) = (self.int(args, 0)?, attrs.first());
+                let ((index, bounds, rank), classes) = (self.int(args, 0)?, attrs.first());
                 let classes = size(*classes.ok_or("the number of classes is missing")?)?;
                 if rank != 1 {
                     return Err("needs one dimension [n]".to_owned());
                 }
                 let n = index.dims()[3];
-                self.reserve([1, 1, n, classes])?;
-                self.in_bounds(&index, classes)?;
+                self.reserve_with([1, 1, n, classes], 24)?;
+                self.in_bounds(&index, bounds, classes)?;
                 let all = Tensor::<1, Int>::arange(0..classes as i64, &self.device);
                 let dims = [1, 1, n, classes];
                 let all = all.reshape([1, 1, 1, classes]).expand(dims);
@@ -923,12 +1088,12 @@ impl Interpreter {
             }
             Op::Eye => {
                 let n = size(*attrs.first().ok_or("the size is missing")?)?;
-                self.reserve([1, 1, n, n])?;
+                self.reserve_with([1, 1, n, n], 24)?;
                 let eye = Tensor::<2>::eye(n, &self.device).reshape([1, 1, n, n]);
                 Ok(Slot::float(eye.cast(self.dtype), 2))
             }
             Op::Float => {
-                let (a, rank) = self.int(args, 0)?;
+                let (a, _, rank) = self.int(args, 0)?;
                 self.reserve(a.dims())?;
                 Ok(Slot::float(a.float().cast(self.dtype), rank))
             }
@@ -943,33 +1108,41 @@ impl Interpreter {
                 }
                 self.reserve_index([1, 1, 1, n])?;
                 let range = Tensor::<1, Int>::arange(start as i64..end as i64, &self.device);
-                Ok(Slot::int(range.reshape([1, 1, 1, n]), 1))
+                let bounds = Bounds { low: start as i64, high: end as i64 - 1 };
+                Ok(Slot::int(range.reshape([1, 1, 1, n]), bounds, 1))
             }
             Op::AddIndex => {
-                let ((a, ra), (b, rb)) = (self.int(args, 0)?, self.int(args, 1)?);
+                let ((a, in_a, ra), (b, in_b, rb)) = (self.int(args, 0)?, self.int(args, 1)?);
                 self.reserve_index(broadcast(a.dims(), b.dims())?)?;
-                Ok(Slot::int(a + b, ra.max(rb)))
+                let bounds = self.held_by_device(in_a.plus(in_b))?;
+                Ok(Slot::int(a + b, bounds, ra.max(rb)))
             }
             Op::ModIndex => {
-                let (a, rank) = self.int(args, 0)?;
+                let (a, _, rank) = self.int(args, 0)?;
                 let n = size(*attrs.first().ok_or("the divisor is missing")?)?;
                 if n == 0 {
                     return Err("the divisor is 0".to_owned());
                 }
                 self.reserve_index(a.dims())?;
-                Ok(Slot::int(a.remainder_scalar(n as i64), rank))
+                let rest = a.remainder_scalar(n as i64);
+                // What the bounds say must be so, whatever a GPU's driver makes of a division.
+                let gpu = self.integers.high < i64::MAX;
+                let rest = if gpu { rest.clamp(0, n as i64 - 1) } else { rest };
+                Ok(Slot::int(rest, Bounds::below(n), rank))
             }
         }
     }
 
-    /// Whether all indices lie below `end`. Looks only on the CPU, where it costs next to nothing:
-    /// elsewhere it would wait for the device in every step, and a GPU bounds its own accesses.
-    fn in_bounds(&self, index: &Tensor<4, Int>, end: usize) -> Fallible<()> {
-        if self.device != Device::flex() {
+    /// Whether all indices lie below `end`. Nearly always their bounds say so; else they are read,
+    /// which on a GPU waits for it: there an index that points beyond its tensor reads other memory.
+    fn in_bounds(&mut self, index: &Tensor<4, Int>, bounds: Bounds, end: usize) -> Fallible<()> {
+        if bounds.outside(end).is_none() {
             return Ok(());
         }
-        let data = index.clone().into_data();
-        match data.iter::<i64>().find(|&i| i < 0 || i as usize >= end) {
+        let n = elements(index.dims())?;
+        self.budget.hold(0, n.saturating_mul(16))?;
+        let values: Vec<i64> = index.clone().into_data().iter::<i64>().collect();
+        match Bounds::of(&values).outside(end) {
             Some(bad) => Err(format!("the index holds {bad}, which is not in 0..{end}")),
             None => Ok(()),
         }
@@ -977,20 +1150,30 @@ impl Interpreter {
 
     /// Lands the step's buffer writes.
     pub(crate) fn commit(&mut self) {
-        for write in std::mem::take(&mut self.writes) {
-            match write {
-                Write::Whole { buffer, value } => {
-                    if let Some(kept) = self.state.buffers.get_mut(&buffer) {
-                        kept.0 = value;
-                    }
+        land(std::mem::take(&mut self.writes), &mut self.state.buffers);
+    }
+
+    /// Tries the step's buffer writes on copies.
+    pub(crate) fn rehearse(&mut self) {
+        land(std::mem::take(&mut self.writes), &mut self.state.buffers.clone());
+    }
+}
+
+/// Carries out a step's writes.
+fn land(writes: Vec<Write>, buffers: &mut BTreeMap<String, (Tensor<4>, usize)>) {
+    for write in writes {
+        match write {
+            Write::Whole { buffer, value } => {
+                if let Some(kept) = buffers.get_mut(&buffer) {
+                    kept.0 = value;
                 }
-                Write::Once { buffer, value, rank } => {
-                    self.state.buffers.entry(buffer).or_insert((value, rank));
-                }
-                Write::Rows { buffer, index, rows } => {
-                    if let Some((tensor, rank)) = self.state.buffers.get_mut(&buffer) {
-                        *tensor = set_rows(tensor.clone(), 4 - *rank, index, rows);
-                    }
+            }
+            Write::Once { buffer, value, rank } => {
+                buffers.entry(buffer).or_insert((value, rank));
+            }
+            Write::Rows { buffer, index, rows } => {
+                if let Some((tensor, rank)) = buffers.get_mut(&buffer) {
+                    *tensor = set_rows(tensor.clone(), 4 - *rank, index, rows);
                 }
             }
         }
@@ -1015,6 +1198,12 @@ fn set_rows(tensor: Tensor<4>, d: usize, index: Tensor<1, Int>, rows: Tensor<4>)
     tensor.select_assign(d, index, rows, IndexingUpdateOp::Assign)
 }
 
+fn appears_late() -> String {
+    "it appears after set-up; a loss must ask for all of its parameters and buffers in every step, \
+     from the first on"
+        .to_owned()
+}
+
 fn operand(args: &[u64], i: usize) -> Fallible<u64> {
     args.get(i).copied().ok_or_else(|| format!("operand {} is missing", i + 1))
 }
@@ -1035,10 +1224,23 @@ fn broadcast(a: [usize; 4], b: [usize; 4]) -> Fallible<[usize; 4]> {
 
 /// A size from an attribute, which is a float in the binary interface.
 fn size(x: f64) -> Fallible<usize> {
-    if x >= 0.0 && x.fract() == 0.0 && x < 9e15 {
+    if x >= 0.0 && x.fract() == 0.0 && x <= MAX_DIMENSION as f64 {
         Ok(x as usize)
     } else {
-        Err(format!("{x} is not a size"))
+        Err(format!("{x} is not a size: those are whole numbers of at most {MAX_DIMENSION}"))
+    }
+}
+
+/// The text up to so many bytes.
+fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+/// What a device's integers hold.
+fn integers_of(device: &Device) -> Bounds {
+    match Tensor::<1, Int>::from_data([0], device).dtype().into() {
+        IntDType::I64 => Bounds { low: i64::MIN, high: i64::MAX },
+        _ => Bounds { low: i64::from(i32::MIN), high: i64::from(i32::MAX) },
     }
 }
 
@@ -1046,13 +1248,14 @@ fn shape(attrs: &[f64]) -> Fallible<[usize; 4]> {
     if attrs.len() > 4 {
         return Err(format!("{} dimensions; a tensor has at most four", attrs.len()));
     }
-    Ok(pad(&attrs.iter().map(|&x| size(x)).collect::<Fallible<Vec<_>>>()?))
+    let dims = pad(&attrs.iter().map(|&x| size(x)).collect::<Fallible<Vec<_>>>()?);
+    elements(dims)?;
+    Ok(dims)
 }
 
 fn same_size(from: [usize; 4], attrs: &[f64]) -> Fallible<[usize; 4]> {
     let dims = shape(attrs)?;
-    let wanted = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-    if wanted != Some(from.iter().product()) {
+    if elements(dims)? != elements(from)? {
         return Err(format!("shape {attrs:?} has another number of elements"));
     }
     Ok(dims)
@@ -1111,13 +1314,4 @@ fn missing(name: &str) -> String {
         _ => "no host has such an input",
     };
     format!("this step has no {name}; {hint}")
-}
-
-fn in_units(bytes: u64) -> String {
-    match bytes {
-        0..=0xFFFFF => format!("{bytes} bytes"),
-        0x10_0000..=0x3FFF_FFFF => format!("{:.1} MiB", bytes as f64 / f64::from(1u32 << 20)),
-        u64::MAX => "more bytes than there are numbers for".to_owned(),
-        _ => format!("{:.1} GiB", bytes as f64 / f64::from(1u32 << 30)),
-    }
 }

@@ -2,6 +2,8 @@
 //! losses, training, metrics and checkpoints.
 
 pub mod backbone;
+mod bounds;
+mod budget;
 pub mod checkpoint;
 pub mod device;
 mod error;
@@ -15,7 +17,7 @@ mod recipe;
 mod session;
 pub mod trainer;
 
-pub use error::{Failure, LossError};
+pub use error::{Failure, LossError, guarded};
 pub use example::example_batch;
 pub use interpreter::{Interpreter, reshaped};
 pub use limits::Limits;

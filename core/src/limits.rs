@@ -1,7 +1,9 @@
 //! What one step of one loss may use, so that a plugin can't take the machine down.
 
 use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
 use std::time::Duration;
+use sysinfo::System;
 
 /// Limits of one step. They hold for every loss; those of the sandbox only for components.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,8 +13,11 @@ pub struct Limits {
     pub handles: usize,
     /// Bytes of one tensor.
     pub tensor_bytes: u64,
-    /// Bytes of all tensors of a step together.
+    /// Bytes of all tensors of a step together, with their gradients, what is copied on the way, and
+    /// what the host keeps for the loss; 0 takes half of the machine's memory.
     pub held_bytes: u64,
+    /// Seconds that the host's operations may take in one step.
+    pub host_seconds: f64,
     /// Bytes of a component's own linear memory.
     pub memory_bytes: usize,
     /// Elements of a component's tables.
@@ -21,6 +26,10 @@ pub struct Limits {
     pub instances: usize,
     /// Seconds that a component may compute in one step, without the host's own operations.
     pub seconds: f64,
+    /// Bytes of a component's file.
+    pub component_bytes: u64,
+    /// Seconds that compiling a component may take.
+    pub compile_seconds: f64,
 }
 
 impl Default for Limits {
@@ -28,18 +37,55 @@ impl Default for Limits {
         Limits {
             handles: 100_000,
             tensor_bytes: 4 << 30,
-            held_bytes: 12 << 30,
+            held_bytes: 0,
+            host_seconds: 120.0,
             memory_bytes: 256 << 20,
             table_elements: 1 << 20,
             instances: 64,
             seconds: 10.0,
+            component_bytes: 64 << 20,
+            compile_seconds: 120.0,
         }
     }
 }
 
 impl Limits {
+    /// Refuses limits that limit nothing; the message names the key.
+    pub fn check(&self) -> Result<(), String> {
+        let seconds = [
+            ("host_seconds", self.host_seconds),
+            ("seconds", self.seconds),
+            ("compile_seconds", self.compile_seconds),
+        ];
+        match seconds.iter().find(|(_, v)| !(*v > 0.0 && *v <= 1e9)) {
+            Some((key, v)) => {
+                Err(format!("limits.{key} = {v}: it must be above 0, and at most 1e9 seconds"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The same with what follows the machine in numbers.
+    pub(crate) fn resolved(&self) -> Self {
+        let held_bytes = if self.held_bytes == 0 { memory() / 2 } else { self.held_bytes };
+        Limits { held_bytes, ..self.clone() }
+    }
+
     /// The deadline of a step as a duration.
     pub fn deadline(&self) -> Duration {
-        Duration::try_from_secs_f64(self.seconds).unwrap_or(Duration::MAX)
+        Duration::try_from_secs_f64(self.seconds).unwrap_or(Duration::ZERO)
     }
+}
+
+/// Bytes of memory of this machine, or of the container that this process lives in.
+fn memory() -> u64 {
+    static MEMORY: OnceLock<u64> = OnceLock::new();
+    *MEMORY.get_or_init(|| {
+        let mut system = System::new();
+        system.refresh_memory();
+        let machine = system.total_memory();
+        let container = system.cgroup_limits().map_or(0, |limits| limits.total_memory);
+        let known = [machine, container].into_iter().filter(|&bytes| bytes > 0);
+        known.min().unwrap_or(8 << 30) // where the system doesn't tell
+    })
 }

@@ -211,16 +211,32 @@ impl Default for Recipe {
 impl Recipe {
     /// Refuses settings that make no sense; the message names the key.
     pub fn check(&self) -> Result<(), String> {
-        let at_least_one = [
-            ("epochs", self.epochs),
-            ("batch", self.batch),
-            ("views", self.views),
-            ("lr_decay_step", self.lr_decay_step),
-            ("chunks", self.chunks),
-            ("log_every", self.log_every),
+        let (never, memory) =
+            ((1_000_000_000, "more would never come"), "a batch is held in memory");
+        let ranges = [
+            ("epochs", self.epochs, 1, never),
+            ("batch", self.batch, 1, (1_000_000, memory)),
+            ("images_per_class", self.images_per_class, 0, (1_000_000, memory)),
+            ("views", self.views, 1, (1000, memory)),
+            ("lr_decay_step", self.lr_decay_step, 1, never),
+            ("warmup_epochs", self.warmup_epochs, 0, never),
+            ("new_only_epochs", self.new_only_epochs, 0, never),
+            ("chunks", self.chunks, 1, (1_000_000, "a batch has no more parts")),
+            ("log_every", self.log_every, 1, never),
+            ("evaluate_every", self.evaluate_every, 0, never),
+            ("patience", self.patience, 0, never),
+            ("checkpoint_steps", self.checkpoint_steps, 0, never),
+            ("checkpoint_every", self.checkpoint_every, 0, never),
+            ("keep", self.keep, 0, never),
+            ("workers", self.workers, 0, (1000, "each is a thread")),
         ];
-        if let Some((key, _)) = at_least_one.iter().find(|(_, v)| *v == 0) {
-            return Err(format!("{key} = 0: it must be at least 1"));
+        for (key, value, least, (most, why)) in ranges {
+            if value < least {
+                return Err(format!("{key} = {value}: it must be at least {least}"));
+            }
+            if value > most {
+                return Err(format!("{key} = {value}: it must be at most {most}; {why}"));
+            }
         }
         let not_negative = [
             ("lr", self.lr),

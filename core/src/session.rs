@@ -1,6 +1,8 @@
 //! One loss in one run: its code, its parameters and buffers, its limits.
 
-use crate::error::LossError;
+use crate::bounds::Bounds;
+use crate::budget::elements;
+use crate::error::{LossError, guarded};
 use crate::interpreter::{Contrast, Interpreter, Shown, Slot, pad, reshaped};
 use crate::limits::Limits;
 use crate::random;
@@ -8,6 +10,7 @@ use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// The code of a loss, however it was loaded.
 pub trait LossCode: Send {
@@ -26,9 +29,12 @@ pub enum Feature {
 }
 
 impl Feature {
-    fn slot(&self) -> Slot {
+    fn slot(&self) -> Result<Slot, String> {
         match self {
-            Feature::Map(map) => Slot::float(map.clone(), 4),
+            Feature::Map(map) => {
+                elements(map.dims())?;
+                Ok(Slot::float(map.clone(), 4))
+            }
             Feature::Vector(vector) => matrix(vector.clone()),
         }
     }
@@ -104,7 +110,8 @@ impl Default for Inputs {
 }
 
 impl Inputs {
-    fn shown(&self, device: &Device) -> Shown {
+    /// On a device whose integers hold these.
+    fn shown(&self, device: &Device, integers: Bounds) -> Shown {
         let mut tensors = BTreeMap::new();
         for (name, matrix_of) in [("target", &self.target), ("source", &self.source)] {
             if let Some(tensor) = matrix_of {
@@ -120,9 +127,7 @@ impl Inputs {
         }
         for (name, list) in [("labels", &self.labels), ("ids", &self.ids)] {
             if !list.is_empty() {
-                let tensor = Tensor::<1, Int>::from_data(list.as_slice(), device);
-                tensors
-                    .insert(name.to_owned(), Slot::int(tensor.reshape([1, 1, 1, list.len()]), 1));
+                tensors.insert(name.to_owned(), Ok(whole_numbers(list, device, integers)));
             }
         }
         let (positive, negative) = pairs(&self.labels);
@@ -158,9 +163,24 @@ fn pairs(labels: &[i64]) -> (f64, f64) {
     (positive, choose(labels.len()) - positive)
 }
 
-fn matrix(tensor: Tensor<2>) -> Slot {
+fn matrix(tensor: Tensor<2>) -> Result<Slot, String> {
     let [n, d] = tensor.dims();
-    Slot::float(tensor.reshape([1, 1, n, d]), 2)
+    elements([1, 1, n, d])?;
+    Ok(Slot::float(tensor.reshape([1, 1, n, d]), 2))
+}
+
+/// Labels or ids. One that the device's integers don't hold can't be the number of a class or a sample,
+/// only be compared: a negative number that no other has stands for it.
+fn whole_numbers(list: &[i64], device: &Device, integers: Bounds) -> Slot {
+    let Bounds { low, high } = integers;
+    let mut names: BTreeMap<i64, i64> = list.iter().map(|&i| (i, i)).collect();
+    let mut free = (1..=high).map(|i| -i).filter(|i| !list.contains(i));
+    for (_, name) in names.iter_mut().filter(|(i, _)| !(low..=high).contains(*i)) {
+        *name = free.next().unwrap_or(low);
+    }
+    let list: Vec<i64> = list.iter().map(|i| names[i]).collect();
+    let tensor = Tensor::<1, Int>::from_data(list.as_slice(), device);
+    Slot::int(tensor.reshape([1, 1, 1, list.len()]), Bounds::of(&list), 1)
 }
 
 /// What a step gives.
@@ -237,11 +257,34 @@ impl Session {
         self.interpreter.as_deref_mut().ok_or_else(lost)
     }
 
-    /// Runs the loss once for its parameters and buffers, and keeps nothing else of it. From then
-    /// on, one that appears is an error.
+    /// Runs the loss once, forward and backward, for its parameters and buffers, tries its buffer
+    /// writes on copies, and keeps nothing else of it. From then on, one that appears is an error.
+    ///
+    /// A loss from which nothing learns is an error; what is to learn from it must be tracked in
+    /// `inputs`.
     pub fn probe(&mut self, inputs: &Inputs) -> Result<(), LossError> {
-        self.run(inputs)?;
+        self.interpreter()?.state.probing = true;
+        let value = self.run(inputs);
+        self.interpreter()?.state.probing = false;
+        let (value, loss) = (value?, self.name.clone());
+        let interpreter = self.interpreter()?;
+        let (tracked, learns) = (value.is_tracked(), !interpreter.state.params.is_empty());
+        let tried = guarded(|| {
+            if tracked {
+                value.backward();
+            }
+            interpreter.rehearse();
+        });
         self.discard();
+        tried.map_err(|why| LossError::Fault { loss: loss.clone(), fault: refused(&why) })?;
+        if !tracked {
+            let params = if learns { ", and not on its parameters either" } else { "" };
+            let fault = format!(
+                "it doesn't depend on anything that learns: not on the target's embeddings or \
+                 features{params}"
+            );
+            return Err(LossError::Fault { loss, fault });
+        }
         self.freeze();
         Ok(())
     }
@@ -257,8 +300,8 @@ impl Session {
     fn run(&mut self, inputs: &Inputs) -> Result<Tensor<1>, LossError> {
         let (step, loss) = (self.step, self.name.clone());
         let interpreter = self.interpreter()?;
-        let device = interpreter.device().clone();
-        interpreter.begin(step, inputs.shown(&device));
+        let shown = inputs.shown(interpreter.device(), interpreter.integers());
+        interpreter.begin(step, shown);
         for (name, param) in self.names.iter().zip(&self.parameters.values) {
             if let Some(interpreter) = &mut self.interpreter
                 && let Some(kept) = interpreter.state.params.get_mut(name)
@@ -271,6 +314,9 @@ impl Session {
         };
         let (mut interpreter, result) = self.code.run(interpreter);
         let outcome = match (interpreter.take_failure(), result) {
+            (Some(_), _) | (None, Err(_)) if interpreter.stopped() => {
+                Err(LossError::Stopped { loss })
+            }
             (Some(failure), _) if failure.undefined => {
                 Err(LossError::Undefined { loss, why: failure.why })
             }
@@ -322,12 +368,22 @@ impl Session {
     }
 
     /// Lands the step's buffer writes and goes on to the next step.
+    ///
+    /// # Panics
+    /// Where the backend does; callers run it with the rest of a step in [`guarded`].
     pub fn commit(&mut self) {
         if let Some(interpreter) = &mut self.interpreter {
             interpreter.commit();
             interpreter.end();
         }
         self.step += 1;
+    }
+
+    /// From now on, a step that takes long ends with [`LossError::Stopped`] when this is set.
+    pub fn stop_on(&mut self, stop: &'static AtomicBool) {
+        if let Some(interpreter) = &mut self.interpreter {
+            interpreter.stop_on(stop);
+        }
     }
 
     /// Forgets the step: nothing of it lands.
@@ -372,7 +428,7 @@ impl Session {
 
     /// Operations and bytes of tensors of the last step.
     pub fn cost(&self) -> (u64, u64) {
-        self.interpreter.as_ref().map(|i| (i.calls(), i.held())).unwrap_or_default()
+        self.interpreter.as_ref().map(|i| (i.calls(), i.made())).unwrap_or_default()
     }
 
     /// Parameters and buffers by name: `param.<name>`, `buffer.<name>`, in their true shapes.
@@ -403,6 +459,7 @@ impl Session {
             if dims.len() > 4 {
                 return Err(wrong(format!("{key} has shape {dims:?}: more than four dimensions")));
             }
+            elements(pad(&dims)).map_err(|why| wrong(format!("{key}: {why}")))?;
             let map = match kind {
                 "param" => &mut interpreter.state.params,
                 "buffer" => &mut interpreter.state.buffers,
@@ -467,6 +524,11 @@ impl Session {
     pub fn set_step_number(&mut self, step: u64) {
         self.step = step;
     }
+}
+
+/// A fault of the backend, in a loss's message.
+fn refused(why: &str) -> String {
+    format!("the backend refused: {why}")
 }
 
 fn map_insert(

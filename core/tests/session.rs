@@ -5,6 +5,7 @@
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use retort_core::{Inputs, Interpreter, Limits, LossCode, LossError, Session, Setup, reshaped};
 use retort_sdk::Op;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 /// A loss made of calls.
@@ -33,6 +34,7 @@ fn session(f: impl FnMut(&mut Interpreter) -> u64 + Send + 'static) -> Session {
 fn inputs(rows: usize) -> Inputs {
     let values: Vec<f32> = (0..rows * 3).map(|i| i as f32 * 0.25 - 1.0).collect();
     let target = Tensor::from_data(TensorData::new(values, [rows, 3]), &setup().device);
+    let target = target.require_grad();
     Inputs { labels: vec![0; rows], ids: (0..rows as i64).collect(), ..Inputs::new(target) }
 }
 
@@ -229,7 +231,10 @@ fn writes_rows(fail: Arc<Mutex<bool>>) -> impl FnMut(&mut Interpreter) -> u64 + 
         let rows = target(step);
         let index = op(step, Op::ConstantIndex, &[], &[1.0, 4.0, 0.0, 2.0, 2.0, 0.0]);
         step.call(Op::SetRows as u32, &[index, rows], &[], "bank");
+        let learns = op(step, Op::Sum, &[rows], &[]);
+        let nothing = op(step, Op::MulScalar, &[learns], &[0.0]);
         let seen = op(step, Op::Sum, &[buffer], &[]);
+        let seen = op(step, Op::Add, &[seen, nothing], &[]);
         if *fail.lock().unwrap() { op(step, Op::Matmul, &[rows, rows], &[]) } else { seen }
     }
 }
@@ -342,4 +347,276 @@ fn state_comes_back_as_it_was_saved() {
     c.load_state(wrong).unwrap();
     let message = c.step(&inputs(4)).unwrap_err().to_string();
     assert!(message.contains("[3, 2]") && message.contains("[2, 3]"), "{message}");
+}
+
+/// A float of the step that an operation makes, and its message if it must fail.
+fn message_of(make: impl FnMut(&mut Interpreter) -> u64 + Send + 'static) -> String {
+    let message = failure(make);
+    assert!(!message.contains("backend refused"), "{message}");
+    message
+}
+
+#[test]
+fn an_index_points_into_its_tensor_or_the_step_fails() {
+    let index = |values: &'static [f64]| {
+        move |step: &mut Interpreter| {
+            let attrs: Vec<f64> =
+                [1.0, values.len() as f64].iter().chain(values).copied().collect();
+            op(step, Op::ConstantIndex, &[], &attrs)
+        }
+    };
+    for (values, bad) in [(&[0.0, 4.0][..], "4"), (&[1.0, -1.0], "-1"), (&[4e8], "400000000")] {
+        let make = index(values);
+        let message = message_of(move |step| {
+            let (a, i) = (target(step), make(step));
+            op(step, Op::Rows, &[a, i], &[])
+        });
+        assert!(
+            message.contains(&format!("the index holds {bad}, which is not in 0..4")),
+            "{message}"
+        );
+        let make = index(values);
+        let message = message_of(move |step| {
+            let (a, i) = (target(step), make(step));
+            let a = op(step, Op::Slice, &[a], &[1.0, 0.0, 1.0]);
+            let i = op(step, Op::ReshapeIndex, &[i], &[values.len() as f64, 1.0]);
+            op(step, Op::Gather, &[a, i], &[0.0])
+        });
+        assert!(message.contains(&format!("the index holds {bad}")), "{message}");
+        let make = index(values);
+        let message = message_of(move |step| {
+            let i = make(step);
+            op(step, Op::OneHot, &[i], &[4.0])
+        });
+        assert!(message.contains(&format!("the index holds {bad}")), "{message}");
+        let make = index(values);
+        let message = message_of(move |step| {
+            step.call(Op::Buffer as u32, &[], &[0.0, 0.0, 4.0, 3.0], "bank");
+            let (a, i) = (target(step), make(step));
+            let rows = op(step, Op::Slice, &[a], &[0.0, 0.0, values.len() as f64]);
+            step.call(Op::SetRows as u32, &[i, rows], &[], "bank")
+        });
+        assert!(message.contains(&format!("the index holds {bad}")), "{message}");
+    }
+}
+
+#[test]
+fn an_index_whose_bounds_say_too_little_is_read() {
+    // 0..4 plus 0..4 may be 7, modulo and the values themselves say that it isn't.
+    for (shift, fails) in [([0.0, 0.0, 0.0, 0.0], false), ([0.0, 0.0, 0.0, 1.0], true)] {
+        let mut session = session(move |step| {
+            let a = target(step);
+            let range = op(step, Op::Range, &[], &[0.0, 4.0]);
+            let down = op(step, Op::ConstantIndex, &[], &[1.0, 4.0, 0.0, -1.0, -2.0, -3.0]);
+            let attrs: Vec<f64> = [1.0, 4.0].into_iter().chain(shift).collect();
+            let shift = op(step, Op::ConstantIndex, &[], &attrs);
+            let index = op(step, Op::AddIndex, &[range, down], &[]);
+            let more = op(step, Op::AddIndex, &[range, shift], &[]);
+            let index = op(step, Op::AddIndex, &[index, more], &[]);
+            let rows = op(step, Op::Rows, &[a, index], &[]);
+            op(step, Op::Sum, &[rows], &[])
+        });
+        assert_eq!(session.step(&inputs(4)).is_err(), fails);
+    }
+}
+
+#[test]
+fn integers_never_leave_what_the_device_holds() {
+    let message = message_of(|step| {
+        let mut a = op(step, Op::ConstantIndex, &[], &[1.0, 1.0, f64::from(1 << 30)]);
+        for _ in 0..12 {
+            a = op(step, Op::AddIndex, &[a, a], &[]);
+        }
+        a
+    });
+    assert!(message.contains("its integers may leave -2147483648 to 2147483647"), "{message}");
+    for bad in [0.5, f64::NAN, f64::INFINITY, 1e300] {
+        let message = message_of(move |step| op(step, Op::ConstantIndex, &[], &[1.0, 1.0, bad]));
+        assert!(message.contains("is not a whole number"), "{message}");
+    }
+    let message = message_of(|step| op(step, Op::ConstantIndex, &[], &[1.0, 1.0, 4_294_967_296.0]));
+    assert!(message.contains("its integers may leave"), "{message}");
+    // Labels may be only compared, so all that there are will do, and none is taken for another.
+    let extreme = Inputs { labels: vec![i64::MAX, 0, 1 << 32, i64::MAX], ..inputs(4) };
+    let mut session = session(|step| {
+        let i = step.call(Op::Input as u32, &[], &[], "labels");
+        let row = op(step, Op::ReshapeIndex, &[i], &[1.0, 4.0]);
+        let column = op(step, Op::ReshapeIndex, &[i], &[4.0, 1.0]);
+        let same = op(step, Op::Equal, &[row, column], &[]);
+        op(step, Op::Sum, &[same], &[])
+    });
+    assert_eq!(session.step(&extreme).unwrap().value.into_scalar::<f32>(), 6.0);
+}
+
+#[test]
+fn no_dimension_is_0_or_beyond_31_bits() {
+    type Make = fn(&mut Interpreter) -> u64;
+    let nothing: [Make; 9] = [
+        |step| op(step, Op::RandomUniform, &[], &[0.0, 2.0, 1.0]),
+        |step| op(step, Op::RandomIndex, &[], &[3.0, 0.0]),
+        |step| op(step, Op::Constant, &[], &[1.0, 0.0]),
+        |step| op(step, Op::ConstantIndex, &[], &[2.0, 4.0, 0.0]),
+        |step| step.call(Op::Param as u32, &[], &[0.0, 0.0, 0.0], "p"),
+        |step| step.call(Op::Buffer as u32, &[], &[0.0, 0.0, 3.0, 0.0], "b"),
+        |step| op(step, Op::Eye, &[], &[0.0]),
+        |step| {
+            let i = step.call(Op::Input as u32, &[], &[], "labels");
+            op(step, Op::OneHot, &[i], &[0.0])
+        },
+        |step| {
+            let a = target(step);
+            op(step, Op::Reshape, &[a], &[0.0, 12.0])
+        },
+    ];
+    for make in nothing {
+        let message = message_of(make);
+        assert!(message.contains("has a dimension of 0"), "{message}");
+    }
+    let huge: [Make; 4] = [
+        |step| op(step, Op::RandomUniform, &[], &[8e15]),
+        |step| op(step, Op::Eye, &[], &[2_147_483_648.0]),
+        |step| op(step, Op::Range, &[], &[0.0, 8e15]),
+        |step| {
+            let i = step.call(Op::Input as u32, &[], &[], "labels");
+            op(step, Op::OneHot, &[i], &[8e15])
+        },
+    ];
+    for make in huge {
+        let message = message_of(make);
+        assert!(message.contains("whole numbers of at most 2147483647"), "{message}");
+    }
+}
+
+#[test]
+fn a_batch_without_rows_is_an_error_of_the_step() {
+    let empty = Tensor::<2>::zeros([0, 3], &setup().device);
+    let message = session(target).step(&Inputs::new(empty)).unwrap_err().to_string();
+    assert!(
+        message.contains("input `target`") && message.contains("a dimension of 0"),
+        "{message}"
+    );
+}
+
+#[test]
+fn names_messages_and_operands_are_bounded() {
+    let message = message_of(|step| step.call(Op::Buffer as u32, &[], &[], &"x".repeat(257)));
+    assert!(message.contains("its name has 257 bytes; at most 256"), "{message}");
+    assert!(message.len() < 600);
+    let message = message_of(|step| step.call(Op::Fail as u32, &[], &[], &"é".repeat(1 << 20)));
+    assert!(message.len() < 5000, "{}", message.len());
+    let message = message_of(|step| {
+        let a = target(step);
+        op(step, Op::Add, &vec![a; 1_000_000], &[])
+    });
+    assert!(message.contains("1000000 operands") && message.len() < 600, "{message}");
+    let message = message_of(|step| {
+        let a = target(step);
+        op(step, Op::Reshape, &[a], &vec![1.0; 1_000_000])
+    });
+    assert!(message.contains("1000000 attributes") && message.len() < 600, "{message}");
+}
+
+#[test]
+fn values_that_are_kept_once_obey_the_freeze() {
+    let mut count = 0;
+    let mut session = session(move |step| {
+        count += 1;
+        let a = target(step);
+        let name = if count > 2 { format!("late {count}") } else { "early".to_owned() };
+        let kept = step.call(Op::Once as u32, &[a], &[], &name);
+        let product = op(step, Op::Mul, &[a, kept], &[]);
+        op(step, Op::Sum, &[product], &[])
+    });
+    session.probe(&inputs(4)).unwrap();
+    session.step(&inputs(4)).unwrap();
+    session.commit();
+    let message = session.step(&inputs(4)).unwrap_err().to_string();
+    assert!(message.contains("once `late 3`") && message.contains("after set-up"), "{message}");
+    assert_eq!(session.state().keys().collect::<Vec<_>>(), ["buffer.early"]);
+}
+
+#[test]
+fn what_nothing_learns_from_is_found_by_the_probe() {
+    let mut constant = session(|step| {
+        let a = target(step);
+        let a = op(step, Op::Detach, &[a], &[]);
+        op(step, Op::Sum, &[a], &[])
+    });
+    let message = constant.probe(&inputs(4)).unwrap_err().to_string();
+    assert!(message.contains("doesn't depend on anything that learns"), "{message}");
+}
+
+fn products(n: f64) -> impl FnMut(&mut Interpreter) -> u64 + Send {
+    move |step| {
+        let mut a = op(step, Op::RandomUniform, &[], &[n]);
+        while a != 0 {
+            a = op(step, Op::Mul, &[a, a], &[]);
+        }
+        0
+    }
+}
+
+#[test]
+fn the_hosts_operations_have_their_time_too() {
+    let limits = Limits { host_seconds: 0.2, ..Limits::default() };
+    for code in [
+        Box::new(Calls(products(1e6))) as Box<dyn LossCode>,
+        // Refused before it begins: it would compute for minutes.
+        Box::new(Calls(|step: &mut Interpreter| {
+            let a = op(step, Op::RandomUniform, &[], &[8192.0, 8192.0]);
+            op(step, Op::Matmul, &[a, a], &[])
+        })),
+        // Shapes and values, asked for without end.
+        Box::new(Calls(|step: &mut Interpreter| {
+            let a = target(step);
+            while !step.read(a).is_empty() {
+                step.shape(a);
+            }
+            a
+        })),
+    ] {
+        let begun = std::time::Instant::now();
+        let mut session = Session::new("test", code, Setup { limits: limits.clone(), ..setup() });
+        let message = session.step(&inputs(4)).unwrap_err().to_string();
+        assert!(message.contains("(limit `host_seconds`)"), "{message}");
+        assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_step_that_takes_long_can_be_stopped() {
+    static STOP: AtomicBool = AtomicBool::new(true);
+    let mut session = session(products(1e5));
+    session.stop_on(&STOP);
+    let begun = std::time::Instant::now();
+    let error = session.step(&inputs(4)).unwrap_err();
+    assert!(matches!(error, LossError::Stopped { .. }), "{error}");
+    assert!(begun.elapsed().as_secs_f64() < 1.5, "{:?}", begun.elapsed());
+    // One that ends by itself does.
+    let mut short = Session::new("test", Box::new(Calls(draws())), setup());
+    short.stop_on(&STOP);
+    short.step(&inputs(4)).unwrap();
+}
+
+#[test]
+fn copies_and_what_is_needed_for_a_moment_count_as_memory() {
+    let limits = Limits { held_bytes: 100 << 20, ..Limits::default() };
+    let reshapes = |step: &mut Interpreter| {
+        let a = op(step, Op::RandomUniform, &[], &[1024.0, 1024.0]);
+        let mut a = op(step, Op::Transpose, &[a], &[]);
+        while a != 0 {
+            a = op(step, Op::Reshape, &[a], &[1024.0, 1024.0]);
+            a = op(step, Op::Transpose, &[a], &[]);
+        }
+        a
+    };
+    let sorts = |step: &mut Interpreter| {
+        let a = op(step, Op::RandomUniform, &[], &[1e7]);
+        op(step, Op::Argsort, &[a], &[0.0])
+    };
+    for code in [Box::new(Calls(reshapes)) as Box<dyn LossCode>, Box::new(Calls(sorts))] {
+        let mut session = Session::new("test", code, Setup { limits: limits.clone(), ..setup() });
+        let message = session.step(&inputs(4)).unwrap_err().to_string();
+        assert!(message.contains("limit `held_bytes`"), "{message}");
+    }
 }

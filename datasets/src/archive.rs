@@ -1,16 +1,16 @@
 //! Published archives: zip files, or the folders they unpack to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use zip::ZipArchive;
 
-use crate::DataError;
+use crate::{DataError, open_regular, read_regular};
 
 /// No picture file is larger; a zip that claims otherwise does not get the memory.
-const LARGEST_FILE: u64 = 256 << 20;
+pub(crate) const LARGEST_FILE: u64 = 256 << 20;
 /// How deep folders are searched.
 const DEEPEST: usize = 8;
 
@@ -39,9 +39,11 @@ impl Archive {
             Self::open_zip(zip, name, advice)
         } else if folder.is_dir() {
             let mut entries = BTreeMap::new();
-            walk(&folder, "", DEEPEST, &mut entries).map_err(|(file, error)| {
-                DataError::file(file.display().to_string(), error.to_string(), advice)
-            })?;
+            walk(&folder, "", DEEPEST, &mut Seen::default(), &mut entries).map_err(
+                |(file, error)| {
+                    DataError::file(file.display().to_string(), error.to_string(), advice)
+                },
+            )?;
             Ok(Self { path: folder, zip: None, entries, advice })
         } else {
             let (file, problem) = if root.is_dir() {
@@ -55,8 +57,8 @@ impl Archive {
 
     fn open_zip(path: PathBuf, name: &str, advice: &'static str) -> Result<Self, DataError> {
         let file = path.display().to_string();
-        let reader =
-            File::open(&path).map_err(|error| DataError::file(&file, error.to_string(), advice))?;
+        let reader = open_regular(&path)
+            .map_err(|error| DataError::file(&file, error.to_string(), advice))?;
         let damaged = |error| {
             let problem = format!("the zip is damaged or incomplete ({error})");
             DataError::file(&file, problem, format!("Fetch it again. {advice}"))
@@ -95,7 +97,7 @@ impl Archive {
             (Some(&Place::InZip(i)), Some(zip)) => {
                 zip.by_index(i).map_err(std::io::Error::other).and_then(read)
             }
-            (Some(Place::OnDisk(path)), _) => File::open(path).and_then(read),
+            (Some(Place::OnDisk(path)), _) => read_regular(path, LARGEST_FILE),
             _ => Err(std::io::ErrorKind::NotFound.into()),
         };
         result.map_err(|error| {
@@ -109,13 +111,24 @@ impl Archive {
     }
 }
 
-pub(crate) fn read(file: impl Read) -> std::io::Result<Vec<u8>> {
+fn read(file: impl Read) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(std::io::Error::other("it is larger than any picture"));
     }
     Ok(bytes)
+}
+
+/// Folders that were read. Links may lead to one again and again, in more ways than anyone can wait for.
+#[derive(Default)]
+pub(crate) struct Seen(BTreeSet<PathBuf>);
+
+impl Seen {
+    /// Whether this is the first time.
+    pub fn first(&mut self, folder: &Path) -> std::io::Result<bool> {
+        Ok(self.0.insert(folder.canonicalize()?))
+    }
 }
 
 /// What macOS and Windows leave in archives and folders.
@@ -127,9 +140,13 @@ fn walk(
     folder: &Path,
     prefix: &str,
     depth: usize,
+    seen: &mut Seen,
     entries: &mut BTreeMap<String, Place>,
 ) -> Result<(), (PathBuf, std::io::Error)> {
     let at = |error| (folder.to_path_buf(), error);
+    if !seen.first(folder).map_err(at)? {
+        return Ok(());
+    }
     for item in fs::read_dir(folder).map_err(at)? {
         let item = item.map_err(at)?;
         let name = item.file_name().to_string_lossy().into_owned();
@@ -138,7 +155,7 @@ fn walk(
         } else if path.is_dir() {
             let prefix = format!("{prefix}{name}/");
             if depth > 0 {
-                walk(&path, &prefix, depth - 1, entries)?;
+                walk(&path, &prefix, depth - 1, seen, entries)?;
             }
             entries.insert(prefix, Place::OnDisk(path));
         } else {

@@ -8,14 +8,13 @@
 //! `cars_train`, `cars_test` with a devkit.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::dataset::{Entry, Opened, SPLITS};
 use crate::files::{self, Files, Sample};
 use crate::matlab::{self, Value};
-use crate::{DataError, Options, RandomResizedCrop, ResizeCrop, Split, archive};
+use crate::{DataError, Options, RandomResizedCrop, ResizeCrop, Split, read_regular};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "cars",
@@ -32,6 +31,8 @@ pub(crate) const ENTRY: Entry = Entry {
 };
 
 const CLASSES: usize = 196;
+/// Bytes that a file of annotations may have; the published ones are below half a megabyte.
+const LARGEST: u64 = 64 << 20;
 const TRAIN: &str = "devkit/cars_train_annos.mat";
 const LABELS: &str = "cars_test_annos_withlabels.mat";
 
@@ -66,9 +67,9 @@ fn damaged(path: &Path, problem: impl Into<String>) -> DataError {
 }
 
 fn read(path: &Path) -> Result<BTreeMap<String, Value>, DataError> {
-    let bytes = File::open(path).and_then(archive::read);
+    let bytes = read_regular(path, LARGEST);
     let bytes = bytes.map_err(|error| damaged(path, format!("it cannot be read ({error})")))?;
-    matlab::read(&bytes)
+    matlab::read(&bytes, &["annotations", "class_names"])
         .map_err(|why| damaged(path, format!("it isn't a whole MATLAB 5 file ({why})")))
 }
 

@@ -1,6 +1,7 @@
 //! Whether all pictures of a data set can be read, and whether some are there twice.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest as _, Sha256};
@@ -37,10 +38,14 @@ pub struct Found {
     pub twins: Vec<Vec<Finding>>,
 }
 
+/// More threads read no faster.
+const MOST_THREADS: usize = 256;
+
 /// What is known of one picture: size, channels, SHA-256 of the pixels; or why it can't be read.
 type Read = Result<(usize, usize, usize, [u8; 32]), String>;
 
-/// Reads every picture of some splits on `threads` threads; `done` is told after each.
+/// Reads every picture of some splits on `threads` threads, as far as the system has as many; `done` is
+/// told after each.
 pub fn check(splits: &[(Split, &dyn Dataset)], threads: usize, done: &(dyn Fn() + Sync)) -> Found {
     let all: Vec<(Split, &dyn Dataset, usize)> = splits
         .iter()
@@ -52,12 +57,16 @@ pub fn check(splits: &[(Split, &dyn Dataset)], threads: usize, done: &(dyn Fn() 
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(&(_, data, id)) = all.get(at) else { return results };
-            results.push((at, read(data, id)));
+            let result = catch_unwind(AssertUnwindSafe(|| read(data, id)));
+            let panicked = || Err("reading it panicked: a bug of the data set".to_owned());
+            results.push((at, result.unwrap_or_else(|_| panicked())));
             done();
         }
     };
     let mut results: Vec<(usize, Read)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (1..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        let more = 1..threads.clamp(1, MOST_THREADS).min(all.len().max(1));
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let workers: Vec<_> = more.filter_map(spawn).collect();
         let own = work();
         workers.into_iter().flat_map(|w| w.join().unwrap_or_default()).chain(own).collect()
     });

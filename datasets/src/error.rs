@@ -73,12 +73,17 @@ impl DataError {
         problem: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
-        Self::Option { option, problem: problem.into(), advice: advice.into() }
+        Self::Option { option, problem: sentence(&problem.into()), advice: advice.into() }
     }
 }
 
-/// Other libraries' messages, fit for the middle of a paragraph: one line, no full stop at the end.
+/// Other libraries' messages, and what files hold, fit for the middle of a paragraph: one line, no full
+/// stop at the end, a thousand characters at most.
 pub(crate) fn sentence(message: &str) -> String {
     let words: Vec<&str> = message.split_whitespace().collect();
-    words.join(" ").trim_end_matches('.').to_owned()
+    let line = words.join(" ");
+    match line.char_indices().nth(1000) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.trim_end_matches('.').to_owned(),
+    }
 }

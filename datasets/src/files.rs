@@ -1,11 +1,15 @@
 //! Pictures in files: listed once, read when asked for.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use crate::archive::{LARGEST_FILE, Seen};
 use crate::dataset::Entry;
-use crate::{DataError, Dataset, Image, Options, Picture, archive};
+use crate::{DataError, Dataset, Image, Options, Picture, read_regular, read_text};
+
+/// Bytes that a list of pictures may have: more than twice those of the longest published one.
+const LONGEST_LIST: u64 = 16 << 20;
 
 /// One picture of a published list.
 pub(crate) struct Sample {
@@ -98,7 +102,7 @@ impl Dataset for Files {
     fn picture(&self, i: usize) -> Result<Picture, DataError> {
         let path = self.folder.join(&self.paths[i]);
         let file = path.display().to_string();
-        let bytes = File::open(&path).and_then(archive::read).map_err(|error| {
+        let bytes = read_regular(&path, LARGEST_FILE).map_err(|error| {
             let advice = format!("Unpack or fetch it again. {}", self.advice);
             DataError::file(&file, format!("it cannot be read ({error})"), advice)
         })?;
@@ -148,9 +152,7 @@ pub(crate) fn locate(
 
 /// The text of a list.
 pub(crate) fn text(entry: &Entry, path: &Path) -> Result<String, DataError> {
-    let bytes = File::open(path).and_then(archive::read);
-    let text = bytes.and_then(|b| String::from_utf8(b).map_err(std::io::Error::other));
-    text.map_err(|error| {
+    read_text(path, LONGEST_LIST).map_err(|error| {
         let problem = format!("it cannot be read ({error})");
         DataError::file(path.display().to_string(), problem, entry.files)
     })
@@ -199,7 +201,7 @@ pub fn is_picture(name: &str) -> bool {
     !name.starts_with("._") && EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
-/// All pictures of a class, in its folder and those in it.
+/// All pictures of a class, in its folder and those in it, each folder once.
 pub(crate) fn pictures(
     entry: &Entry,
     folder: &Path,
@@ -211,17 +213,25 @@ pub(crate) fn pictures(
         top: &Path,
         at: &Path,
         depth: usize,
+        seen: &mut Seen,
         found: &mut Vec<PathBuf>,
     ) -> Result<(), DataError> {
-        let (folders, pictures) = list(&top.join(at))?;
+        let folder = top.join(at);
+        let error = |error: std::io::Error| {
+            DataError::file(folder.display().to_string(), error.to_string(), "Make it readable")
+        };
+        if !seen.first(&folder).map_err(error)? {
+            return Ok(());
+        }
+        let (folders, pictures) = list(&folder)?;
         found.extend(pictures.into_iter().map(|name| at.join(name)));
         for name in folders.into_iter().filter(|_| depth < DEEPEST) {
-            walk(top, &at.join(name), depth + 1, found)?;
+            walk(top, &at.join(name), depth + 1, seen, found)?;
         }
         Ok(())
     }
     let mut found = Vec::new();
-    walk(folder, Path::new(class), 0, &mut found)?;
+    walk(folder, Path::new(class), 0, &mut Seen::default(), &mut found)?;
     if found.is_empty() {
         let file = folder.join(class).display().to_string();
         let advice = format!("Unpack it again, or remove the folder. {}", entry.files);

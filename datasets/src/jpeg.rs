@@ -5,11 +5,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat, ScalingFactor, Subsampling, compress};
 
-use crate::picture::DAMAGED;
+use crate::picture::{DAMAGED, room};
 use crate::{Area, DataError, Image};
 
-/// No picture of a data set is larger; a header that claims otherwise doesn't get the memory.
-const MOST_PIXELS: u64 = 1 << 28;
+/// Bytes that a decoder may take beside the file, by its own estimate.
+const MOST_MEMORY: u64 = 1 << 30;
+/// Scans of a progressive picture; encoders make some ten.
+const MOST_SCANS: usize = 256;
+/// Pixels times scans: each scan may visit each pixel, however few bytes it has.
+const MOST_VISITS: u64 = 1 << 32;
 
 /// A picture as a JPEG file.
 pub(crate) fn encode(image: &Image, quality: u8) -> Option<Vec<u8>> {
@@ -56,6 +60,14 @@ impl Jpeg {
                 _ => PixelFormat::Rgb,
             };
             let (width, height) = (usize::from(header.width), usize::from(header.height));
+            let channels = if format == PixelFormat::Grayscale { 1 } else { 3 };
+            room(width, height, (width * height * channels) as u64)?;
+            let pixels = (width * height) as u64;
+            if pixels * MOST_SCANS as u64 > MOST_VISITS
+                && pixels * scans(&bytes) as u64 > MOST_VISITS
+            {
+                return Err(format!("its {width}x{height} pixels come in too many scans"));
+            }
             let block = (most(|across, _| across), most(|_, down| down));
             let height_at = height_field(&bytes);
             Ok((width, height, format, block, height_at))
@@ -149,7 +161,12 @@ pub(crate) struct Decoded {
 }
 
 fn limits() -> DecodeLimits {
-    DecodeLimits { max_pixels: MOST_PIXELS, ..DecodeLimits::default() }
+    DecodeLimits { max_scans: MOST_SCANS, max_memory: Some(MOST_MEMORY), ..DecodeLimits::default() }
+}
+
+/// Scans of a file, or a few more.
+fn scans(bytes: &[u8]) -> usize {
+    bytes.windows(2).filter(|pair| *pair == [0xff, 0xda]).count()
 }
 
 /// Errors of the decoder, and its panics on files that nobody has thought of.

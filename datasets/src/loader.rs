@@ -35,8 +35,9 @@ pub fn evaluation_batches(len: usize, n: usize) -> Vec<Vec<usize>> {
 ///
 /// Batches come in the given order and with the same pixels whatever the number of workers. At most
 /// two per worker are loaded or loading at a time. A sample that the data set [skips] is missing from
-/// its batch. After an error the iterator ends. The threads end with it: dropping it waits for them,
-/// for one image at most.
+/// its batch. After an error the iterator ends; whatever ends a thread, a panic in a data set or a
+/// transform too, is the error of the batch that it was at. The threads end with the iterator: dropping
+/// it waits for them, for one image at most.
 ///
 /// [skips]: Dataset::skip
 pub struct Loader {
@@ -73,12 +74,19 @@ struct State {
     ready: BTreeMap<usize, Result<Batch, DataError>>,
     /// Nobody wants more.
     stopped: bool,
+    /// Worker threads that haven't ended.
+    alive: usize,
 }
+
+/// More threads load no faster, and a system has only so many.
+const MOST_WORKERS: usize = 256;
+/// Bytes of a batch's pixels.
+const MOST_BYTES: usize = 4 << 30;
 
 impl Loader {
     /// Starts to load `batches`, lists of sample indices: with `views` augmented copies of each
-    /// image, as `channels` 1 (grey) or 3 (RGB), on `workers` threads (0: on the caller's, when it
-    /// asks for a batch).
+    /// image, as `channels` 1 (grey) or 3 (RGB), on `workers` threads, 256 at most (0: on the caller's,
+    /// when it asks for a batch).
     #[expect(clippy::too_many_arguments, reason = "named fields would only move the list")]
     pub fn new(
         dataset: Arc<dyn Dataset>,
@@ -100,16 +108,16 @@ impl Loader {
             .into_iter()
             .map(|batch| batch.into_iter().map(&mut occurrence).collect())
             .collect();
-        let workers = workers.min(batches.len());
+        let workers = workers.min(batches.len()).min(MOST_WORKERS);
         let ahead = 2 * workers;
         let job = Job { dataset, transform, batches, views, seed, epoch, channels, ahead };
-        let state = State { next: 0, wanted: 0, ready: BTreeMap::new(), stopped: false };
+        let state = State { next: 0, wanted: 0, ready: BTreeMap::new(), stopped: false, alive: 0 };
         let shared = Arc::new(Shared { job, state: Mutex::new(state), changed: Condvar::new() });
         let spawn = |i| {
-            let shared = shared.clone();
+            let alive = Alive::new(shared.clone());
             let thread = std::thread::Builder::new().name(format!("loader-{i}"));
             // Without threads left in the system, those that started share the work.
-            thread.spawn(move || shared.work()).ok()
+            thread.spawn(move || alive.0.work()).ok()
         };
         let workers = (0..workers).filter_map(spawn).collect();
         Self { shared, workers }
@@ -128,13 +136,16 @@ impl Iterator for Loader {
         let wanted = state.wanted;
         let batch = if self.workers.is_empty() {
             drop(state);
-            let batch = job.load(wanted, &|| false);
+            let batch = job.guarded(wanted, &|| false);
             state = self.shared.lock();
             batch?
         } else {
             loop {
                 if let Some(batch) = state.ready.remove(&wanted) {
                     break batch;
+                }
+                if state.alive == 0 {
+                    break Err(Job::lost(wanted));
                 }
                 state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
@@ -165,9 +176,26 @@ impl Drop for Loader {
         self.shared.lock().stopped = true;
         self.shared.changed.notify_all();
         for worker in self.workers.drain(..) {
-            // A worker catches panics and reports them as errors.
+            // What ended it was reported.
             let _ = worker.join();
         }
+    }
+}
+
+/// Counts a worker as long as it lives, however it ends.
+struct Alive(Arc<Shared>);
+
+impl Alive {
+    fn new(shared: Arc<Shared>) -> Self {
+        shared.lock().alive += 1;
+        Self(shared)
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.lock().alive -= 1;
+        self.0.changed.notify_all();
     }
 }
 
@@ -191,7 +219,7 @@ impl Shared {
             state.next += 1;
             drop(state);
 
-            let Some(batch) = self.job.load(index, &|| self.lock().stopped) else { return };
+            let Some(batch) = self.job.guarded(index, &|| self.lock().stopped) else { return };
             let mut state = self.lock();
             if index >= state.wanted {
                 state.ready.insert(index, batch);
@@ -203,10 +231,27 @@ impl Shared {
 }
 
 impl Job {
-    /// Batch `index`; none once `stopped`.
+    /// Batch `index`; none once `stopped`. A panic outside of what reads one sample is an error of the
+    /// batch.
+    fn guarded(
+        &self,
+        index: usize,
+        stopped: &dyn Fn() -> bool,
+    ) -> Option<Result<Batch, DataError>> {
+        catch_unwind(AssertUnwindSafe(|| self.load(index, stopped))).unwrap_or_else(|panic| {
+            let problem = format!("batch {index} panicked: {}", sentence(message(&*panic)));
+            Some(Err(DataError::option("data set", problem, "This is a bug of the data set")))
+        })
+    }
+
+    /// The error of a batch that nobody is left to load.
+    fn lost(index: usize) -> DataError {
+        let problem = format!("the threads that load pictures ended before batch {index}");
+        DataError::option("workers", problem, "Ask for fewer, or for none with workers = 0")
+    }
+
     fn load(&self, index: usize, stopped: &dyn Fn() -> bool) -> Option<Result<Batch, DataError>> {
         let rows = &self.batches[index];
-        let total = self.views * rows.len();
         if let Err(error) = self.check(rows) {
             return Some(Err(error));
         }
@@ -217,27 +262,10 @@ impl Job {
             if stopped() {
                 return None;
             }
-            let images = match self.views(id, occurrence) {
-                Ok(images) => images,
-                Err(error) if self.dataset.skip(id, &error) => continue,
-                Err(error) => return Some(Err(error)),
-            };
-            kept.push(i);
-            for (view, image) in images.iter().enumerate() {
-                let shape = [total, self.channels, image.height, image.width];
-                if batch.images.is_empty() {
-                    batch.shape = shape;
-                    batch.images = vec![0; shape.iter().product()];
-                }
-                let [_, _, height, width] = batch.shape;
-                if shape != batch.shape || image.pixels.is_empty() {
-                    let is = format!("it is {}x{} pixels", image.width, image.height);
-                    let problem = format!("{is}, but this batch began with {width}x{height}");
-                    return Some(Err(self.error(id, problem, "Resize the images to one size")));
-                }
-                let row = view * rows.len() + i;
-                let size = image.pixels.len();
-                planar(image, &mut batch.images[row * size..][..size]);
+            match self.views(i, id, occurrence, rows.len(), &mut batch) {
+                Ok(()) => kept.push(i),
+                Err(Fault::Sample(error)) if self.dataset.skip(id, &error) => {}
+                Err(Fault::Sample(error) | Fault::Batch(error)) => return Some(Err(error)),
             }
         }
         if kept.len() < rows.len() {
@@ -275,30 +303,97 @@ impl Job {
         }
     }
 
-    /// All views of one sample. A panic in a data set or a transform is an error of this sample.
-    fn views(&self, id: usize, occurrence: u32) -> Result<Vec<Image>, DataError> {
+    /// Puts all views of sample `id` into the batch of `n`, where it is the one numbered `i`. A panic in a
+    /// data set or a transform is an error of this sample.
+    fn views(
+        &self,
+        i: usize,
+        id: usize,
+        occurrence: u32,
+        n: usize,
+        batch: &mut Batch,
+    ) -> Result<(), Fault> {
         let rng = |view| augmentation_rng(self.seed, self.epoch, id, view, occurrence);
         let views = || {
-            let picture = self.dataset.picture(id)?;
+            let picture = self.dataset.picture(id).map_err(Fault::Sample)?;
             if self.views == 1 {
-                let image = self.transform.load(picture, &mut rng(0))?;
-                return Ok(vec![image.with_channels(self.channels)]);
+                let image = self.transform.load(picture, &mut rng(0)).map_err(Fault::Sample)?;
+                return self.put(&image.with_channels(self.channels), i, id, n, batch);
             }
-            let image = picture.decode()?;
-            let view =
-                |view| self.transform.apply(&image, &mut rng(view)).with_channels(self.channels);
-            Ok((0..self.views).map(view).collect())
+            let image = picture.decode().map_err(Fault::Sample)?;
+            for view in 0..self.views {
+                let image = self.transform.apply(&image, &mut rng(view));
+                self.put(&image.with_channels(self.channels), view * n + i, id, n, batch)?;
+            }
+            Ok(())
         };
         catch_unwind(AssertUnwindSafe(views)).unwrap_or_else(|panic| {
             let problem = format!("loading it panicked: {}", sentence(message(&*panic)));
-            Err(self.error(id, problem, "This is a bug of the data set or of the augmentation"))
+            let advice = "This is a bug of the data set or of the augmentation";
+            Err(Fault::Sample(self.error(id, problem, advice)))
         })
+    }
+
+    /// Puts one view into its row of the batch, which takes its shape from the first.
+    fn put(
+        &self,
+        image: &Image,
+        row: usize,
+        id: usize,
+        n: usize,
+        batch: &mut Batch,
+    ) -> Result<(), Fault> {
+        let &Image { width, height, .. } = image;
+        if batch.images.is_empty() {
+            let size = [self.views, n, self.channels, height, width];
+            let bytes = size.iter().try_fold(1, |bytes: usize, &d| bytes.checked_mul(d));
+            let bytes = bytes.filter(|&bytes| bytes <= MOST_BYTES);
+            let images = bytes.and_then(zeros).ok_or_else(|| {
+                let views = self.views;
+                let problem = format!(
+                    "{views} views of {n} images of {width}x{height} pixels in {} channels are more \
+                     than a batch may hold ({MOST_BYTES} bytes), or than there is memory for",
+                    self.channels
+                );
+                let advice = "Ask for fewer views, a smaller batch or smaller images";
+                Fault::Batch(DataError::option("views", problem, advice))
+            })?;
+            batch.shape = [self.views * n, self.channels, height, width];
+            batch.images = images;
+        }
+        let [_, _, rows, columns] = batch.shape;
+        let size = image.pixels.len();
+        if [rows, columns] != [height, width] || size == 0 {
+            let is = format!("it is {width}x{height} pixels");
+            let problem = match size {
+                0 => format!("{is}, so there are none"),
+                _ => format!("{is}, but this batch began with {columns}x{rows}"),
+            };
+            return Err(Fault::Batch(self.error(id, problem, "Resize the images to one size")));
+        }
+        planar(image, &mut batch.images[row * size..][..size]);
+        Ok(())
     }
 
     fn error(&self, id: usize, problem: String, advice: &str) -> DataError {
         let sample = self.dataset.describe(id);
         DataError::Sample { id, sample, problem, advice: advice.to_owned() }
     }
+}
+
+/// Why a sample isn't in its batch.
+enum Fault {
+    /// It can't be read, and may be left out.
+    Sample(DataError),
+    /// The batch can't be made.
+    Batch(DataError),
+}
+
+/// So many zeros, if there is memory for them. (It is asked for first, because `vec!` ends the process
+/// if there is none.)
+fn zeros(bytes: usize) -> Option<Vec<u8>> {
+    Vec::<u8>::new().try_reserve_exact(bytes).ok()?;
+    Some(vec![0; bytes])
 }
 
 /// Removes all rows but `kept` of each view, which has `n`.

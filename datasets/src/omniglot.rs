@@ -37,6 +37,9 @@ const EXPECTED: &str = "Give the folder (--data-root) that holds images_backgrou
 images_background_small2.zip as published on github.com/brendenlake/omniglot in python/, or the \
 folders of those names unpacked from them";
 
+/// Bytes that all drawings of a set may take, decoded: six times those of the published ones.
+const MOST_BYTES: usize = 1 << 30;
+
 struct Omniglot {
     classes: Vec<String>,
     labels: Vec<usize>,
@@ -115,14 +118,22 @@ fn drawings(set: &Archive) -> Result<Vec<Drawing>, DataError> {
 impl Omniglot {
     fn load(set: &mut Archive, drawings: &[Drawing]) -> Result<Self, DataError> {
         let (mut classes, mut labels, mut files) = (Vec::<String>::new(), vec![], vec![]);
-        let mut images = Vec::with_capacity(drawings.len());
+        let mut images: Vec<Image> = Vec::with_capacity(drawings.len());
+        let mut bytes = 0;
         for Drawing { character, entry, .. } in drawings {
             if classes.last() != Some(character) {
                 classes.push(character.clone());
             }
             labels.push(classes.len() - 1);
             let file = set.describe(entry);
-            images.push(Image::decode(&set.read(entry)?, &file)?.with_channels(1));
+            let image = Image::decode(&set.read(entry)?, &file)?.with_channels(1);
+            bytes += image.pixels.len();
+            if bytes > MOST_BYTES {
+                let problem = format!("with it, the drawings take more than {MOST_BYTES} bytes");
+                let advice = format!("Unpack or fetch them again. {EXPECTED}");
+                return Err(DataError::file(file, problem, advice));
+            }
+            images.push(image);
             files.push(file);
         }
         Ok(Self { classes, labels, files, images })

@@ -1,8 +1,9 @@
 //! 8-bit pictures: decoding, resizing, colour.
 
 use std::io::Cursor;
-use std::path::Path;
 use std::sync::Arc;
+
+use image::ImageDecoder as _;
 
 use crate::jpeg::{self, Decoded, Jpeg};
 use crate::resize::Part;
@@ -36,21 +37,21 @@ impl Image {
         Ok(Arc::unwrap_or_clone(Picture::new(bytes.to_vec(), file)?.decode()?))
     }
 
-    /// Writes a PNG file.
-    pub fn save_png(&self, path: &Path) -> Result<(), DataError> {
+    /// The bytes of a PNG file of a picture of 1 or 3 channels; none if it has no pixels.
+    pub fn to_png(&self) -> Option<Vec<u8>> {
         let color = match self.channels {
             1 => image::ColorType::L8,
             _ => image::ColorType::Rgb8,
         };
-        let (width, height) = (self.width as u32, self.height as u32);
-        let png = image::ImageFormat::Png;
-        image::save_buffer_with_format(path, &self.pixels, width, height, color, png).map_err(|e| {
-            DataError::file(
-                path.display().to_string(),
-                e.to_string(),
-                "Name a file that can be written",
-            )
-        })
+        let (width, height) = (u32::try_from(self.width).ok()?, u32::try_from(self.height).ok()?);
+        let (mut bytes, png) = (Cursor::new(Vec::new()), image::ImageFormat::Png);
+        let size = self.width * self.height * self.channels;
+        if size == 0 || self.pixels.len() != size {
+            return None;
+        }
+        image::write_buffer_with_format(&mut bytes, &self.pixels, width, height, color, png)
+            .ok()?;
+        Some(bytes.into_inner())
     }
 
     /// The bytes of a JPEG file of a picture of 1 or 3 channels, at a quality of 1 to 100; none if it has
@@ -155,9 +156,16 @@ impl Picture {
         }
         let fail = |problem: String| DataError::file(file, problem, DAMAGED);
         let reader = image::ImageReader::new(Cursor::new(&bytes)).with_guessed_format();
-        let decoded = reader.map_err(|e| fail(e.to_string()))?.decode();
-        let decoded = decoded.map_err(|e| fail(e.to_string()))?;
-        let (width, height) = (decoded.width() as usize, decoded.height() as usize);
+        let mut reader = reader.map_err(|e| fail(e.to_string()))?;
+        let mut limits = image::Limits::default();
+        limits.max_alloc = Some(MOST_BYTES);
+        reader.limits(limits);
+        let decoder = reader.into_decoder().map_err(|e| fail(e.to_string()))?;
+        let (width, height) = decoder.dimensions();
+        let (width, height) = (width as usize, height as usize);
+        room(width, height, decoder.total_bytes()).map_err(fail)?;
+        let decoded =
+            image::DynamicImage::from_decoder(decoder).map_err(|e| fail(e.to_string()))?;
         let (channels, pixels) = if decoded.color().has_color() {
             (3, decoded.into_rgb8().into_raw())
         } else {
@@ -215,7 +223,7 @@ impl Picture {
                     let part = Part { pixels: &pixels, width, channels, left, top: 0 };
                     plan.apply_to(&part)
                 });
-                SCRATCH.set(pixels);
+                keep(&SCRATCH, pixels);
                 result
             }
         }
@@ -225,6 +233,32 @@ impl Picture {
 std::thread_local! {
     /// What was decoded of the last picture: getting so much memory anew for each takes a while.
     static SCRATCH: std::cell::Cell<Vec<u8>> = const { std::cell::Cell::new(Vec::new()) };
+}
+
+/// Keeps a buffer for the next picture on this thread, unless it is of a giant.
+pub(crate) fn keep(
+    place: &'static std::thread::LocalKey<std::cell::Cell<Vec<u8>>>,
+    buffer: Vec<u8>,
+) {
+    if buffer.capacity() <= 64 << 20 {
+        place.set(buffer);
+    }
+}
+
+/// Bytes that a picture may take, decoded: 178 million pixels in 8-bit colour.
+const MOST_BYTES: u64 = 512 << 20;
+
+/// Whether a header's claims make a picture at all, and one that may be decoded.
+pub(crate) fn room(width: usize, height: usize, bytes: u64) -> Result<(), String> {
+    if width == 0 || height == 0 {
+        return Err(format!("it is {width}x{height} pixels, so there are none"));
+    }
+    if bytes > MOST_BYTES {
+        return Err(format!(
+            "its {width}x{height} pixels take {bytes} bytes decoded, and a picture may take {MOST_BYTES}"
+        ));
+    }
+    Ok(())
 }
 
 pub(crate) const DAMAGED: &str = "The file is damaged or not a picture: fetch it again";

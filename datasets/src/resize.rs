@@ -6,6 +6,7 @@
 #![expect(clippy::inline_always, reason = "so that the loops use the vectors of their caller")]
 
 use crate::Image;
+use crate::picture::keep;
 
 /// A rectangle of a picture, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,7 +200,7 @@ fn passes(
         let end = (start + rows.each * line).min(narrowed.len());
         down(weights, &narrowed[start..end], output);
     }
-    SCRATCH.set(narrowed);
+    keep(&SCRATCH, narrowed);
 }
 
 std::thread_local! {

@@ -77,11 +77,17 @@ impl ResizeCrop {
 
 impl Transform for ResizeCrop {
     fn apply(&self, image: &Image, _rng: &mut ChaCha8Rng) -> Image {
+        if image.pixels.is_empty() {
+            return image.clone();
+        }
         self.plan((image.width, image.height)).apply(image)
     }
 
     fn load(&self, picture: Picture, _rng: &mut ChaCha8Rng) -> Result<Image, DataError> {
         let (width, height) = picture.size();
+        if width == 0 || height == 0 {
+            return picture.decode().map(Arc::unwrap_or_clone);
+        }
         let (picture, _) = picture.reduced(width.min(height), self.resize.max(self.crop))?;
         let plan = self.plan(picture.size());
         picture.resized(&plan)
@@ -147,11 +153,18 @@ impl RandomResizedCrop {
 
 impl Transform for RandomResizedCrop {
     fn apply(&self, image: &Image, rng: &mut ChaCha8Rng) -> Image {
+        if image.pixels.is_empty() {
+            return image.clone();
+        }
         self.plan(self.draw((image.width, image.height), rng)).apply(image)
     }
 
     fn load(&self, picture: Picture, rng: &mut ChaCha8Rng) -> Result<Image, DataError> {
-        let (crop, mirror) = self.draw(picture.size(), rng);
+        let (width, height) = picture.size();
+        if width == 0 || height == 0 {
+            return picture.decode().map(Arc::unwrap_or_clone);
+        }
+        let (crop, mirror) = self.draw((width, height), rng);
         let (picture, by) = picture.reduced(crop.width.min(crop.height), self.size)?;
         picture.resized(&self.plan((crop.divided(by), mirror)))
     }

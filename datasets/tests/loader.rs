@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use common::{Numbers, assert_says};
 use retort_datasets::{
-    Batch, Dataset, Identity, Loader, Options, RandomResizedCrop, Split, Transform,
-    evaluation_batches, open,
+    Batch, DataError, Dataset, Identity, Image, Loader, Options, RandomResizedCrop, Resize, Split,
+    Transform, evaluation_batches, open,
 };
 
 fn load(data: &Arc<dyn Dataset>, workers: usize, n: usize) -> Loader {
@@ -60,6 +60,84 @@ fn what_fails_ends_the_epoch_after_the_batches_before_it() {
             assert!(loader.next().is_none());
         }
     }
+}
+
+/// A data set that panics where nobody thinks of it.
+struct Treacherous(Numbers, &'static str);
+
+impl Dataset for Treacherous {
+    fn name(&self) -> &'static str {
+        "treacherous"
+    }
+
+    fn classes(&self) -> &[String] {
+        self.0.classes()
+    }
+
+    fn labels(&self) -> &[usize] {
+        assert_ne!(self.1, "labels", "no labels today");
+        // One too few.
+        let labels = self.0.labels();
+        &labels[..labels.len() - usize::from(self.1 == "few")]
+    }
+
+    fn describe(&self, i: usize) -> String {
+        assert_ne!(self.1, "describe", "no description");
+        self.0.describe(i)
+    }
+
+    fn image(&self, i: usize) -> Result<Image, DataError> {
+        self.0.image(i)
+    }
+
+    fn skip(&self, _: usize, _: &DataError) -> bool {
+        assert_ne!(self.1, "skip", "no skipping");
+        false
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+#[test]
+fn a_thread_that_dies_ends_the_epoch_with_its_reason() {
+    for workers in [0, 1, 4] {
+        for (where_, fails, panics, says) in [
+            ("labels", None, None, "no labels today"),
+            ("few", None, None, "batch 9 panicked"),
+            ("skip", Some(9), None, "no skipping"),
+            ("describe", None, Some(9), "no description"),
+        ] {
+            let numbers = Numbers { fails, panics, ..Numbers::new(40) };
+            let data: Arc<dyn Dataset> = Arc::new(Treacherous(numbers, where_));
+            let ended = load(&data, workers, 4).find_map(Result::err).unwrap();
+            assert_says(&ended, &[says, "a bug of the data set"]);
+        }
+    }
+}
+
+#[test]
+fn batches_that_no_memory_holds_are_refused_before_any() {
+    let data = numbers(40, |_| ());
+    let begun = Instant::now();
+    let load = |views, workers, data: &Arc<dyn Dataset>, transform: Arc<dyn Transform>| {
+        let batches = evaluation_batches(data.len(), 4);
+        let mut loader = Loader::new(data.clone(), transform, batches, views, workers, 0, 0, 1);
+        loader.next().unwrap().unwrap_err()
+    };
+    for workers in [0, 2, usize::MAX] {
+        for views in [1_000_000_000_000, usize::MAX, usize::MAX / 4 + 1] {
+            let error = load(views, workers, &data, Arc::new(Identity));
+            let views = format!("{views} views of 4 images of 8x8 pixels");
+            assert_says(&error, &["views: ", &views, "fewer views, a smaller batch"]);
+        }
+    }
+    // Few views of something large.
+    let large = Resize { width: 25_000, height: 25_000 };
+    let error = load(2, 0, &data, Arc::new(large));
+    assert_says(&error, &["2 views of 4 images of 25000x25000 pixels"]);
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
 #[test]

@@ -145,6 +145,84 @@ fn random_crops_are_as_large_and_as_wide_as_asked_for() {
     assert!((0.45..0.54).contains(&areas), "{areas}");
 }
 
+/// A JPEG with this height and width in its header.
+fn sized(name: &str, height: u16, width: u16) -> Vec<u8> {
+    let mut bytes = bytes(name);
+    let at = bytes.windows(2).position(|w| w[0] == 0xff && matches!(w[1], 0xc0..=0xc2)).unwrap();
+    bytes[at + 5..at + 7].copy_from_slice(&height.to_be_bytes());
+    bytes[at + 7..at + 9].copy_from_slice(&width.to_be_bytes());
+    bytes
+}
+
+/// What each transform, which would be the one to divide by it, says of a file.
+fn refused(bytes: &[u8], name: &str, parts: &[&str]) {
+    let error = match Picture::new(bytes.to_vec(), name) {
+        Err(error) => error,
+        Ok(picture) => {
+            let rng = || augmentation_rng(1, 2, 3, 0, 0);
+            let _ = ResizeCrop::to(24).load(picture.clone(), &mut rng());
+            let _ = RandomResizedCrop::to(24).load(picture.clone(), &mut rng());
+            picture.decode().unwrap_err()
+        }
+    };
+    assert_says(&error, &[&[name][..], parts].concat());
+}
+
+#[test]
+fn pictures_of_no_or_too_many_pixels_are_refused_before_they_are_decoded() {
+    for name in ["420.jpg", "progressive.jpg", "grey.jpg", "cmyk.jpg", "restarts.jpg"] {
+        refused(&sized(name, 0, 83), name, &["83x0 pixels, so there are none"]);
+        refused(&sized(name, 61, 0), name, &["fetch it again"]);
+        let (most, says) = (sized(name, 65_500, 65_500), "a picture may take 536870912");
+        refused(&most, name, &["65500x65500 pixels take", says, "fetch it again"]);
+    }
+    // Within the limits, but in a thousand scans of nothing.
+    let mut bytes = sized("progressive.jpg", 12_000, 12_000);
+    let scan = bytes.windows(2).position(|w| w == [0xff, 0xda]).unwrap();
+    let head = bytes[scan..scan + 14].to_vec();
+    bytes.truncate(scan);
+    for _ in 0..250 {
+        bytes.extend(&head);
+    }
+    refused(&bytes, "scans.jpg", &["12000x12000 pixels come in too many scans"]);
+
+    let big = 40_000_u32;
+    let png = [&bytes_of_png(big, big)[..], b"\0\0\x10\0IDATx\x01"].concat();
+    refused(&png, "x.png", &["40000x40000 pixels take 4800000000 bytes decoded"]);
+    refused(&bytes_of_png(0, 3), "x.png", &["x.png"]);
+    for header in ["P6 40000 40000 255\n", "P5 60000 60000 65535\n", "P4 4000000000 4000000000\n"] {
+        refused(header.as_bytes(), "x.ppm", &["x.ppm"]);
+    }
+    for header in ["P6 0 5 255\n", "P5 5 0 255\n", "P3 0 0 255\n"] {
+        refused(header.as_bytes(), "x.ppm", &["x.ppm"]);
+    }
+    let mut bmp = self::bytes("bitmap.bmp");
+    for (width, height) in [(0, 5), (5, 0), (40_000, 40_000), (i32::MAX, i32::MAX), (9, i32::MIN)] {
+        bmp[18..22].copy_from_slice(&i32::to_le_bytes(width));
+        bmp[22..26].copy_from_slice(&i32::to_le_bytes(height));
+        refused(&bmp, "x.bmp", &["x.bmp"]);
+    }
+    // A data set of others' making may hand out such a picture all the same.
+    let empty = Image { width: 0, height: 9, channels: 3, pixels: vec![] };
+    let rng = || augmentation_rng(1, 2, 3, 0, 0);
+    let transforms: [Arc<dyn Transform>; 2] =
+        [Arc::new(ResizeCrop::to(24)), Arc::new(RandomResizedCrop::to(24))];
+    for transform in transforms {
+        assert!(transform.apply(&empty, &mut rng()) == empty);
+        assert!(transform.load(empty.clone().into(), &mut rng()).unwrap() == empty);
+    }
+    assert!(empty.to_png().is_none() && empty.to_jpeg(90).is_none());
+}
+
+/// A PNG's signature and header.
+fn bytes_of_png(width: u32, height: u32) -> Vec<u8> {
+    let mut header = b"IHDR".to_vec();
+    header.extend([width.to_be_bytes(), height.to_be_bytes()].concat());
+    header.extend([8, 2, 0, 0, 0]);
+    let sum = crc32(&header).to_be_bytes();
+    [&b"\x89PNG\r\n\x1a\n\0\0\0\x0d"[..], &header, &sum].concat()
+}
+
 #[test]
 fn damaged_files_are_errors_that_name_them() {
     let mut found = 0;

@@ -174,6 +174,18 @@ fn matlab(variables: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
+/// A compressed array of so many zeros.
+fn compressed(name: &str, bytes: usize) -> Vec<u8> {
+    let whole = array(9, [1, bytes as u32], name, &[element(2, &vec![0; bytes])]);
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&whole).unwrap();
+    let mut bytes = element(15, &encoder.finish().unwrap());
+    // Compressed elements aren't padded.
+    let size = u32::from_le_bytes(bytes[4..8].try_into().unwrap());
+    bytes.truncate(8 + size as usize);
+    bytes
+}
+
 /// `annotations`, with its fields in the devkit's order.
 fn annotations(rows: &[(&str, u16)], labels: bool) -> Vec<u8> {
     let names = if labels { "class\0fname\0" } else { "bbox1\0fname\0" };
@@ -252,13 +264,25 @@ fn hostile_matlab_files_are_refused_quickly() {
         &matlab(&[array(2, [1 << 15, 1 << 15], "annotations", &head)]),
         "more than it has room for",
     );
-    let nested = (0..20).fold(element(14, &[]), |inner, _| array(1, [1, 1], "", &[inner]));
+    let nested =
+        (0..20).fold(element(14, &[]), |inner, _| array(1, [1, 1], "annotations", &[inner]));
     say(&matlab(&[nested]), "deep");
-    let mut bomb = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
-    for _ in 0..65 {
-        bomb.write_all(&vec![0; 1 << 20]).unwrap();
-    }
-    say(&matlab(&[element(15, &bomb.finish().unwrap())]), "larger than any list");
+    // A megabyte that inflates to gigabytes: of one variable, of some that together are too large, and
+    // of many that nobody asked for.
+    let small = compressed("annotations", 20 << 20);
+    say(&matlab(&[compressed("annotations", 65 << 20)]), "larger than any list");
+    say(&matlab(&[small.clone(), small.clone()]), "larger than any list");
+    say(&matlab(&vec![compressed("other", 20 << 20); 60]), "no struct array");
+    say(&matlab(&[small]), "no struct array");
+    say(&matlab(&vec![array(6, [0, 0], "x", &[]); 5000]), "more than 4096 variables");
+    // Two million empty cells, of 8 bytes each; a million fields, of one letter each.
+    let cells = vec![element(14, &[]); 2 << 20].concat();
+    say(&matlab(&[array(1, [1, 2 << 20], "annotations", &[cells])]), "more than 1048576 cells");
+    let head = [element(5, &1_u32.to_le_bytes()), element(1, &vec![b'a'; 1 << 20])];
+    say(&matlab(&[array(2, [0, 0], "annotations", &head)]), "1048576 fields");
+    let dims = element(5, &vec![0; 1 << 20]);
+    let parts = [element(6, &[1, 0, 0, 0, 0, 0, 0, 0]), dims, element(1, b"annotations")];
+    say(&matlab(&[element(14, &parts.concat())]), "more than 256 dimensions");
 
     // Any byte changed, or the end cut off: an error or other numbers, never a panic.
     for name in ["cars196/cars_annos.mat", "cars196/variants/cars_annos_plain_uncompressed.mat"] {
@@ -318,6 +342,73 @@ fn strings(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
+/// A pipe in a folder, where `mkfifo` is.
+#[cfg(unix)]
+fn pipe(path: &Path) {
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_never_waited_for() {
+    use std::os::unix::fs::symlink;
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    put(root.path(), "a/1.png", PNG);
+    put(root.path(), "b/1.png", PNG);
+    let kinds: [(&str, &dyn Fn(&Path), &str); 6] = [
+        ("pipe", &pipe, "it is a pipe, not a file"),
+        ("linked pipe", &|path| symlink(at("pipe"), path).unwrap(), "it is a pipe"),
+        ("socket", &|path| drop(std::os::unix::net::UnixListener::bind(path).unwrap()), "a socket"),
+        ("device", &|path| symlink("/dev/zero", path).unwrap(), "it is a device, not a file"),
+        ("dangling", &|path| symlink(at("nothing"), path).unwrap(), "No such file"),
+        ("loop", &|path| symlink(path, path).unwrap(), "symbolic links"),
+    ];
+    pipe(&at("pipe"));
+    for (kind, make, says) in kinds {
+        let picture = at("a/2.png");
+        make(&picture);
+        let data = opened("folder", Split::Train, root.path());
+        assert_eq!(data.len(), 2, "{kind}");
+        assert_says(&data.image(1).unwrap_err(), &["a/2.png", says]);
+        std::fs::remove_file(&picture).unwrap();
+        // As a list, and as an archive.
+        let list = at("Ebay_train.txt");
+        make(&list);
+        let error = open("sop", Split::Train, &options(root.path())).err().unwrap().to_string();
+        assert!(error.contains(says) || error.contains("holds Ebay_train.txt"), "{kind}: {error}");
+        std::fs::remove_file(&list).unwrap();
+        let zip = at("images_background_small1.zip");
+        make(&zip);
+        assert!(open("omniglot", Split::Train, &options(root.path())).is_err(), "{kind}");
+        std::fs::remove_file(&zip).unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn links_that_go_in_circles_are_walked_once() {
+    use std::os::unix::fs::symlink;
+    let root = tempfile::tempdir().unwrap();
+    for class in ["a", "b"] {
+        put(root.path(), &format!("{class}/deep/1.png"), PNG);
+        // Each way has as many ways on: 20^8 of them.
+        for i in 0..20 {
+            let here = root.path().join(class);
+            symlink(&here, here.join(format!("up{i}"))).unwrap();
+            symlink(here.join("deep"), here.join(format!("deep/self{i}"))).unwrap();
+        }
+    }
+    let data = opened("folder", Split::Train, root.path());
+    assert_eq!(files(&*data, root.path()), ["a/deep/1.png"]);
+    let set = root.path().join("images_background_small1");
+    std::fs::create_dir(&set).unwrap();
+    for i in 0..20 {
+        symlink(&set, set.join(format!("up{i}"))).unwrap();
+    }
+    refused("omniglot", Split::Train, root.path(), &["images_background_small"]);
+}
+
 #[test]
 fn a_check_finds_what_is_broken_and_what_is_there_twice() {
     let root = tempfile::tempdir().unwrap();
@@ -339,6 +430,7 @@ fn a_check_finds_what_is_broken_and_what_is_there_twice() {
     assert_eq!((found.leaks.len(), found.twins.len()), (1, 0));
     assert_eq!(leak, [(Split::Train, 1), (Split::Test, 0), (Split::Test, 2)]);
     assert_eq!(check(&splits, 5, &|| ()), found);
+    assert_eq!(check(&splits, usize::MAX, &|| ()), found);
 }
 
 #[test]

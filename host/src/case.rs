@@ -67,21 +67,23 @@ pub fn session(
     Ok(Session::new(&found.definition.name, code, setup))
 }
 
+/// Numbers in [-1, 1): a formula of the salt, the same everywhere.
+pub fn values(shape: &[usize], salt: u64) -> TensorData {
+    let mut x = salt.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        (x >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+    };
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| next()).collect();
+    TensorData::new(values, shape)
+}
+
 impl Case {
     /// Random embeddings and feature maps of `n` samples in classes of two; a formula, the same
     /// everywhere. Target `[n, d]`, source `[n, d + 4]`, maps of 4 × 4 and 2 × 2, feature vectors.
     pub fn example(n: usize, d: usize, salt: u64) -> Self {
-        let values = |shape: &[usize], salt: u64| {
-            let mut x = salt.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-            let mut next = || {
-                x ^= x << 13;
-                x ^= x >> 7;
-                x ^= x << 17;
-                (x >> 40) as f32 / (1u32 << 23) as f32 - 1.0
-            };
-            let values: Vec<f32> = (0..shape.iter().product()).map(|_| next()).collect();
-            TensorData::new(values, shape)
-        };
         let features = |salt: u64, extra: usize| {
             vec![
                 values(&[n, 3 + extra, 4, 4], salt),
@@ -171,6 +173,29 @@ impl Case {
         out
     }
 
+    /// Refuses shapes that aren't those of a step.
+    fn check(&self) -> Result<(), String> {
+        let one = |name: &str, data: &TensorData, ranks: &[usize]| {
+            let shape = data.shape().to_vec();
+            if ranks.contains(&shape.len()) && !shape.contains(&0) {
+                return Ok(());
+            }
+            let ranks = ranks.iter().map(usize::to_string).collect::<Vec<_>>().join(" or ");
+            Err(format!("{name} has shape {shape:?}; it needs {ranks} dimensions, none of them 0"))
+        };
+        for (name, data) in [("target", &self.target), ("source", &self.source)] {
+            data.as_ref().map_or(Ok(()), |data| one(name, data, &[2]))?;
+        }
+        for (name, list) in
+            [("target_features", &self.target_features), ("source_features", &self.source_features)]
+        {
+            for (i, data) in list.iter().enumerate() {
+                one(&format!("{name}.{i}"), data, &[2, 4])?;
+            }
+        }
+        Ok(())
+    }
+
     /// The inputs of a step; the target is a leaf of the graph.
     pub fn inputs(&self, device: &Device, dtype: FloatDType) -> Inputs {
         let options = || (device, burn::tensor::DType::from(dtype));
@@ -215,9 +240,11 @@ impl Case {
         device: &Device,
         dtype: FloatDType,
     ) -> Result<Outcome, LossError> {
+        let fault = |fault| LossError::Fault { loss: session.name().to_owned(), fault };
+        self.check().map_err(fault)?;
         let inputs = self.inputs(device, dtype);
         let evaluation = Evaluation::run(session, &inputs)?;
-        let gradients = evaluation.gradients(session, &inputs);
+        let gradients = evaluation.gradients(session, &inputs)?;
         session.commit();
         let Evaluation { value, terms, .. } = evaluation;
         Ok(Outcome { value, terms, gradients: numbers(gradients), state: session.state() })

@@ -1,6 +1,9 @@
 //! A training as a full-screen dashboard. It only draws: keys do what they always do, so Ctrl-C
 //! stops after saving.
 
+use crate::clean;
+use crate::output::{Quiet, colours};
+use crate::page::plot::bounds;
 use ratatui::backend::TermionBackend;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize as _};
@@ -9,13 +12,14 @@ use ratatui::text::Line;
 use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Paragraph, Row, Table};
 use ratatui::{Frame, Terminal};
 use retort_core::trainer::{EpochReport, StepReport};
-use std::io::Stderr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use termion::screen::{AlternateScreen, IntoAlternateScreen as _};
 
 /// What is shown, and where.
 pub struct Dashboard {
-    terminal: Terminal<TermionBackend<AlternateScreen<Stderr>>>,
+    /// None after a failure to draw.
+    terminal: Option<Terminal<TermionBackend<AlternateScreen<Quiet>>>>,
     state: State,
 }
 
@@ -39,7 +43,7 @@ struct State {
 impl Dashboard {
     /// Takes the screen.
     pub fn new(label: &str, epochs: usize) -> std::io::Result<Self> {
-        let backend = TermionBackend::new(std::io::stderr().into_alternate_screen()?);
+        let backend = TermionBackend::new(Quiet::stderr().into_alternate_screen()?);
         let mut terminal = Terminal::new(backend)?;
         terminal.hide_cursor()?;
         let state = State {
@@ -49,14 +53,16 @@ impl Dashboard {
             step: None,
             losses: Vec::new(),
             evaluations: Vec::new(),
-            colours: crate::output::colours(),
+            colours: colours(),
         };
-        Ok(Dashboard { terminal, state })
+        Ok(Dashboard { terminal: Some(terminal), state })
     }
 
     /// A log point.
     pub fn step(&mut self, report: &StepReport) {
-        self.state.losses.push((report.step as f64, report.loss));
+        if report.loss.is_finite() {
+            self.state.losses.push((report.step as f64, report.loss));
+        }
         self.state.step = Some(report.clone());
         self.draw();
     }
@@ -71,15 +77,26 @@ impl Dashboard {
     }
 
     fn draw(&mut self) {
+        let Some(terminal) = &mut self.terminal else { return };
         let state = &self.state;
-        // A terminal that went away is no reason to stop a training.
-        let _ = self.terminal.draw(|frame| state.draw(frame));
+        // A terminal that went away, or can't be drawn on, is no reason to stop a training.
+        let drawn = catch_unwind(AssertUnwindSafe(|| drop(terminal.draw(|f| state.draw(f)))));
+        if drawn.is_err() {
+            self.leave();
+        }
+    }
+
+    /// Gives the screen back.
+    fn leave(&mut self) {
+        if let Some(mut terminal) = self.terminal.take() {
+            let _ = terminal.show_cursor();
+        }
     }
 }
 
 impl Drop for Dashboard {
     fn drop(&mut self) {
-        let _ = self.terminal.show_cursor();
+        self.leave();
     }
 }
 
@@ -120,10 +137,7 @@ impl State {
     }
 
     fn curve(&self, frame: &mut Frame, area: Rect) {
-        let low = self.losses.iter().map(|p| p.1).fold(f64::INFINITY, f64::min);
-        let high = self.losses.iter().map(|p| p.1).fold(f64::NEG_INFINITY, f64::max);
-        let (low, high) = if high > low { (low, high) } else { (low - 1.0, high + 1.0) };
-        let (low, high) = if low.is_finite() { (low, high) } else { (0.0, 1.0) };
+        let (low, high) = bounds(self.losses.iter().map(|p| p.1));
         let last = self.step.as_ref().map_or(1, |s| s.steps) as f64;
         let data = Dataset::default()
             .marker(Marker::Braille)
@@ -133,20 +147,16 @@ impl State {
         let chart = Chart::new(vec![data])
             .block(Block::bordered().title(" loss "))
             .x_axis(Axis::default().bounds([0.0, last]).labels(["0".to_owned(), format!("{last}")]))
-            .y_axis(
-                Axis::default()
-                    .bounds([low, high])
-                    .labels([format!("{low:.3}"), format!("{high:.3}")]),
-            );
+            .y_axis(Axis::default().bounds([low, high]).labels([short(low, 3), short(high, 3)]));
         frame.render_widget(chart, area);
     }
 
     fn terms(&self, frame: &mut Frame, area: Rect) {
         let rows = self.step.iter().flat_map(|s| {
             std::iter::once(("sum".to_owned(), s.loss))
-                .chain(s.terms.iter().map(|(name, x)| (name.clone(), *x)))
+                .chain(s.terms.iter().map(|(name, x)| (clean::line(name).into_owned(), *x)))
         });
-        let rows = rows.map(|(name, x)| Row::new([name, format!("{x:.5}")]));
+        let rows = rows.map(|(name, x)| Row::new([name, short(x, 5)]));
         let table = Table::new(rows, [Constraint::Fill(1), Constraint::Length(14)])
             .block(Block::bordered().title(" loss terms "));
         frame.render_widget(table, area);
@@ -173,6 +183,11 @@ impl State {
         }
         frame.render_widget(Paragraph::new(lines).block(Block::bordered()), area);
     }
+}
+
+/// A number that leaves room for others.
+fn short(x: f64, digits: usize) -> String {
+    if x.abs() < 1e7 { format!("{x:.digits$}") } else { format!("{x:.3e}") }
 }
 
 fn duration(seconds: f64) -> String {

@@ -2,16 +2,39 @@
 
 use crate::failure::{Failure, Result};
 use indicatif::{ProgressBar, ProgressStyle};
+use retort_core::fs::{atomic_write, open_regular};
 use sha2::{Digest as _, Sha256};
-use std::fs::{File, OpenOptions};
+use std::fs::{Metadata, OpenOptions};
 use std::io::{ErrorKind, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::http::{HeaderMap, StatusCode};
 use ureq::{Agent, Body, http::Response};
 
-/// Attempts in a row that brought nothing, after which a download gives up.
+/// Attempts in a row that brought next to nothing, after which a download gives up.
 const ATTEMPTS: u32 = 5;
+/// Bytes that an attempt must bring to count, unless they are the last: or a server could make it go on
+/// for ever, a byte at a time.
+const PROGRESS: u64 = 1 << 16;
+/// Bytes in [`Patience::silence`] that are as good as none.
+const SLOWEST: u64 = 1 << 12;
+/// Bytes of a file of which nobody said how large it is: twice the largest that retort fetches.
+const LARGEST: u64 = 32 << 30;
+
+/// How long a download waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Before the first new attempt.
+    pub pause: Duration,
+    /// Without a byte, or with next to none.
+    pub silence: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience { pause: Duration::from_secs(1), silence: Duration::from_mins(1) }
+    }
+}
 
 /// What a file must be, as far as it is known.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,7 +48,7 @@ pub struct Expected<'a> {
 impl Expected<'_> {
     /// The file's SHA-256 if it is the right one; else what is wrong with it.
     pub fn check(&self, path: &Path) -> std::result::Result<String, String> {
-        let mut file = File::open(path).map_err(|e| e.to_string())?;
+        let mut file = open_regular(path).map_err(|e| e.to_string())?;
         let size = file.metadata().map_err(|e| e.to_string())?.len();
         if let Some(want) = self.size.filter(|want| *want != size) {
             return Err(format!("it has {size} bytes, not {want}"));
@@ -55,14 +78,15 @@ pub fn bar(label: &str, total: Option<u64>) -> ProgressBar {
 }
 
 /// Downloads to `target`, by way of `target.part`, which stays after an interruption: the next call
-/// goes on from there if the server still has the same file. A connection that breaks is made again
-/// after `pause`, twice as long each time that it brings nothing. Gives the file's SHA-256.
+/// goes on from there if the server still has the same file. A connection that breaks or brings nothing
+/// for too long is made again after a pause, twice as long each time that it brings nothing. No more than
+/// the file's size is read, as far as it is known. Gives the file's SHA-256.
 pub fn download(
     url: &str,
     target: &Path,
     expected: &Expected,
     bar: &ProgressBar,
-    pause: Duration,
+    patience: Patience,
 ) -> Result<String> {
     let folder = target.parent().filter(|dir| !dir.as_os_str().is_empty());
     if let Some(dir) = folder {
@@ -72,17 +96,22 @@ pub fn download(
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .user_agent(concat!("retort/", env!("CARGO_PKG_VERSION")))
-        .timeout_connect(Some(Duration::from_secs(30)))
-        .timeout_per_read(Some(Duration::from_mins(1)));
+        .timeout_resolve(Some(patience.silence))
+        .timeout_connect(Some(patience.silence.min(Duration::from_secs(30))))
+        .timeout_send_request(Some(patience.silence))
+        .timeout_recv_response(Some(patience.silence))
+        .timeout_per_read(Some(patience.silence));
     let agent = config.build().new_agent();
+    part.forget_links(expected)?;
     let (mut idle, mut longest) = (0, part.length());
-    while let Err(stop) = part.attempt(&agent, expected, bar) {
+    while let Err(stop) = part.attempt(&agent, expected, bar, patience.silence) {
         let why = match stop {
             Stop::Retry(why) => why,
             Stop::End(failure) => return Err(failure),
         };
         let now = part.length();
-        idle = if now > longest { 0 } else { idle + 1 };
+        // The connection after a good one may be bad without counting.
+        idle = if now >= longest + PROGRESS { 0 } else { idle + 1 };
         longest = longest.max(now);
         if idle >= ATTEMPTS {
             return Err(Failure::new(format!(
@@ -91,7 +120,7 @@ pub fn download(
                 part.path.display()
             )));
         }
-        std::thread::sleep(pause * (1 << idle));
+        std::thread::sleep(patience.pause * (1 << idle));
     }
     let found = expected.check(&part.path).map_err(|why| {
         part.remove();
@@ -132,7 +161,21 @@ impl<'a> Part<'a> {
     }
 
     fn length(&self) -> u64 {
-        std::fs::metadata(&self.path).map_or(0, |m| m.len())
+        std::fs::symlink_metadata(&self.path).map_or(0, |m| m.len())
+    }
+
+    /// Starts afresh where what is there isn't this download's: a link or another name of a file, which
+    /// would be written through, or more than the file has.
+    fn forget_links(&self, expected: &Expected) -> Result<()> {
+        for path in [&self.path, &self.note] {
+            let Ok(found) = std::fs::symlink_metadata(path) else { continue };
+            let too_long = path == &self.path && expected.size.is_some_and(|n| found.len() > n);
+            if found.is_file() && !is_shared(&found) && !too_long {
+                continue;
+            }
+            std::fs::remove_file(path).map_err(|e| Failure::file("remove", path, e))?;
+        }
+        Ok(())
     }
 
     fn remove(&self) {
@@ -156,6 +199,7 @@ impl<'a> Part<'a> {
         agent: &Agent,
         expected: &Expected,
         bar: &ProgressBar,
+        silence: Duration,
     ) -> std::result::Result<(), Stop> {
         let mut request = agent.get(self.url);
         let resume = self.resume(expected);
@@ -187,26 +231,45 @@ impl<'a> Part<'a> {
         if header(headers, "content-type").starts_with("text/html") {
             return Err(self.end("the server sends a web page in place of the file"));
         }
+        let total = total(response.body(), have);
+        if let (Some(total), Some(size)) = (total, expected.size)
+            && total != size
+        {
+            let why = format!("the server has {total} bytes, and the file has {size}");
+            return Err(self.end(&why));
+        }
+        if let Some(total) = total.filter(|&total| total > LARGEST) {
+            return Err(self.end(&format!("the server claims {total} bytes")));
+        }
         // A weak tag doesn't promise the same bytes.
         let tag = header(headers, "etag");
         let tag = if tag.starts_with("W/") { "" } else { tag };
         let version = if tag.is_empty() { header(headers, "last-modified") } else { tag };
         let note = format!("{}\n{version}", self.url);
-        std::fs::write(&self.note, note).map_err(|e| self.unwritable(&e))?;
-        self.receive(response, have, bar)
+        atomic_write(&self.note, note.as_bytes()).map_err(|e| self.unwritable(&e.source))?;
+        self.receive(response, have, expected, bar, silence)
     }
 
     fn receive(
         &self,
         response: Response<Body>,
         have: u64,
+        expected: &Expected,
         bar: &ProgressBar,
+        silence: Duration,
     ) -> std::result::Result<(), Stop> {
-        let mut options = OpenOptions::new();
-        let options = options.create(true).write(true).append(have > 0).truncate(have == 0);
-        let mut file = options.open(&self.path).map_err(|e| self.unwritable(&e))?;
         let body = response.into_body();
-        let total = body.content_length().map(|length| have + length);
+        let total = total(&body, have);
+        let most = expected.size.or(total).unwrap_or(LARGEST);
+        let mut options = OpenOptions::new();
+        if have > 0 {
+            options.append(true);
+        } else {
+            // A new file, whatever may have been put in its place.
+            let _ = std::fs::remove_file(&self.path);
+            options.write(true).create_new(true);
+        }
+        let mut file = options.open(&self.path).map_err(|e| self.unwritable(&e))?;
         if let Some(total) = total {
             bar.set_length(total);
         }
@@ -214,6 +277,7 @@ impl<'a> Part<'a> {
         let mut reader = body.into_with_config().limit(u64::MAX).reader();
         let mut buffer = vec![0; 1 << 17];
         let mut done = have;
+        let mut mark = (Instant::now(), done);
         loop {
             let n = match reader.read(&mut buffer) {
                 Ok(0) => break,
@@ -221,12 +285,27 @@ impl<'a> Part<'a> {
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
                 Err(e) => return Err(Stop::Retry(format!("the connection broke ({e})"))),
             };
-            file.write_all(&buffer[..n]).map_err(|e| self.unwritable(&e))?;
             done += n as u64;
+            if done > most {
+                drop(file);
+                self.remove();
+                let why = match expected.size.or(total) {
+                    Some(_) => format!("the server sends more than the file's {most} bytes"),
+                    None => format!("the server sends more than {most} bytes, and no size"),
+                };
+                return Err(self.end(&why));
+            }
+            file.write_all(&buffer[..n]).map_err(|e| self.unwritable(&e))?;
             bar.set_position(done);
+            if mark.0.elapsed() >= silence {
+                if done < mark.1 + SLOWEST {
+                    return Err(Stop::Retry("the server sends next to nothing".to_owned()));
+                }
+                mark = (Instant::now(), done);
+            }
         }
         file.sync_all().map_err(|e| self.unwritable(&e))?;
-        match total {
+        match total.or(expected.size) {
             Some(total) if done < total => {
                 Err(Stop::Retry(format!("the connection ended after {done} of {total} bytes")))
             }
@@ -257,6 +336,23 @@ impl<'a> Part<'a> {
             self.path.display()
         )))
     }
+}
+
+/// Bytes of the whole file, if the server says it.
+fn total(body: &Body, have: u64) -> Option<u64> {
+    body.content_length().map(|length| have.saturating_add(length))
+}
+
+/// Whether a file has another name, too.
+#[cfg(unix)]
+fn is_shared(file: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    file.nlink() > 1
+}
+
+#[cfg(not(unix))]
+fn is_shared(_: &Metadata) -> bool {
+    false
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {

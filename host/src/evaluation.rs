@@ -28,7 +28,19 @@ impl Evaluation {
 
     /// Gradients of those inputs that are leaves of the graph, and of the parameters: `target`,
     /// `target_features.0` …, `param.<name>` …; zeros where the loss doesn't depend on one.
-    pub fn gradients(&self, session: &Session, inputs: &Inputs) -> BTreeMap<String, TensorData> {
+    pub fn gradients(
+        &self,
+        session: &Session,
+        inputs: &Inputs,
+    ) -> Result<BTreeMap<String, TensorData>, LossError> {
+        let fault = |why| LossError::Fault {
+            loss: session.name().to_owned(),
+            fault: format!("the backend refused: {why}"),
+        };
+        retort_core::guarded(|| self.all_gradients(session, inputs)).map_err(fault)
+    }
+
+    fn all_gradients(&self, session: &Session, inputs: &Inputs) -> BTreeMap<String, TensorData> {
         let grads = self.scalar.is_tracked().then(|| self.scalar.backward());
         let mut out = BTreeMap::new();
         macro_rules! put {

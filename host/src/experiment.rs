@@ -1,12 +1,15 @@
 //! An experiment file: data, network, losses and recipe of one training, as TOML.
 
+use crate::bounded;
 use crate::failure::{Failure, Result};
 use crate::settings::{assignment, suggest};
 use retort_core::Limits;
 use retort_core::Recipe;
 use retort_core::backbone::NetworkConfig;
 use retort_datasets as datasets;
+use retort_sdk::schema::RESERVED;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
 /// Everything that determines a training.
@@ -99,18 +102,48 @@ pub enum OnCorrupt {
 
 /// A loss with its weight and hyperparameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Given")]
 pub struct LossConfig {
     /// A name, or `FILE#NAME`.
     pub name: String,
     /// Its factor in the sum.
-    #[serde(default = "one")]
     pub weight: f64,
     /// Factor of the learning rate for its parameters; none takes the recipe's `loss_lr_factor`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub lr_factor: Option<f64>,
     /// Hyperparameters that differ from their defaults.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub hyper: Map<String, Value>,
+}
+
+/// A loss as files have it: older ones have its hyperparameters beside its name and weight.
+#[derive(Deserialize)]
+struct Given {
+    name: String,
+    #[serde(default = "one")]
+    weight: f64,
+    lr_factor: Option<f64>,
+    #[serde(default)]
+    hyper: Map<String, Value>,
     #[serde(flatten)]
-    pub hyper: serde_json::Map<String, serde_json::Value>,
+    beside: Map<String, Value>,
+}
+
+impl TryFrom<Given> for LossConfig {
+    type Error = String;
+
+    fn try_from(given: Given) -> std::result::Result<Self, String> {
+        let Given { name, weight, lr_factor, mut hyper, beside } = given;
+        for (key, value) in beside {
+            if hyper.contains_key(&key) {
+                return Err(format!(
+                    "{key} of the loss {name} is in its table `hyper`, and beside it"
+                ));
+            }
+            hyper.insert(key, value);
+        }
+        Ok(LossConfig { name, weight, lr_factor, hyper })
+    }
 }
 
 /// The labelled pictures of a split.
@@ -123,12 +156,7 @@ fn one() -> f64 {
 impl LossConfig {
     /// A loss with its default hyperparameters.
     pub fn new(name: &str) -> Self {
-        LossConfig {
-            name: name.to_owned(),
-            weight: 1.0,
-            lr_factor: None,
-            hyper: serde_json::Map::new(),
-        }
+        LossConfig { name: name.to_owned(), weight: 1.0, lr_factor: None, hyper: Map::new() }
     }
 }
 
@@ -174,6 +202,7 @@ impl Default for Data {
 impl Data {
     /// Opens a split.
     pub fn open(&self, split: datasets::Split) -> Result<Pictures> {
+        crate::bounds::data(self)?;
         let options = datasets::Options {
             root: self.root.clone(),
             seed: self.seed,
@@ -231,7 +260,10 @@ pub fn left_out(splits: &[&std::sync::Arc<dyn datasets::Dataset>]) -> usize {
     let all: Vec<String> = splits.iter().flat_map(|data| data.skipped()).collect();
     if let Some(first) = all.first() {
         let n = all.len();
-        eprintln!("{n} pictures were left out (on_corrupt = \"skip\"); the first: {first}");
+        crate::output::say(format_args!(
+            "{n} pictures were left out (on_corrupt = \"skip\"); the first: {}",
+            crate::clean::line(first)
+        ));
     }
     all.len()
 }
@@ -270,28 +302,38 @@ impl From<datasets::DataError> for Failure {
     }
 }
 
+/// What is wrong with a TOML file, and on which line.
+pub fn misread(e: &toml::de::Error, text: &str, path: &Path) -> Failure {
+    let before = e.span().and_then(|at| text.get(..at.start)).unwrap_or_default();
+    let line = 1 + before.matches('\n').count();
+    let why = suggest(&e.message().replace('\n', " "));
+    Failure::usage(format!("{}, line {line}: {why}", path.display()))
+}
+
 impl Experiment {
     /// Reads an experiment file, or the default one, with `--set` assignments on top.
     ///
-    /// `train.epochs=3` and `loss.0.sigma=0.5` name keys of the file; a key that the file's top
-    /// level doesn't have is a hyperparameter of the last loss.
+    /// `train.epochs=3` and `loss.0.weight=0.5` name keys of the file, `loss.0.sigma=0.5` (short for
+    /// `loss.0.hyper.sigma`) a hyperparameter of the first loss; a key that the file's top level doesn't
+    /// have is one of the last loss.
     pub fn read(file: Option<&Path>, base: Experiment, set: &[String]) -> Result<Self> {
         let mut experiment = match file {
             None => base,
             Some(path) => {
-                let text = std::fs::read_to_string(path)
+                let text = bounded::text(path)
                     .map_err(|e| Failure::file("read the experiment", path, e))?;
-                toml::from_str(&text).map_err(|e| {
-                    let line = e.span().map_or(1, |at| 1 + text[..at.start].matches('\n').count());
-                    let why = suggest(&e.message().replace('\n', " "));
-                    Failure::usage(format!("{}, line {line}: {why}", path.display()))
-                })?
+                Self::parse(&text, path)?
             }
         };
         for text in set {
             experiment = experiment.with(text)?;
         }
         Ok(experiment)
+    }
+
+    /// Parses an experiment file. `path` names it in messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Self> {
+        toml::from_str(text).map_err(|e| misread(&e, text, path))
     }
 
     fn with(self, text: &str) -> Result<Self> {
@@ -309,8 +351,13 @@ impl Experiment {
             }
             (false, n) => format!("loss.{}.{key}", n - 1),
         };
+        let mut parts: Vec<&str> = path.split('.').collect();
+        // A loss's other keys are its hyperparameters.
+        if parts.len() > 2 && parts[0] == "loss" && !RESERVED.contains(&parts[2]) {
+            parts.insert(2, "hyper");
+        }
         let mut place = &mut tree;
-        for part in path.split('.') {
+        for part in parts {
             place = match part.parse::<usize>() {
                 Ok(i) if place.is_array() => place.get_mut(i).ok_or_else(|| {
                     Failure::usage(format!("--set {key}: there is no number {i} in that list"))
@@ -318,9 +365,15 @@ impl Experiment {
                 _ if place.is_object() => &mut place[part],
                 _ => return Err(Failure::usage(format!("--set {key}: {part} is no key there"))),
             };
+            if part == "hyper" && place.is_null() {
+                *place = json!({});
+            }
         }
         *place = value;
-        serde_json::from_value(tree)
-            .map_err(|e| Failure::usage(format!("--set {key}: {}", suggest(&e.to_string()))))
+        serde_json::from_value(tree).map_err(|e| match crate::bounds::check(&self) {
+            // JSON has no NaN: the number that isn't one was there before.
+            Err(failure) if e.to_string().contains("null") => failure,
+            _ => Failure::usage(format!("--set {key}: {}", suggest(&e.to_string()))),
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! How a command ends when it can't do what it was asked for.
 
+use crate::{clean, output};
 use std::fmt::Display;
 use std::path::Path;
 
@@ -7,8 +8,10 @@ use std::path::Path;
 /// wrong, 1 where the work failed.
 #[derive(Debug)]
 pub struct Failure {
-    /// What was wrong, where, and what to do.
+    /// What was wrong, where, and what to do. It is shown in one line.
     pub message: String,
+    /// A list that belongs to it, a line each.
+    pub list: Vec<String>,
     /// Exit code.
     pub code: u8,
 }
@@ -19,12 +22,27 @@ pub type Result<T> = std::result::Result<T, Failure>;
 impl Failure {
     /// The user asked for something that doesn't exist or makes no sense.
     pub fn usage(message: impl Display) -> Self {
-        Failure { message: message.to_string(), code: 2 }
+        Failure::ended(message, 2)
     }
 
     /// The work failed.
     pub fn new(message: impl Display) -> Self {
-        Failure { message: message.to_string(), code: 1 }
+        Failure::ended(message, 1)
+    }
+
+    /// The command ends with another code, such as 130 where the user stopped it.
+    pub fn ended(message: impl Display, code: u8) -> Self {
+        Failure { message: message.to_string(), list: Vec::new(), code }
+    }
+
+    /// Tells the user.
+    pub fn say(&self) {
+        let list = self.list.iter().map(|item| format!("\n  {}", clean::line(item)));
+        output::say(format_args!(
+            "error: {}{}",
+            clean::line(&self.message),
+            list.collect::<String>()
+        ));
     }
 
     /// A file could not be used.

@@ -1,12 +1,13 @@
-//! A run's folder: what is in it, who works in it, and how far it came.
+//! A run's folder: what is in it, and how far it came.
 
+use crate::claim::is_unbegun;
+use crate::course::{Course, smallest};
 use crate::experiment::Experiment;
 use crate::failure::{Failure, Result};
+use crate::lock::Lock;
+use crate::regular;
 use serde_json::Value;
-use std::fs::{File, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// The resolved configuration.
 pub const CONFIG: &str = "config.toml";
@@ -20,58 +21,6 @@ pub const SUMMARY: &str = "summary.json";
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
 /// The network of the best evaluation.
 pub const BEST: &str = "best.safetensors";
-/// Locked by the process that trains.
-const LOCK: &str = ".lock";
-
-/// Held by the process that trains in a folder. The system lets go of it however the process ends.
-#[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "locked while it is open")] File);
-
-impl Lock {
-    /// Takes the folder for this process, or says which one has it.
-    pub fn take(dir: &Path) -> Result<Self> {
-        let path = dir.join(LOCK);
-        let fail = |e: std::io::Error| Failure::file("lock the run folder by", &path, e);
-        let mut open = File::options();
-        let mut file =
-            open.read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
-        // `retort runs` looks whether a run is locked by locking it for a moment.
-        for attempt in 0.. {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if attempt < 20 => {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                Err(TryLockError::WouldBlock) => {
-                    let mut owner = String::new();
-                    let _ = file.read_to_string(&mut owner);
-                    return Err(Failure::new(format!(
-                        "{} is being trained by process {}: wait until it has ended, or stop it \
-                         with Ctrl-C",
-                        dir.display(),
-                        owner.trim()
-                    )));
-                }
-                // A file system without locks: better without than not at all.
-                Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => break,
-                Err(TryLockError::Error(e)) => return Err(fail(e)),
-            }
-        }
-        let mut sign = || {
-            file.set_len(0)?;
-            file.rewind()?;
-            writeln!(file, "{}", std::process::id())
-        };
-        sign().map_err(fail)?;
-        Ok(Lock(file))
-    }
-
-    /// Whether a process trains in the folder.
-    fn is_taken(dir: &Path) -> bool {
-        let Ok(file) = File::open(dir.join(LOCK)) else { return false };
-        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
-    }
-}
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,12 +50,14 @@ pub struct Run {
     pub path: PathBuf,
     /// What it was asked for.
     pub config: Experiment,
+    /// The text of `config.toml`.
+    pub text: String,
     /// What `run.json` says.
     pub info: Value,
     /// How it ended, if it did.
     pub summary: Option<Value>,
-    /// The lines of `metrics.jsonl`.
-    pub metrics: Vec<Value>,
+    /// What `metrics.jsonl` says.
+    pub course: Course,
     /// How far it is.
     pub state: State,
 }
@@ -115,26 +66,30 @@ impl Run {
     /// Reads a run's folder.
     pub fn open(path: &Path) -> Result<Self> {
         if !is_run(path) {
-            let why = if path.is_dir() {
-                format!("it has no {INFO}; `retort runs list` shows the runs in a folder")
-            } else if path.exists() {
-                "it is no folder".to_owned()
-            } else {
-                "there is no such folder".to_owned()
-            };
-            return Err(Failure::usage(format!("{} isn't a run: {why}", path.display())));
+            return Err(Failure::usage(no_run(path)));
         }
-        let config = Experiment::read(Some(&path.join(CONFIG)), Experiment::default(), &[])?;
+        let config = path.join(CONFIG);
+        let text = regular::read(&config, regular::SMALL);
+        let text = text.map_err(|e| Failure::file("read", &config, e))?;
+        let config = Experiment::parse(&text, &config)?;
         let summary = path.join(SUMMARY);
-        let summary = if summary.is_file() { Some(read_json(&summary)?) } else { None };
-        let ended = |s: &Value| s["interrupted"] == Value::Bool(false);
+        let summary =
+            if summary.symlink_metadata().is_ok() { Some(read_object(&summary)?) } else { None };
         let state = match &summary {
             _ if Lock::is_taken(path) => State::Running,
-            Some(summary) if ended(summary) => State::Complete,
+            Some(summary) if has_ended(summary) => State::Complete,
             _ => State::Interrupted,
         };
-        let info = read_json(&path.join(INFO))?;
-        Ok(Run { path: path.to_owned(), config, info, summary, metrics: metrics(path)?, state })
+        let info = read_object(&path.join(INFO))?;
+        Ok(Run {
+            path: path.to_owned(),
+            config,
+            text,
+            info,
+            summary,
+            course: Course::read(path)?,
+            state,
+        })
     }
 
     /// `source` or `target`.
@@ -146,16 +101,15 @@ impl Run {
         }
     }
 
+    /// Whether it came to its end, whoever works in it now.
+    pub fn has_ended(&self) -> bool {
+        self.summary.as_ref().is_some_and(has_ended)
+    }
+
     /// Its losses' names, without the files they come from.
     pub fn losses(&self) -> String {
         let names = self.config.loss.iter().map(|l| l.name.rsplit('#').next().unwrap_or(&l.name));
         names.collect::<Vec<_>>().join("+")
-    }
-
-    /// Epochs that are done.
-    pub fn epochs(&self) -> u64 {
-        let epochs = self.epoch_lines().filter_map(|line| line["epoch"].as_u64());
-        epochs.max().unwrap_or(0)
     }
 
     /// The best evaluation's epoch, its Recall at the smallest K, and the split it was made on. On
@@ -165,37 +119,31 @@ impl Run {
         if let (Some(epoch), Some(recall)) = (chosen["epoch"].as_u64(), smallest(chosen)) {
             return Some((epoch, recall, "test"));
         }
-        let mut best: Option<(u64, f64, &str)> = None;
-        for line in self.epoch_lines() {
-            let (Some(epoch), Some(value)) = (line["epoch"].as_u64(), smallest(line)) else {
-                continue;
-            };
-            if best.is_none_or(|(_, most, _)| value > most) {
-                best = Some((epoch, value, line["split"].as_str().unwrap_or("test")));
-            }
-        }
-        best
-    }
-
-    /// One number's course: `loss` of the log points, `mean_loss` of the epochs, and the like.
-    pub fn curve(&self, key: &str) -> Vec<f64> {
-        self.metrics.iter().filter_map(|line| line[key].as_f64()).collect()
-    }
-
-    /// Recall at the smallest K, of the epochs that were evaluated.
-    pub fn recalls(&self) -> Vec<f64> {
-        self.epoch_lines().filter_map(smallest).collect()
-    }
-
-    fn epoch_lines(&self) -> impl Iterator<Item = &Value> {
-        self.metrics.iter().filter(|line| line.get("mean_loss").is_some())
+        self.course.best.as_ref().map(|(epoch, recall, split)| (*epoch, *recall, split.as_str()))
     }
 }
 
-/// Recall at the smallest K of what has a `recall`.
-fn smallest(line: &Value) -> Option<f64> {
-    let recall = line["recall"].as_object().into_iter().flatten();
-    recall.min_by_key(|(k, _)| k.parse::<u64>().unwrap_or(u64::MAX))?.1.as_f64()
+fn has_ended(summary: &Value) -> bool {
+    summary["interrupted"] == Value::Bool(false)
+}
+
+/// Why a folder isn't a run, and what to do.
+pub fn no_run(path: &Path) -> String {
+    let run = path.display();
+    if is_unbegun(path) && !Lock::is_taken(path) {
+        return format!(
+            "{run} isn't a run yet: its training was killed before it had begun. Train into it again \
+             with --out {run}, or delete it with `retort runs rm {run} --yes`"
+        );
+    }
+    let why = if path.is_dir() {
+        format!("it has no {INFO}; `retort runs list` shows the runs in a folder")
+    } else if path.exists() {
+        "it is no folder".to_owned()
+    } else {
+        "there is no such folder".to_owned()
+    };
+    format!("{run} isn't a run: {why}")
 }
 
 /// Whether a folder is a run's.
@@ -213,8 +161,12 @@ pub fn find(dir: &Path) -> Result<Vec<PathBuf>> {
             found.push(dir);
             continue;
         }
-        let entries =
-            std::fs::read_dir(&dir).map_err(|e| Failure::file("look for runs in", &dir, e))?;
+        let entries = match std::fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            // One that went away, or is another user's, hides none of the others.
+            Err(_) if depth > 0 => continue,
+            Err(e) => return Err(Failure::file("look for runs in", &dir, e)),
+        };
         for entry in entries.filter_map(std::result::Result::ok) {
             let hidden = entry.file_name().to_string_lossy().starts_with('.');
             if depth < DEPTH && !hidden && entry.file_type().is_ok_and(|t| t.is_dir()) {
@@ -226,23 +178,9 @@ pub fn find(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The lines of a run's metrics.
-pub fn metrics(dir: &Path) -> Result<Vec<Value>> {
-    Ok(metrics_with_text(dir)?.into_iter().map(|(_, line)| line).collect())
-}
-
-/// The same with their text, whose numbers have all digits; a line that was cut off ends them.
-pub fn metrics_with_text(dir: &Path) -> Result<Vec<(String, Value)>> {
-    let path = dir.join(METRICS);
-    let whole = |l: &str| Some((l.to_owned(), serde_json::from_str(l).ok()?));
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(text.lines().map_while(whole).collect()),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(e) => Err(Failure::file("read", &path, e)),
-    }
-}
-
-fn read_json(path: &Path) -> Result<Value> {
-    let text = std::fs::read_to_string(path).map_err(|e| Failure::file("read", path, e))?;
-    serde_json::from_str(&text).map_err(|e| Failure::file("read", path, e))
+/// A small file with one JSON object.
+fn read_object(path: &Path) -> Result<Value> {
+    let text = regular::read(path, regular::SMALL).map_err(|e| Failure::file("read", path, e))?;
+    let value: Value = serde_json::from_str(&text).map_err(|e| Failure::file("use", path, e))?;
+    if value.is_object() { Ok(value) } else { Err(Failure::file("use", path, "it is no object")) }
 }

@@ -1,8 +1,16 @@
 //! The host: plugins, commands and reports of the program `retort`.
 
+// `output` is the one place that writes to the terminal.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod bounded;
+pub mod bounds;
 pub mod case;
 pub mod check;
+pub mod claim;
+pub mod clean;
 pub mod command;
+pub mod course;
 pub mod difference;
 pub mod download;
 pub mod evaluation;
@@ -10,6 +18,7 @@ pub mod experiment;
 pub mod failure;
 pub mod folder;
 pub mod hardware;
+pub mod lock;
 pub mod output;
 pub mod page;
 pub mod pictures;
@@ -18,6 +27,7 @@ pub mod plugin;
 pub mod progress;
 pub mod record;
 pub mod reference;
+pub mod regular;
 pub mod report;
 pub mod retrieval;
 pub mod rows;
@@ -29,29 +39,60 @@ pub mod tensorboard;
 pub mod tensors;
 
 use clap::Parser as _;
+use failure::{Failure, Result};
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 /// Runs the command line and reports its failure, once.
 pub fn main() -> ExitCode {
-    let cli = command::Cli::parse();
+    if let Some(code) = plugin::compile::serve() {
+        return code;
+    }
+    plugin::compile::use_this_program();
     // Panics of plugins and of the backend become errors of a step; what still gets here is a bug.
     retort_sdk::quiet_panics();
-    match catch_unwind(|| command::run(&cli)) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(failure)) => {
-            eprintln!("error: {}", failure.message);
+    let cli = match command::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return unparsed(&answer),
+    };
+    let done = catch_unwind(|| command::run(&cli)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+        Err(Failure::new(format!(
+            "a bug in retort ({}): {}. Please report it with the command you ran.",
+            env!("CARGO_PKG_VERSION"),
+            text.unwrap_or_else(|| "no message".to_owned())
+        )))
+    });
+    end(done)
+}
+
+/// What a command line gets that asks for help, or is wrong.
+fn unparsed(answer: &clap::Error) -> ExitCode {
+    if !answer.use_stderr() {
+        output::note(answer.print());
+        return end(Ok(()));
+    }
+    // It repeats arguments, which a script may have from anywhere.
+    let foreign = |word: std::ffi::OsString| {
+        let word = word.to_string_lossy();
+        clean::line(&word) != word
+    };
+    if std::env::args_os().any(foreign) {
+        output::say(answer.render());
+    } else {
+        let _ = answer.print();
+    }
+    ExitCode::from(answer.exit_code() as u8)
+}
+
+/// Ends the program, whose results must have been written.
+fn end(done: Result<()>) -> ExitCode {
+    match (done, output::finish()) {
+        (Ok(()), Ok(())) => ExitCode::SUCCESS,
+        (Err(failure), _) | (Ok(()), Err(failure)) => {
+            failure.say();
             ExitCode::from(failure.code)
-        }
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
-            eprintln!(
-                "error: a bug in retort ({}): {}. Please report it with the command you ran.",
-                env!("CARGO_PKG_VERSION"),
-                text.unwrap_or_else(|| "no message".to_owned())
-            );
-            ExitCode::FAILURE
         }
     }
 }

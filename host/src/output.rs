@@ -1,28 +1,105 @@
-//! Results on standard output: tables for people, one JSON object for machines.
+//! What retort says: results on standard output, tables for people and one JSON object for machines;
+//! remarks on standard error. All of it goes through here, and is [cleaned](crate::clean) first.
 
-use comfy_table::{Table, presets};
+use crate::clean;
+use crate::failure::{Failure, Result};
+use comfy_table::presets;
+use serde::Serialize;
 use serde_json::{Value, json};
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{self, ErrorKind, IsTerminal as _, Stderr, Write};
+use std::ops::{Deref, DerefMut};
+use std::sync::Mutex;
 
-/// A table with a header, columns as wide as their content.
+/// A table whose cells are lines, as wide as what is seen of them.
+#[derive(Debug)]
+pub struct Table(comfy_table::Table);
+
+/// A table with a header.
 pub fn table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header);
+    let mut table = Table(comfy_table::Table::new());
+    table.load_style(presets::NOTHING);
+    table.set_header(header);
     table
+}
+
+/// Cells longer than this say nothing to people.
+const CELL: usize = 2000;
+
+fn cells(cells: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<String> {
+    let cell = |text: &str| match text.char_indices().nth(CELL) {
+        Some((end, _)) => format!("{}…", clean::line(&text[..end])),
+        None => clean::line(text).into_owned(),
+    };
+    cells.into_iter().map(|text| cell(text.as_ref())).collect()
+}
+
+impl Table {
+    /// Adds a row.
+    pub fn add_row(&mut self, row: impl IntoIterator<Item = impl AsRef<str>>) {
+        self.0.add_row(cells(row));
+    }
+
+    /// Puts another header over it.
+    pub fn set_header(&mut self, header: impl IntoIterator<Item = impl AsRef<str>>) {
+        self.0.set_header(cells(header));
+    }
+}
+
+impl Deref for Table {
+    type Target = comfy_table::Table;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Table {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// Whether standard output is a terminal that shows colours, and the user wants them.
 pub fn colours() -> bool {
     let unwanted = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    std::io::stdout().is_terminal() && !unwanted && !dumb
+    io::stdout().is_terminal() && !unwanted && !dumb
 }
 
-/// A table's text with what an asterisk marks in bold, where colours are shown.
-pub fn bold_marked(text: &str) -> String {
-    if !colours() {
-        return text.to_owned();
-    }
+/// Writes a result to standard output. What can't be written is told by [`finish`].
+pub fn line(text: impl std::fmt::Display) {
+    let text = text.to_string();
+    write(&trimmed(&clean::text(&text)));
+}
+
+/// Writes a table's text, with what an asterisk marks in bold where colours are shown.
+pub fn marked(text: &str) {
+    let text = trimmed(&clean::text(text));
+    write(&if colours() { bold(&text) } else { text });
+}
+
+/// Writes one JSON object.
+pub fn json(value: &Value) {
+    write(&json_text(value));
+}
+
+/// A value as JSON for a file or a terminal, without a line break at its end.
+pub fn json_text(value: &impl Serialize) -> String {
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    clean::json(&text).into_owned()
+}
+
+fn trimmed(text: &str) -> String {
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+fn bold(text: &str) -> String {
     let bold = |part: &str| {
         let end = ["  ", " [", "\n"].iter().filter_map(|end| part.find(end)).min();
         let (marked, rest) = part.split_at(end.unwrap_or(part.len()));
@@ -33,16 +110,61 @@ pub fn bold_marked(text: &str) -> String {
     parts.fold(first, |text, part| text + &bold(part))
 }
 
-/// Writes a result to standard output. A reader that went away (`| head`) is no error.
-pub fn line(text: impl std::fmt::Display) {
-    let text = text.to_string();
-    let trimmed: Vec<&str> = text.lines().map(str::trim_end).collect();
-    let _ = writeln!(std::io::stdout().lock(), "{}", trimmed.join("\n"));
+/// The first error of standard output.
+static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Notes an error of standard output, for [`finish`].
+pub fn note(written: io::Result<()>) {
+    if let Err(e) = written
+        && let Ok(mut lost) = LOST.lock()
+    {
+        lost.get_or_insert(e);
+    }
 }
 
-/// Writes one JSON object.
-pub fn json(value: &Value) {
-    line(serde_json::to_string_pretty(value).unwrap_or_default());
+fn write(text: &str) {
+    note(writeln!(io::stdout().lock(), "{text}"));
+}
+
+/// Says whether all results were written. A reader that went away (`| head`) has what it wanted.
+pub fn finish() -> Result<()> {
+    note(io::stdout().lock().flush());
+    let lost = LOST.lock().ok().and_then(|mut lost| lost.take());
+    match lost.filter(|e| e.kind() != ErrorKind::BrokenPipe) {
+        None => Ok(()),
+        Some(e) => Err(Failure::new(format!(
+            "can't write the results to standard output: {e}; what was printed is incomplete"
+        ))),
+    }
+}
+
+/// Writes a remark to standard error. Nobody's work ends because it can't be read.
+pub fn say(text: impl std::fmt::Display) {
+    let text = text.to_string();
+    let _ = Quiet::stderr().write_all(format!("{}\n", clean::text(&text)).as_bytes());
+}
+
+/// Standard error, whose errors are nobody's concern.
+#[derive(Debug)]
+pub struct Quiet(Stderr);
+
+impl Quiet {
+    /// This process's.
+    pub fn stderr() -> Self {
+        Quiet(io::stderr())
+    }
+}
+
+impl Write for Quiet {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = self.0.write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let _ = self.0.flush();
+        Ok(())
+    }
 }
 
 /// A number as JSON; those that JSON doesn't have are `"nan"`, `"inf"` and `"-inf"`.

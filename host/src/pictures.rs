@@ -2,12 +2,17 @@
 
 use crate::experiment::Data;
 use crate::failure::{Failure, Result};
+use retort_core::fs::read_regular;
 use retort_datasets::{
     Compose, DataError, Dataset, Image, Resize, ResizeCrop, Transform, is_picture,
 };
+use std::collections::BTreeSet;
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Bytes of a picture's file.
+const LARGEST: u64 = 256 << 20;
 
 /// Pictures, in the order of their paths.
 pub struct Pictures {
@@ -25,12 +30,12 @@ impl std::fmt::Debug for Pictures {
 }
 
 impl Pictures {
-    /// The pictures in a folder and the folders in it, or the one that `path` names. Files whose
-    /// names begin with a dot are no pictures.
+    /// The pictures in a folder and the folders in it, each once, or the one that `path` names. Files
+    /// whose names begin with a dot are no pictures.
     pub fn open(path: &Path, transform: Arc<dyn Transform>) -> Result<Self> {
         let mut files = Vec::new();
         if path.is_dir() {
-            collect(path, &mut files)?;
+            collect(path, &mut BTreeSet::new(), &mut files)?;
         } else {
             files.push(path.to_owned());
         }
@@ -45,8 +50,12 @@ impl Pictures {
     }
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+/// `seen` are the folders that were read: links may lead to one again in more ways than can be walked.
+fn collect(folder: &Path, seen: &mut BTreeSet<PathBuf>, files: &mut Vec<PathBuf>) -> Result<()> {
     let fail = |e| Failure::file("read the folder", folder, e);
+    if !seen.insert(folder.canonicalize().map_err(fail)?) {
+        return Ok(());
+    }
     let entries: std::result::Result<Vec<_>, _> =
         std::fs::read_dir(folder).map_err(fail)?.collect();
     let mut paths: Vec<PathBuf> = entries.map_err(fail)?.iter().map(DirEntry::path).collect();
@@ -57,7 +66,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
             continue;
         }
         if path.is_dir() {
-            collect(&path, files)?;
+            collect(&path, seen, files)?;
         } else if path.file_name().is_some_and(|n| is_picture(&n.to_string_lossy())) {
             files.push(path);
         }
@@ -84,7 +93,7 @@ impl Dataset for Pictures {
 
     fn image(&self, i: usize) -> std::result::Result<Image, DataError> {
         let file = self.describe(i);
-        let bytes = std::fs::read(&file).map_err(|e| DataError::File {
+        let bytes = read_regular(&self.files[i], LARGEST).map_err(|e| DataError::File {
             file: file.clone(),
             problem: e.to_string(),
             advice: "Name a picture that is there and may be read".to_owned(),

@@ -1,12 +1,14 @@
-//! Progress on standard error: a bar or a dashboard on a terminal, a line an epoch elsewhere.
+//! Progress on standard error: a bar or a dashboard on a terminal, a line an epoch elsewhere. None of it
+//! is worth a run: what can't be shown isn't.
 
 #[cfg(unix)]
 #[path = "dashboard.rs"]
 mod dashboard;
 
+use crate::{clean, output};
 use indicatif::{ProgressBar, ProgressStyle};
 use retort_core::trainer::{EpochReport, StepReport};
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether trainings draw the dashboard: a property of the terminal, of which there is one.
@@ -21,7 +23,7 @@ pub fn use_dashboard() {
 /// Gives the screen back, before the program ends without unwinding.
 pub fn leave() {
     if DASHBOARD.load(Ordering::Relaxed) {
-        eprint!("\x1b[?1049l\x1b[?25h");
+        let _ = output::Quiet::stderr().write_all(b"\x1b[?1049l\x1b[?25h");
     }
 }
 
@@ -57,8 +59,9 @@ pub struct Progress {
 impl Progress {
     /// Starts to show a training; `quiet` shows nothing.
     pub fn new(label: &str, epochs: usize, quiet: bool) -> Self {
-        let show = if quiet { Show::Nothing } else { Show::new(label, epochs) };
-        Progress { label: label.to_owned(), epochs, show }
+        let label = clean::line(label).into_owned();
+        let show = if quiet { Show::Nothing } else { Show::new(&label, epochs) };
+        Progress { label, epochs, show }
     }
 
     /// A log point.
@@ -83,14 +86,14 @@ impl Progress {
             Show::Lines => {
                 let recall = report.recall.as_ref().and_then(|r| r.iter().next());
                 let recall = recall.map(|(k, r)| format!("  Recall@{k} {:.1} %", 100.0 * r));
-                eprintln!(
+                output::say(format_args!(
                     "{}: epoch {}/{}  loss {:.4}{}",
                     self.label,
                     report.epoch,
                     self.epochs,
                     report.loss,
                     recall.unwrap_or_default()
-                );
+                ));
             }
             #[cfg(unix)]
             Show::Dashboard(dashboard) => dashboard.epoch(report),

@@ -1,10 +1,11 @@
 //! Writes a training's numbers as they come: `metrics.jsonl`, TensorBoard's events, the progress.
 
+use crate::course::Lines;
 use crate::failure::{Failure, Result};
-use crate::folder::{METRICS, metrics_with_text};
+use crate::folder::METRICS;
 use crate::progress::Progress;
 use crate::tensorboard;
-use retort_core::fs::{WriteError, atomic_write};
+use retort_core::fs::{Draft, WriteError};
 use retort_core::trainer::{EpochReport, Observer, StepReport, TrainError};
 use serde_json::{Value, json};
 use std::fs::File;
@@ -28,24 +29,28 @@ impl Record {
     /// Goes on with a folder's metrics after `step`: what the checkpoint made there doesn't know is
     /// dropped, and the events are made from what stays. In a new folder there is nothing to drop.
     pub fn new(folder: &Path, step: u64, split: &'static str, progress: Progress) -> Result<Self> {
-        let mut text = String::new();
-        let mut lines = Vec::new();
-        for (raw, line) in metrics_with_text(folder)? {
+        let mut metrics = Draft::new(&folder.join(METRICS)).map_err(Failure::new)?;
+        let mut events = Draft::new(&folder.join(tensorboard::FILE)).map_err(Failure::new)?;
+        let (mut begun, mut before) = (false, 0.0);
+        let mut begin = |events: &mut Draft, time: f64| {
+            let first = !std::mem::replace(&mut begun, true);
+            if first { events.append(&tensorboard::header(time)) } else { Ok(()) }
+        };
+        for line in Lines::open(folder)? {
+            let (mut text, line) = line?;
             if is_known_at(&line, step) {
-                text.push_str(&raw);
                 text.push('\n');
-                lines.push(line);
+                metrics.append(text.as_bytes()).map_err(Failure::new)?;
+                begin(&mut events, line["time"].as_f64().unwrap_or_else(now))
+                    .map_err(Failure::new)?;
+                events.append(&tensorboard::records(&line)).map_err(Failure::new)?;
+                before = line["seconds"].as_f64().unwrap_or(0.0);
             }
         }
-        let time = lines.first().and_then(|line| line["time"].as_f64()).unwrap_or_else(now);
-        let mut events = tensorboard::header(time);
-        for line in &lines {
-            events.extend(tensorboard::records(line));
-        }
-        let before = lines.last().and_then(|line| line["seconds"].as_f64()).unwrap_or(0.0);
+        begin(&mut events, now()).map_err(Failure::new)?;
         Ok(Record {
-            metrics: Appender::new(folder.join(METRICS), text.as_bytes())?,
-            events: Appender::new(folder.join(tensorboard::FILE), &events)?,
+            metrics: Appender::new(folder.join(METRICS), metrics)?,
+            events: Appender::new(folder.join(tensorboard::FILE), events)?,
             progress,
             split,
             start: Instant::now(),
@@ -112,11 +117,10 @@ struct Appender {
 }
 
 impl Appender {
-    /// A file with this content, to be continued.
-    fn new(path: PathBuf, content: &[u8]) -> Result<Self> {
-        atomic_write(&path, content).map_err(Failure::new)?;
-        let file = File::options().append(true).open(&path);
-        let file = file.map_err(|e| Failure::file("write", &path, e))?;
+    /// A file that continues a draft. It is written through what `publish` opened: by its name another
+    /// file could be meant by then.
+    fn new(path: PathBuf, draft: Draft) -> Result<Self> {
+        let file = draft.publish().map_err(Failure::new)?;
         Ok(Appender { path, file })
     }
 

@@ -1,16 +1,20 @@
 //! Metrics of embeddings: the flags that ask for them, and their report.
 
 use crate::failure::{Failure, Result};
-use crate::output::{self, number};
+use crate::output::{self, Table, number};
 use burn::tensor::Device;
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
-use comfy_table::Table;
 use retort_core::metric::{
     Distance, Embeddings, Exclude, Interval, Measure, MetricError, Retrieval, Search, Unit,
     adjusted_mutual_information, bootstrap, kmeans, normalized_mutual_information,
 };
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+
+fn resamples() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(0..=1_000_000)
+}
 
 /// Flags of the commands that measure retrieval.
 #[derive(Args, Clone, Debug)]
@@ -29,7 +33,7 @@ pub struct Options {
     #[arg(long)]
     per_class: bool,
     /// Resamples for 95 % confidence intervals by bootstrap, such as 1000; 0 for none.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = resamples())]
     bootstrap: usize,
     /// What the bootstrap draws: whole classes, whose queries err together, or single queries.
     #[arg(long, value_name = "UNIT", default_value = "class")]
@@ -137,9 +141,9 @@ impl Options {
             Some(gallery) => search.retrieval_in(queries, gallery, &self.ks)?,
         };
         if found.device_refused {
-            eprintln!(
+            output::say(
                 "warning: this device couldn't compute matrix products in 32-bit arithmetic; the CPU \
-                 computed them instead"
+                 computed them instead",
             );
         }
         let recall = self.ks.iter().map(|&k| Measure::Recall(k));

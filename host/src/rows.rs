@@ -2,15 +2,14 @@
 
 use crate::failure::{Failure, Result};
 use burn::tensor::{DType, TensorData};
+use retort_core::checkpoint::header;
+use retort_core::fs::open_regular;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-
-/// Longest header that a safetensors file may have.
-const LONGEST_HEADER: u64 = 100_000_000;
 
 /// A file to read from.
 #[derive(Debug)]
@@ -29,17 +28,15 @@ impl Reader {
         let whole = |why: &dyn std::fmt::Display| {
             Failure::file("read", path, format!("it isn't a whole safetensors file ({why})"))
         };
-        let mut file = File::open(path).map_err(fail)?;
+        let mut file = open_regular(path).map_err(fail)?;
         let length = file.metadata().map_err(fail)?.len();
         let mut bytes = [0; 8];
         file.read_exact(&mut bytes).map_err(|e| whole(&e))?;
-        let size = u64::from_le_bytes(bytes);
-        if size > LONGEST_HEADER.min(length.saturating_sub(8)) {
-            return Err(whole(&"its header is longer than it"));
-        }
-        let mut text = vec![0; size as usize];
+        let size = header::size(bytes, length).map_err(|e| whole(&e))?;
+        let mut text = vec![0; size];
         file.read_exact(&mut text).map_err(fail)?;
-        let header: Metadata = serde_json::from_slice(&text).map_err(|e| whole(&e))?;
+        let header = header::parse(&text).map_err(|e| whole(&e))?;
+        let size = size as u64;
         let (mut at, mut infos) = (0, header.tensors().into_values().collect::<Vec<_>>());
         infos.sort_by_key(|info| info.data_offsets);
         for info in infos {
@@ -92,8 +89,9 @@ impl Reader {
         };
         let mut shape = info.shape;
         let all = shape.first().copied().unwrap_or_default();
-        if from + count > all {
-            return Err(wrong(format!("has {all} rows, not {}", from + count)));
+        let end = from.saturating_add(count);
+        if end > all {
+            return Err(wrong(format!("has {all} rows, not {end}")));
         }
         shape[0] = count;
         let row = shape[1..].iter().product::<usize>() * dtype.size();

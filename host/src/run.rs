@@ -1,18 +1,21 @@
 //! A training with its folder: resolved configuration, plugins, metrics, checkpoints, summary.
 
+use crate::claim::{Claim, is_there, remove_torn};
+use crate::course::Lines;
 use crate::difference::{Difference, differing};
 use crate::experiment::{Experiment, Pictures, SelectOn, left_out};
 use crate::failure::{Failure, Result};
-use crate::folder::{CHECKPOINT, CONFIG, INFO, Lock, Run, SUMMARY, State, metrics};
-use crate::hardware;
+use crate::folder::{CHECKPOINT, CONFIG, INFO, Run, SUMMARY};
+use crate::lock::Lock;
 use crate::plugin::digest;
 use crate::plugin::registry::Registry;
 use crate::progress::Progress;
 use crate::record::Record;
+use crate::{bounds, clean, hardware, output};
 use retort_core::backbone::Backbone;
 use retort_core::checkpoint::{self, CheckpointError, OpenOptions};
 use retort_core::device::DeviceInfo;
-use retort_core::fs::{TEMPORARY, atomic_write};
+use retort_core::fs::atomic_write;
 use retort_core::trainer::{
     self as training, Optimizer, Replica, Summary, Term, TrainError, Trainer, checkpoint_in,
     evaluate, parameter_count,
@@ -68,85 +71,93 @@ impl From<TrainError> for Failure {
     }
 }
 
-/// A new folder for a run. One that the user named must be new or empty; otherwise the name gets a
+/// Takes a folder for a run. One that the user named must be new or empty; otherwise the name gets a
 /// number until it is free.
-pub fn folder(named: Option<&Path>, parent: &Path, name: &str) -> Result<PathBuf> {
-    let make = |dir: &Path| {
-        std::fs::create_dir_all(dir).map_err(|e| Failure::file("make the run folder", dir, e))
-    };
+pub fn folder(named: Option<&Path>, parent: &Path, name: &str) -> Result<Claim> {
     if let Some(dir) = named {
-        make(dir)?;
-        let mut entries =
-            std::fs::read_dir(dir).map_err(|e| Failure::file("read the folder", dir, e))?;
-        if entries.next().is_some() {
-            return Err(Failure::usage(format!(
-                "{} isn't empty; a run never overwrites another: name a new folder with --out",
-                dir.display()
-            )));
-        }
-        return Ok(dir.to_owned());
+        return Claim::new(dir);
     }
-    make(parent)?;
+    // Losses and data sets are named by files.
+    let name = &file_name(name);
     for number in 1.. {
         let dir = match number {
             1 => parent.join(name),
             n => parent.join(format!("{name}-{n}")),
         };
-        match std::fs::create_dir(&dir) {
-            Ok(()) => return Ok(dir),
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(Failure::file("make the run folder", &dir, e)),
+        if is_there(&dir) {
+            continue;
+        }
+        match Claim::new(&dir) {
+            Err(_) if is_there(&dir) => {} // another training was faster
+            claim => return claim,
         }
     }
     unreachable!("some number is free")
 }
 
-/// Trains as the experiment says, into an empty folder. `role` is `source` or `target`.
+/// A name as a part of a path: letters, digits and `-_.+`, not the first of which is a dot, at most 120;
+/// anything else becomes an underscore.
+fn file_name(name: &str) -> String {
+    let safe = |(i, c): (usize, char)| {
+        let fits = c.is_alphanumeric() || "-_+".contains(c) || (c == '.' && i > 0);
+        if fits { c } else { '_' }
+    };
+    name.chars().take(120).enumerate().map(safe).collect()
+}
+
+/// Trains as the experiment says, into a folder of its own. `role` is `source` or `target`.
 pub fn train(
     mut experiment: Experiment,
-    folder: &Path,
+    mut claim: Claim,
     role: &str,
     label: &str,
     place: &mut Place,
 ) -> Result<Finished> {
-    let prepared = prepare(&mut experiment, folder, true, place)?;
-    let _lock = Lock::take(folder)?;
+    let folder = claim.dir().to_owned();
+    let prepared = prepare(&mut experiment, &folder, true, place)?;
     let config = toml::to_string(&experiment)
         .map_err(|e| Failure::new(format!("can't write the configuration as TOML: {e}")))?;
-    write_text(&folder.join(CONFIG), &config)?;
+    claim.write(CONFIG, &config)?;
     let mut info = json!({
         "role": role, "begun": rfc3339(), "seed": experiment.seed,
         "device": device_json(&place.info), "hardware": hardware::describe(),
         "directory": std::env::current_dir().ok(),
     });
     merge(&mut info, identity(&experiment, &prepared)?);
-    write_text(&folder.join(INFO), &format!("{info:#}\n"))?;
-    carry_out(&experiment, folder, label, prepared, 0, place)
+    claim.write(INFO, &format!("{info:#}\n"))?;
+    claim.keep();
+    carry_out(&experiment, &folder, label, prepared, 0, place)
 }
 
 /// Goes on with a run from its last checkpoint, to the same end as if it had never stopped.
 /// `allow_changed` goes on although it can't be the same any more.
-pub fn resume(mut run: Run, allow_changed: bool, place: &mut Place) -> Result<Finished> {
-    let folder = run.path.clone();
-    let _lock = Lock::take(&folder)?;
+pub fn resume(folder: &Path, allow_changed: bool, place: &mut Place) -> Result<Finished> {
+    let _lock = Lock::take(folder)?;
+    let mut run = Run::open(folder)?;
     let file = folder.join(CHECKPOINT);
-    let mut prepared = prepare(&mut run.config, &folder, !file.exists(), place)?;
+    let mut prepared = prepare(&mut run.config, folder, !file.exists(), place)?;
     let now = identity(&run.config, &prepared)?;
-    let was: serde_json::Map<String, Value> = (now.as_object().into_iter().flatten())
+    let mut was: serde_json::Map<String, Value> = (now.as_object().into_iter().flatten())
         .map(|(key, _)| (key.clone(), run.info[key].clone()))
         .collect();
+    // Older files are read as they are meant: keys may have come in since, or moved.
+    if let Some(config) = was.get_mut("config")
+        && let Ok(experiment) = serde_json::from_value::<Experiment>(config.clone())
+    {
+        *config = json!(experiment);
+    }
     let changes = differing(&Value::Object(was), &now);
     if !changes.is_empty() && !allow_changed {
-        return Err(Failure::usage(changed(&folder, &changes)));
+        return Err(Failure::usage(changed(folder, &changes)));
     }
-    if run.state == State::Complete && changes.is_empty() {
+    if run.has_ended() && changes.is_empty() {
         return Err(Failure::usage(format!(
             "{} is complete, after {} epochs: there is nothing to go on with",
             folder.display(),
-            run.epochs()
+            run.course.epochs
         )));
     }
-    remove_torn(&folder)?;
+    remove_torn(folder)?;
     if file.exists() {
         let loaded = checkpoint::load(&file, &prepared.trainer.device).map_err(Failure::new)?;
         prepared.trainer.resume(loaded)?;
@@ -168,10 +179,11 @@ pub fn resume(mut run: Run, allow_changed: bool, place: &mut Place) -> Result<Fi
         _ => {}
     }
     if !place.quiet {
-        eprintln!("{} goes on after step {step}", folder.display());
+        let run = folder.display().to_string();
+        output::say(format_args!("{} goes on after step {step}", clean::line(&run)));
     }
     let label = format!("{} ({})", run.role(), run.losses());
-    carry_out(&run.config, &folder, &label, prepared, step, place)
+    carry_out(&run.config, folder, &label, prepared, step, place)
 }
 
 /// What a run's numbers depend on beside the device, as `run.json` keeps it.
@@ -205,18 +217,6 @@ fn changed(folder: &Path, changes: &[Difference]) -> String {
     )
 }
 
-/// Deletes what a killed process left half written.
-fn remove_torn(folder: &Path) -> Result<()> {
-    let entries = std::fs::read_dir(folder).map_err(|e| Failure::file("read", folder, e))?;
-    for entry in entries.filter_map(std::result::Result::ok) {
-        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-            let path = entry.path();
-            std::fs::remove_file(&path).map_err(|e| Failure::file("delete", &path, e))?;
-        }
-    }
-    Ok(())
-}
-
 fn rfc3339() -> String {
     humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
 }
@@ -248,10 +248,10 @@ fn prepare(
     weights: bool,
     place: &mut Place,
 ) -> Result<Prepared> {
+    bounds::check(experiment)?;
     let entry = experiment.data.entry()?;
     experiment.network.set_channels(entry.channels).map_err(Failure::usage)?;
     experiment.data.size = experiment.data.size()?;
-    experiment.train.check().map_err(|e| Failure::usage(format!("train: {e}")))?;
     check_selection(experiment)?;
     if experiment.loss.is_empty() {
         return Err(Failure::usage("a training needs a loss: --loss NAME; see `retort loss list`"));
@@ -417,9 +417,14 @@ fn carry_out(
 
 /// An epoch's Recall@K, as the run's metrics have it.
 fn recall_of(folder: &Path, epoch: usize) -> Result<Value> {
-    let lines = metrics(folder)?;
-    let found = |line: &&Value| line["epoch"] == json!(epoch) && line["recall"].is_object();
-    Ok(lines.iter().rfind(found).map_or(Value::Null, |line| line["recall"].clone()))
+    let mut recall = Value::Null;
+    for line in Lines::open(folder)? {
+        let (_, mut line) = line?;
+        if line["epoch"] == json!(epoch) && line["recall"].is_object() {
+            recall = line["recall"].take();
+        }
+    }
+    Ok(recall)
 }
 
 const SOURCE_FLAGS: &str = "In a training --model is --source-model; the other flags are those of \
@@ -459,4 +464,23 @@ pub fn recall_json(summary: &Summary) -> Value {
 
 fn write_text(path: &Path, text: &str) -> Result<()> {
     atomic_write(path, text.as_bytes()).map_err(Failure::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file_name;
+
+    #[test]
+    fn a_runs_name_is_one_part_of_a_path() {
+        for (name, expected) in [
+            ("target-glyphs-rkd+pkt", "target-glyphs-rkd+pkt"),
+            ("target-glyphs-packs/my.wasm", "target-glyphs-packs_my.wasm"),
+            ("source-../../x-rkd", "source-.._.._x-rkd"),
+            ("..", "_."),
+            ("/tmp/x\u{1b}", "_tmp_x_"),
+        ] {
+            assert_eq!(file_name(name), expected);
+        }
+        assert_eq!(file_name(&"x".repeat(1000)).len(), 120);
+    }
 }

@@ -2,9 +2,11 @@
 
 use crate::failure::{Failure, Result};
 use burn::tensor::{DType, Tensor, TensorData};
+use retort_core::checkpoint::header;
+use retort_core::fs::read_regular;
 use retort_core::{Feature, Session, Setup};
 use retort_sdk::schema::nearest;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, tensor::TensorView};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -29,10 +31,13 @@ const KNOWN: [&str; 10] = [
     "random.",
 ];
 
+/// The greatest size of a dimension, and the greatest number of classes or samples.
+pub const MOST: usize = i32::MAX as usize;
+
 /// Reads a file of inputs.
 pub fn read(path: &Path) -> Result<File> {
-    let bytes = std::fs::read(path).map_err(|e| Failure::file("read", path, e))?;
-    let parsed = SafeTensors::deserialize(&bytes).map_err(|e| {
+    let bytes = read_regular(path, u64::MAX).map_err(|e| Failure::file("read", path, e))?;
+    let parsed = header::open(&bytes).map_err(|e| {
         Failure::file("read", path, format!("it isn't a whole safetensors file ({e})"))
     })?;
     let mut tensors = BTreeMap::new();
@@ -47,6 +52,13 @@ pub fn read(path: &Path) -> Result<File> {
                     .join(", ")
             )));
         }
+        let shape = view.shape();
+        if shape.iter().any(|&size| size == 0 || size > MOST) {
+            return Err(Failure::new(format!(
+                "{}: tensor {name} has shape {shape:?}; every dimension must be 1 to {MOST}",
+                path.display()
+            )));
+        }
         tensors.insert(name.to_owned(), decode(name, &view, path)?);
     }
     Ok(File { path: path.to_owned(), tensors })
@@ -55,6 +67,12 @@ pub fn read(path: &Path) -> Result<File> {
 /// Values as 64-bit numbers: floats as `f64`, which holds each of the smaller types exactly.
 fn decode(name: &str, view: &TensorView, path: &Path) -> Result<TensorData> {
     let shape = view.shape().to_vec();
+    if shape.contains(&0) {
+        return Err(Failure::new(format!(
+            "{}: tensor {name} has shape {shape:?}: there is nothing in it",
+            path.display()
+        )));
+    }
     let bytes = view.data();
     macro_rules! values {
         ($ty:ty, $as:ty) => {
@@ -179,16 +197,41 @@ impl File {
         Ok(list)
     }
 
-    /// Labels or ids; none if the file has none.
+    /// Labels or ids, below [`MOST`]; none if the file has none.
     pub fn indices(&self, name: &str) -> Result<Vec<i64>> {
         let Some(data) = self.tensors.get(name) else { return Ok(Vec::new()) };
         if data.rank() != 1 || data.dtype().is_float() {
             return Err(self.wrong(name, "must hold integers [n]"));
         }
         let values: Vec<i64> = data.iter::<i64>().collect();
-        match values.iter().find(|&&v| v < 0) {
-            Some(bad) => Err(self.wrong(name, &format!("holds {bad}; it must not be negative"))),
+        match values.iter().find(|&&v| usize::try_from(v).map_or(true, |v| v >= MOST)) {
+            Some(bad) => {
+                let why = format!("holds {bad}; it must not be negative, and be below {MOST}");
+                Err(self.wrong(name, &why))
+            }
             None => Ok(values),
+        }
+    }
+
+    /// Refuses labels or ids of which there are only `count`; `flag` says so on the command line.
+    pub fn check_below(&self, name: &str, count: usize, flag: &str) -> Result<()> {
+        match self.indices(name)?.into_iter().find(|&v| v as usize >= count) {
+            Some(bad) => {
+                let why = format!("holds {bad}, but there are {count} ({flag}), counted from 0");
+                Err(self.wrong(name, &why))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses classes of samples that aren't as many as there are samples.
+    pub fn check_samples(&self, samples: usize) -> Result<()> {
+        match self.samples() {
+            Some(n) if n != samples => {
+                let why = format!("holds {n} classes, but there are {samples} samples (--samples)");
+                Err(self.wrong("sample_labels", &why))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -209,11 +252,15 @@ impl File {
     /// Refuses inputs whose first dimension isn't the batch's.
     pub fn check_rows(&self, n: usize) -> Result<()> {
         for (name, data) in &self.tensors {
-            let rows = data.shape().to_vec().first().copied().unwrap_or(1);
+            let shape = data.shape().to_vec();
+            let rows = shape.first().copied().unwrap_or(1);
             let per_row =
                 !is_state(name) && !name.starts_with("random.") && name != "sample_labels";
             if rows != n && per_row {
-                let why = format!("has {rows} rows, but target has {n}; each row is one sample");
+                let why = format!(
+                    "has {rows} rows, but target has {n}; each row is one sample, and its shape is \
+                     {shape:?}"
+                );
                 return Err(self.wrong(name, &why));
             }
         }

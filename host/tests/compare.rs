@@ -311,3 +311,103 @@ fn settings_are_tables_data_sets_are_columns_and_sources_are_shared() {
     let markdown = std::fs::read_to_string(dir.path().join("suite/table.md")).unwrap();
     assert!(markdown.contains("### large") && markdown.contains("| glyphs R@1 |"), "{markdown}");
 }
+
+/// A suite that is killed at random moments, with or without its trainings, gives the same table in the end.
+#[cfg(unix)]
+#[test]
+fn a_suite_that_is_killed_gives_the_same_table() {
+    use std::time::{Duration, Instant};
+    let whole = scratch(SUITE);
+    let begun = Instant::now();
+    let wanted = numbers(&json(&compare(&["--json", "--seeds=0"], whole.path())));
+    let took = begun.elapsed();
+
+    let dir = scratch(SUITE);
+    let command = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_retort"));
+        command.args([
+            "compare",
+            "suite.toml",
+            "--out=suite",
+            "--device=cpu",
+            "--seeds=0",
+            "--json",
+        ]);
+        command.current_dir(dir.path()).stdin(Stdio::null());
+        command
+    };
+    // While a training that lost its suite still works, no other suite begins there.
+    let result = || loop {
+        let output = command().output().unwrap();
+        if !stderr(&output).contains("still works in") {
+            break output;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let mut random = 7_u64;
+    for _ in 0..8 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+        let mut child = command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(took.mul_f64(0.6 * (random >> 33) as f64 / f64::from(1_u32 << 31)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for name in ["results.json", "slurm.json"] {
+            if let Ok(text) = std::fs::read_to_string(dir.path().join("suite").join(name)) {
+                serde_json::from_str::<Value>(&text).unwrap();
+            }
+        }
+    }
+    assert_eq!(numbers(&json(&result())), wanted);
+    let file = |dir: &tempfile::TempDir, name: &str| {
+        std::fs::read_to_string(dir.path().join("suite").join(name)).unwrap()
+    };
+    for name in ["table.txt", "table.md", "table.tex"] {
+        assert_eq!(file(&dir, name), file(&whole, name), "{name}");
+    }
+}
+
+/// Names stay names in every table, whatever is in them.
+#[test]
+fn names_of_a_suite_command_nothing() {
+    const EVIL: &str = "=cmd|'/c x'!A1\x1b[2J\u{202e}\n| a | \\input{x} <script>x</script>";
+    let quoted = serde_json::to_string(EVIL).unwrap();
+    let suite = SUITE
+        .replace("\"no transfer\"", &quoted)
+        .replace("\"Tiny\"", &quoted)
+        .replace("name = \"glyphs\"\n", &format!("name = \"glyphs\"\nlabel = {quoted}\n"))
+        .replace(
+            "name = \"RKD\"\nloss = \"rkd\"",
+            &format!(
+                "name = {}\ntransfer = false\nloss = \"triplet\"",
+                quoted.replace("=cmd", "@x")
+            ),
+        )
+        .replace("method = \"RKD\"", &format!("method = {}", quoted.replace("=cmd", "@x")));
+    let dir = scratch(&suite);
+    let clean = |text: &str| assert!(!text.contains(['\x1b', '\u{202e}']), "{text:?}");
+    for more in [&["--dry-run"][..], &["--dry-run", "--json"], &[], &["--json"], &["--format=csv"]]
+    {
+        let output = compare(&[&["--seeds=0"], more].concat(), dir.path());
+        clean(&stdout(&output));
+        clean(&stderr(&output));
+    }
+    let results = json(&compare(&["--seeds=0", "--json"], dir.path()));
+    assert_eq!(results["title"], EVIL);
+    let file = |name: &str| std::fs::read_to_string(dir.path().join("suite").join(name)).unwrap();
+    for name in ["table.txt", "table.md", "table.tex", "table.csv", "results.json"] {
+        clean(&file(name));
+    }
+    let csv = file("table.csv");
+    assert!(csv.lines().skip(1).all(|l| l.contains("\"'=cmd") || l.contains("\"'@x")), "{csv}");
+    assert_eq!(csv.lines().count(), 1 + 2 * 2, "{csv}");
+    let markdown = file("table.md");
+    assert!(!markdown.contains("<script") || markdown.contains("\\<script"), "{markdown}");
+    let rows = markdown.lines().filter(|l| l.starts_with('|')).count();
+    assert_eq!(rows, 4, "{markdown}");
+    assert!(!file("table.tex").contains("\\input{"), "{}", file("table.tex"));
+    let report = retort(&["report", "suite"], dir.path());
+    clean(&stdout(&report));
+    let html = std::fs::read_to_string(dir.path().join("report.html")).unwrap();
+    clean(&html);
+    assert!(!html.contains("<script") && html.contains("&lt;script&gt;"));
+}

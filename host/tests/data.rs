@@ -87,6 +87,18 @@ fn a_preview_is_a_picture() {
     let sheet = std::fs::read(dir.path().join("a.png")).unwrap();
     let sheet = retort_datasets::Image::decode(&sheet, "a.png").unwrap();
     assert!(sheet.width > 1000 && sheet.pixels.iter().any(|&value| value < 200));
+
+    // A link in its place is replaced, not followed.
+    #[cfg(unix)]
+    {
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("mine"), "mine").unwrap();
+        std::fs::remove_file(at("a.png")).unwrap();
+        std::os::unix::fs::symlink(at("mine"), at("a.png")).unwrap();
+        assert!(retort(&args, dir.path()).status.success());
+        assert_eq!(std::fs::read_to_string(at("mine")).unwrap(), "mine");
+        assert!(std::fs::read(at("a.png")).unwrap().starts_with(b"\x89PNG"));
+    }
 }
 
 #[test]

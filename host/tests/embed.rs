@@ -96,7 +96,7 @@ fn normalised(n: usize) -> Vec<f32> {
 fn save(path: &Path, picture: &Image) {
     let picture = picture.clone().with_channels(3);
     if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
-        picture.save_png(path).unwrap();
+        std::fs::write(path, picture.to_png().unwrap()).unwrap();
     } else {
         std::fs::write(path, picture.to_jpeg(95).unwrap()).unwrap();
     }
@@ -216,7 +216,17 @@ fn wrong_input_gets_one_sentence_and_leaves_nothing() {
     std::fs::write(at("broken.safetensors"), "nothing").unwrap();
     std::fs::write(at("broken.png"), "nothing").unwrap();
     std::fs::create_dir(at("empty")).unwrap();
+    std::fs::create_dir(at("with_pipe")).unwrap();
+    save(&at("with_pipe/a.png"), &pictures().image(0).unwrap());
+    for name in ["with_pipe/b.png", "pipe.png", "pipe.safetensors", "pipe"] {
+        assert!(Command::new("mkfifo").arg(at(name)).status().unwrap().success());
+    }
     let cases: &[(&[&str], i32, &str)] = &[
+        (&["--input=with_pipe"], 1, "with_pipe/b.png: it is a pipe, not a file"),
+        (&["--input=pipe.png"], 1, "it is a pipe, not a file"),
+        (&["--input=pipe.safetensors"], 1, "it is a pipe, not a file"),
+        (&["--input=/dev/zero"], 1, "it is a device, not a file"),
+        (&["--checkpoint=pipe", "--input=a.png"], 2, "--checkpoint"),
         (&["--input=grey.safetensors"], 1, "shape [2, 1, 8, 8]. `images` must be [n, 3, h, w]"),
         (&["--input=flat.safetensors"], 1, "shape [2, 3]"),
         (&["--input=none.safetensors"], 1, "shape [0, 3, 8, 8]"),

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use indicatif::ProgressBar;
-use retort_host::download::{Expected, download};
+use retort_host::download::{Expected, Patience, download};
 use sha2::{Digest as _, Sha256};
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -74,9 +74,13 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 fn get(url: &str, target: &Path, sha256: Option<&str>) -> Result<String, String> {
-    let expected = Expected { size: None, sha256 };
-    let pause = Duration::from_millis(1);
-    download(url, target, &expected, &ProgressBar::hidden(), pause).map_err(|f| f.message)
+    get_of(url, target, &Expected { size: None, sha256 })
+}
+
+fn get_of(url: &str, target: &Path, expected: &Expected) -> Result<String, String> {
+    let patience =
+        Patience { pause: Duration::from_millis(1), silence: Duration::from_millis(300) };
+    download(url, target, expected, &ProgressBar::hidden(), patience).map_err(|f| f.message)
 }
 
 /// Names of what is in a folder.
@@ -169,7 +173,7 @@ fn servers_without_ranges_and_changed_files_start_from_the_beginning() {
     let (url, requests) = serve(move |_| Answer::whole(&sent).cut(1000));
     let message = get(&url, &dir.path().join("short.pth"), None).unwrap_err();
     assert!(message.contains("times in a row"), "{message}");
-    assert_eq!(requests.lock().unwrap().len(), 6);
+    assert_eq!(requests.lock().unwrap().len(), 5);
 }
 
 #[test]
@@ -180,10 +184,8 @@ fn a_wrong_file_never_gets_its_name() {
     let (url, _) = serve(move |_| Answer::whole(&sent));
     let message = get(&url, &target, Some(&"0".repeat(64))).unwrap_err();
     assert!(message.contains(&format!("its SHA-256 is {}, not 000", sha256(&bytes))), "{message}");
-    let expected = Expected { size: Some(5), sha256: None };
-    let size = download(&url, &target, &expected, &ProgressBar::hidden(), Duration::ZERO);
-    let message = size.unwrap_err().message;
-    assert!(message.contains("it has 1200000 bytes, not 5"), "{message}");
+    let message = get_of(&url, &target, &Expected { size: Some(5), sha256: None }).unwrap_err();
+    assert!(message.contains("the server has 1200000 bytes, and the file has 5"), "{message}");
 
     for status in ["404 Not Found", "403 Forbidden", "410 Gone"] {
         let (url, requests) = serve(move |_| Answer::status(status));
@@ -209,17 +211,138 @@ fn without_space_or_a_folder_nothing_is_lost() {
     let (dir, bytes) = (tempfile::tempdir().unwrap(), body());
     let sent = bytes.clone();
     let (url, _) = serve(move |_| Answer::whole(&sent));
-    #[cfg(target_os = "linux")]
-    {
-        std::os::unix::fs::symlink("/dev/full", dir.path().join("full.pth.part")).unwrap();
-        let message = get(&url, &dir.path().join("full.pth"), None).unwrap_err();
-        assert!(message.contains("No space left on device"), "{message}");
-        assert!(!dir.path().join("full.pth").exists());
-    }
+    // A disk on which files may have 100 KB.
+    let command = format!(
+        "trap '' XFSZ; ulimit -f 200; exec '{}' checkpoint fetch dino_vits16 --url {url}",
+        env!("CARGO_BIN_EXE_retort")
+    );
+    let mut shell = Command::new("sh");
+    let message = error(&shell.args(["-c", &command]).current_dir(dir.path()).output().unwrap(), 1);
+    assert!(message.contains("can't write") && message.contains("File too large"), "{message}");
+    let part = dir.path().join("checkpoints/dino_deitsmall16_pretrain.pth.part");
+    let kept = std::fs::read(part).unwrap();
+    assert!(!kept.is_empty() && kept == bytes[..kept.len()]);
+    assert_eq!(names(&dir.path().join("checkpoints")).len(), 2);
     std::fs::write(dir.path().join("file"), "mine").unwrap();
     let message = get(&url, &dir.path().join("file/weights.pth"), None).unwrap_err();
     assert!(message.contains("can't make the folder"), "{message}");
     assert_eq!(std::fs::read(dir.path().join("file")).unwrap(), b"mine");
+}
+
+/// A server that sends this head, and then what `body` gives as long as it gives something.
+fn stream(head: &'static str, body: impl Fn(usize) -> Option<Vec<u8>> + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/weights.pth", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            let mut sent = stream.write_all(head.as_bytes());
+            for part in 0.. {
+                let Some(bytes) = body(part).filter(|_| sent.is_ok()) else { break };
+                sent = stream.write_all(&bytes);
+            }
+        }
+    });
+    url
+}
+
+const PLAIN: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
+const SIZED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\nConnection: close\r\n\r\n";
+
+#[test]
+fn a_server_that_sends_without_end_is_cut_off_at_the_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("weights.pth");
+    let expected = Expected { size: Some(3_000_000), sha256: None };
+    // No size said, and chunks for ever: some 2 GB a second.
+    let url = stream(PLAIN, |_| Some(vec![7; 1 << 16]));
+    let message = get_of(&url, &target, &expected).unwrap_err();
+    assert!(message.contains("sends more than the file's 3000000 bytes"), "{message}");
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let chunk = || [&b"2000\r\n"[..], &[7; 1 << 13], b"\r\n"].concat();
+    let message = get_of(&stream(chunked, move |_| Some(chunk())), &target, &expected).unwrap_err();
+    assert!(message.contains("sends more than the file's 3000000 bytes"), "{message}");
+    // A size that can't be, and one that isn't the file's.
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 9000000000000000000\r\n\r\n";
+    let message = get(&stream(head, |_| Some(vec![7; 1 << 16])), &target, None).unwrap_err();
+    assert!(message.contains("the server claims 9000000000000000000 bytes"), "{message}");
+    let message = get_of(&stream(SIZED, |_| Some(vec![7; 1 << 16])), &target, &expected);
+    let message = message.unwrap_err();
+    assert!(message.contains("has 1000000 bytes, and the file has 3000000"), "{message}");
+    assert_eq!(names(dir.path()).iter().filter(|n| !n.ends_with(".version")).count(), 0);
+}
+
+#[test]
+fn a_server_that_sends_nothing_more_is_left_after_a_while() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("weights.pth");
+    let wait = |time: u64| std::thread::sleep(Duration::from_millis(time));
+    let begun = std::time::Instant::now();
+    // Never an answer; the half of a head; the start of a body; a byte now and then; a byte and the end.
+    let silent = move |_| {
+        wait(5000);
+        None
+    };
+    for (head, body) in [
+        ("", Box::new(silent) as Box<dyn Fn(usize) -> Option<Vec<u8>> + Send>),
+        ("HTTP/1.1 200 OK\r\nContent-Le", Box::new(silent)),
+        (
+            SIZED,
+            Box::new(move |part| match part {
+                0 => Some(vec![7; 1000]),
+                _ => silent(part),
+            }),
+        ),
+        (
+            SIZED,
+            Box::new(move |_| {
+                wait(50);
+                Some(vec![7])
+            }),
+        ),
+        (SIZED, Box::new(|part| (part == 0).then(|| vec![7]))),
+    ] {
+        let message = get(&stream(head, body), &target, None).unwrap_err();
+        assert!(message.contains("5 times in a row"), "{message}");
+        assert!(!target.exists());
+    }
+    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+}
+
+#[cfg(unix)]
+#[test]
+fn nothing_is_written_through_a_link() {
+    let (dir, bytes) = (tempfile::tempdir().unwrap(), body());
+    let at = |name: &str| dir.path().join(name);
+    let target = at("weights.pth");
+    for (i, name) in ["weights.pth.part", "weights.pth.part.version"].into_iter().enumerate() {
+        for hard in [false, true] {
+            std::fs::write(at("mine"), "mine").unwrap();
+            if hard {
+                std::fs::hard_link(at("mine"), at(name)).unwrap();
+            } else {
+                std::os::unix::fs::symlink(at("mine"), at(name)).unwrap();
+            }
+            let sent = bytes.clone();
+            let (url, _) = serve(move |_| Answer::whole(&sent));
+            if i == 0 {
+                // As an interrupted download would have left it.
+                let note = format!("{url}\n\"one\"");
+                std::fs::write(at("weights.pth.part.version"), note).unwrap();
+            }
+            get(&url, &target, None).unwrap();
+            assert_eq!(std::fs::read_to_string(at("mine")).unwrap(), "mine");
+            assert!(std::fs::read(&target).unwrap() == bytes);
+            assert_eq!(names(dir.path()), ["mine", "weights.pth"]);
+            std::fs::remove_file(&target).unwrap();
+        }
+    }
 }
 
 fn retort(args: &[&str], dir: &Path) -> Output {
@@ -256,7 +379,7 @@ fn fetch_as_typed() {
     let sent = bytes.clone();
     let (url, _) = serve(move |_| Answer::whole(&sent));
     let message = error(&retort(&["resnet18", "--url", &url], path), 1);
-    assert!(message.contains("isn't the file that was published"), "{message}");
+    assert!(message.contains("has 1200000 bytes, and the file has 46830571"), "{message}");
     assert_eq!(names(&path.join("checkpoints")), [""; 0]);
 
     let found = format!("SHA-256 {} (not known before)", sha256(&bytes));

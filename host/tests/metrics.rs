@@ -175,6 +175,38 @@ fn intervals_clusters_and_the_references_way_are_asked_for() {
     assert_eq!(cosine["distance"], "cosine");
 }
 
+/// Files whose headers claim what can't be, and pipes that nobody writes to.
+fn hostile_headers(path: &Path) {
+    let file = |name: &str, header: &str, data: &[u8]| {
+        let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat();
+        std::fs::write(path.join(name), bytes).unwrap();
+    };
+    let tensor = |name: &str, shape: &str, from: usize, to: usize| {
+        let offsets = format!("\"data_offsets\":[{from},{to}]");
+        format!("\"{name}\":{{\"dtype\":\"F32\",\"shape\":[{shape}],{offsets}}}")
+    };
+    let all = |entries: &[String]| format!("{{{}}}", entries.join(","));
+    let empty = |n: usize| (0..n).map(|i| format!("\"{i}\":0")).collect::<Vec<_>>();
+    let million: Vec<_> = (0..500_000).map(|i| tensor(&format!("t{i}"), "0", 0, 0)).collect();
+    let million = all(&million);
+    let spaces = " ".repeat(42_888_893 - million.len());
+    file("million.safetensors", &format!("{million}{spaces}"), &[]);
+    file("many.safetensors", &all(&empty(100_001)).replace(":0", ":{}"), &[]);
+    file("dims.safetensors", &all(&[tensor("a", &vec!["1"; 1000].join(","), 0, 4)]), &[0; 4]);
+    file("twice.safetensors", &all(&vec![tensor("a", "1", 0, 4); 2]), &[0; 4]);
+    file("name.safetensors", &all(&[tensor(&"n".repeat(5000), "1", 0, 4)]), &[0; 4]);
+    file("escape.safetensors", &all(&[tensor("a\\u001b[2J", "1", 0, 4)]), &[0; 4]);
+    std::fs::write(path.join("long.safetensors"), [255; 100]).unwrap();
+    let giant = "4294967296,4294967296,4294967296";
+    file("overflow.safetensors", &all(&[tensor("embeddings", giant, 0, 4)]), &[0; 4]);
+    let [one, two] = [("a", 0), ("b", 4)].map(|(name, from)| tensor(name, "2", from, from + 8));
+    file("overlap.safetensors", &all(&[one, two]), &[0; 12]);
+    file("zero.safetensors", &all(&[tensor("embeddings", "0,9223372036854775807", 0, 0)]), &[]);
+    for name in ["pipe.safetensors", "pipe.txt"] {
+        assert!(Command::new("mkfifo").arg(path.join(name)).status().unwrap().success());
+    }
+}
+
 #[test]
 fn wrong_input_gets_one_sentence_and_a_way_out() {
     let dir = tempfile::tempdir().unwrap();
@@ -195,7 +227,25 @@ fn wrong_input_gets_one_sentence_and_a_way_out() {
     rows("alone.safetensors", &[good]);
     std::fs::write(path.join("broken.safetensors"), "nothing").unwrap();
     std::fs::write(path.join("words.txt"), "7\nseven\n").unwrap();
+    hostile_headers(path);
     let cases: &[(&[&str], i32, &str)] = &[
+        (&["million.safetensors"], 1, "its header has 42888893 bytes, and may have 16777216"),
+        (&["many.safetensors"], 1, "it holds more than 100000 tensors"),
+        (&["dims.safetensors"], 1, "has 1000 dimensions, and may have 16"),
+        (&["twice.safetensors"], 1, "\"a\" is there twice"),
+        (&["name.safetensors"], 1, "has 5000 bytes, and may have 256"),
+        (&["escape.safetensors"], 1, "has control characters"),
+        (&["long.safetensors"], 1, "its header is longer than it"),
+        (&["overflow.safetensors"], 1, "isn't a whole safetensors file"),
+        (&["overlap.safetensors"], 1, "isn't a whole safetensors file"),
+        (&["zero.safetensors"], 1, "there is nothing in it"),
+        (&["line.safetensors", "--k=1000000000000000000"], 2, "K = 1000000000000000000 needs"),
+        (&["line.safetensors", "--bootstrap=1000000000000000"], 2, "--bootstrap"),
+        (&["."], 1, "it is a folder, not a file"),
+        (&["line.safetensors", "--labels=/dev/zero"], 1, ""),
+        (&["pipe.safetensors"], 1, "it is a pipe, not a file"),
+        (&["line.safetensors", "--labels=pipe.txt"], 1, "it is a pipe, not a file"),
+        (&["line.safetensors", "--gallery=pipe.safetensors"], 1, "it is a pipe, not a file"),
         (&["nan.safetensors"], 1, "tensor embeddings is NaN at [2, 1]"),
         (&["short.safetensors"], 1, "has 6 rows, but there are 5 labels"),
         (&["named.safetensors"], 1, "did you mean embedding?); it has embedding [6, 2], label [6]"),

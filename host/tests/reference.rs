@@ -137,7 +137,7 @@ fn every_option_of_the_authors_scripts_has_its_effect() {
         ("--source-ckpt a.pth", "/source", json!("a.pth")),
         ("--view 2", "/train/views", json!(2)),
         ("--delta 0.5", "/loss/0/delta", json!(0.5)),
-        ("--sigma 0.5", "/loss/0/sigma", json!(0.5)),
+        ("--sigma 0.5", "/loss/0/hyper/sigma", json!(0.5)),
         ("--loss Relaxed_Contra", "/loss/0/name", json!("relaxed_contrastive")),
         ("--loss Relaxed_MS", "/loss/0/name", json!("relaxed_ms")),
         ("--loss RKD", "/loss/0/name", json!("rkd")),

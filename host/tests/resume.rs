@@ -394,3 +394,427 @@ fn one_process_a_run() {
     let listed = json(&retort(&["runs", "list", ".", "--json"], dir));
     assert_eq!(listed["runs"][0]["state"], "interrupted");
 }
+
+/// Files from before hyperparameters had a table of their own, and before all limits were there.
+#[test]
+fn a_run_of_an_older_file_is_the_same_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["train", "source", "--loss=proxy_anchor", "--epochs=1", "--out=run", "--json"];
+    let sets = ["--set=alpha=16", "--set=loss.0.hyper.margin=0.2", "--set=loss.0.weight=0.5"];
+    json(&retort(&[&args[..], TINY, &sets].concat(), dir.path()));
+    let (config, info) = (dir.path().join("run/config.toml"), dir.path().join("run/run.json"));
+    let text = std::fs::read_to_string(&config).unwrap();
+    assert!(text.contains("\n[loss.hyper]\nalpha = 16.0\nmargin = 0.2\n"), "{text}");
+    let old: Vec<&str> = text
+        .lines()
+        .filter(|line| *line != "[loss.hyper]" && !line.starts_with("compile_seconds"))
+        .collect();
+    std::fs::write(&config, old.join("\n")).unwrap();
+    let mut value: Value = serde_json::from_slice(&std::fs::read(&info).unwrap()).unwrap();
+    let limits = value["config"]["limits"].as_object_mut().unwrap();
+    assert!(limits.remove("compile_seconds").is_some());
+    let loss = value["config"]["loss"][0].as_object_mut().unwrap();
+    let Some(Value::Object(hyper)) = loss.remove("hyper") else { panic!("no table") };
+    loss.extend(hyper);
+    std::fs::write(&info, value.to_string()).unwrap();
+
+    let resume = || error(&retort(&["train", "resume", "run"], dir.path()), 2);
+    assert!(resume().contains("is complete, after 1 epochs"), "{}", resume());
+    let copy = ["train", "source", "run/config.toml", "--print-config", "--json"];
+    let read = json(&retort(&copy, dir.path()));
+    assert_eq!(read["loss"][0]["hyper"], serde_json::json!({"alpha": 16.0, "margin": 0.2}));
+    assert_eq!(read["loss"][0]["weight"], 0.5);
+    // What differs is still found, and a key that is there twice refused.
+    std::fs::write(&config, old.join("\n").replace("margin = 0.2", "margin = 0.3")).unwrap();
+    assert!(resume().contains("loss.0.hyper.margin was 0.2, is 0.3"), "{}", resume());
+    std::fs::write(&config, format!("{}\n[loss.hyper]\nalpha = 1.0\n", old.join("\n"))).unwrap();
+    let message = resume();
+    assert!(message.contains("alpha") && message.contains("config.toml"), "{message}");
+}
+
+/// Two trainings that begin in one folder at the same moment: one is there whole, the other refused.
+#[test]
+fn of_two_trainings_in_one_folder_the_first_wins_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let more = |seed| [&["--loss=proxy_anchor", "--epochs=1"][..], &[seed]].concat();
+    let seeds = ["--seed=1", "--seed=2"];
+    for (seed, out) in seeds.iter().zip(["--out=whole-1", "--out=whole-2"]) {
+        json(&retort(&[&training(&more(seed), out)[..], &["--json"]].concat(), dir));
+    }
+    let run = dir.join("run");
+    for round in 0..10 {
+        let both = seeds.map(|seed| {
+            let mut command = command(&training(&more(seed), "--out=run"), dir);
+            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        });
+        let both = both.map(|child| child.wait_with_output().unwrap());
+        let won: Vec<usize> = (0..2).filter(|i| both[*i].status.success()).collect();
+        let &[winner] = won.as_slice() else { panic!("round {round}: {won:?} won: {both:?}") };
+        let said = String::from_utf8_lossy(&both[1 - winner].stderr).into_owned();
+        let refused = said.contains("is being trained by process") || said.contains("isn't empty");
+        assert!(refused && said.lines().count() == 1, "round {round}: {said}");
+        assert_same(&dir.join(format!("whole-{}", winner + 1)), &run);
+        std::fs::remove_dir_all(&run).unwrap();
+    }
+
+    // One that takes long to set up holds its folder from the beginning.
+    let slow = training(&["--loss=proxy_anchor", "--set=network.name=resnet50"], "--out=run");
+    let mut child = start(&slow, dir);
+    assert!(wait_for("folder", &mut child, || run.join(".lock").is_file()));
+    let second = retort(&training(&more("--seed=1"), "--out=run"), dir);
+    let message = error(&second, 1);
+    assert!(message.contains(&format!("is being trained by process {}", child.id())), "{message}");
+    assert!(!run.join("metrics.jsonl").exists() || child.try_wait().unwrap().is_none());
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// A folder whose training was killed before it was a run.
+#[test]
+fn a_training_killed_at_its_beginning_blocks_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let more = ["--loss=proxy_anchor", "--epochs=1"];
+    json(&retort(&[&training(&more, "--out=whole")[..], &["--json"]].concat(), dir));
+    let run = dir.join("run");
+    let unbegun = |config: bool| {
+        std::fs::create_dir(&run).unwrap();
+        std::fs::write(run.join(".lock"), "4194304\n").unwrap();
+        std::fs::write(run.join(".retort-x1y2z3"), "half").unwrap();
+        if config {
+            std::fs::write(run.join("config.toml"), "seed = 0\n").unwrap();
+        }
+    };
+    for config in [false, true] {
+        unbegun(config);
+        let message = error(&retort(&["train", "resume", "run"], dir), 2);
+        assert!(message.contains("killed before it had begun. Train into it again with --out run"));
+        assert!(error(&retort(&["runs", "rm", "run"], dir), 2).contains("add --yes"));
+        assert!(retort(&["runs", "rm", "run", "--yes"], dir).status.success() && !run.exists());
+        unbegun(config);
+        json(&retort(&[&training(&more, "--out=run")[..], &["--json"]].concat(), dir));
+        assert_same(&dir.join("whole"), &run);
+        std::fs::remove_dir_all(&run).unwrap();
+    }
+    // What isn't retort's is refused, and stays as it is.
+    for names in [&["config.toml"][..], &[".lock", "notes.txt"], &[".retort-mine"]] {
+        std::fs::create_dir(&run).unwrap();
+        for name in names {
+            std::fs::write(run.join(name), "mine").unwrap();
+        }
+        assert!(error(&retort(&training(&more, "--out=run"), dir), 2).contains("isn't empty"));
+        assert!(error(&retort(&["runs", "rm", "run", "--yes"], dir), 2).contains("no run.json"));
+        let left = std::fs::read_dir(&run).unwrap().map(|e| e.unwrap().path());
+        let left: Vec<_> = left.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        assert_eq!(left, vec!["mine"; names.len()]);
+        std::fs::remove_dir_all(&run).unwrap();
+    }
+
+    // Kills in the first moments, where its first files come to be.
+    let (mut before, mut after) = (0, 0);
+    for moment in 0..14 {
+        let mut child = start(&training(&more, "--out=run"), dir);
+        wait_for("lock", &mut child, || run.join(".lock").is_file());
+        std::thread::sleep(Duration::from_millis(7 * moment));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if run.join("summary.json").is_file() {
+            after += 1;
+        } else if run.join("run.json").is_file() {
+            json(&retort(&["train", "resume", "run", "--json"], dir));
+            after += 1;
+        } else {
+            json(&retort(&[&training(&more, "--out=run")[..], &["--json"]].concat(), dir));
+            before += 1;
+        }
+        assert_same(&dir.join("whole"), &run);
+        std::fs::remove_dir_all(&run).unwrap();
+    }
+    assert!(before > 0, "no kill came before the run had begun; {after} after");
+}
+
+/// A folder is there when its run is, and not before.
+#[test]
+fn a_set_up_that_fails_leaves_no_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::write(dir.join("broken.safetensors"), "nothing").unwrap();
+    std::fs::create_dir(dir.join("mine")).unwrap();
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["--loss=proxy_ancor"], 2, "proxy_ancor"),
+        (&["--loss=proxy_anchor", "--set=alpha=-3"], 2, "alpha"),
+        (&["--loss=proxy_anchor", "--dataset=omniglot", "--data-root=nowhere"], 1, "nowhere"),
+        (&["--loss=rkd", "--source=nowhere"], 1, "nowhere"),
+        (&["--loss=rkd", "--source=broken.safetensors"], 1, "broken.safetensors"),
+        (&["--loss=proxy_anchor", "--pretrained=broken.safetensors"], 1, "broken.safetensors"),
+        (&["--loss=rkd"], 2, "this step has no source"),
+        (&["--loss=proxy_anchor", "--epochs=18446744073709551615"], 2, "train: epochs"),
+    ];
+    for (more, code, part) in cases {
+        for out in ["--out=new", "--out=a/b/new", "--out=mine", "--runs=fresh"] {
+            let message = error(&retort(&training(more, out), dir), *code);
+            assert!(message.contains(part), "{more:?}: {message}");
+        }
+        let mut left: Vec<_> = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["broken.safetensors", "mine"], "{more:?}");
+        assert_eq!(std::fs::read_dir(dir.join("mine")).unwrap().count(), 0, "{more:?}");
+    }
+}
+
+/// Links and pipes that somebody left in a folder lead nothing astray.
+#[test]
+fn nothing_is_written_through_a_link() {
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let victim = dir.join("victim");
+    std::fs::write(&victim, "precious").unwrap();
+    let more = ["--loss=proxy_anchor", "--epochs=2"];
+    json(&retort(&[&training(&more, "--out=whole")[..], &["--json"]].concat(), dir));
+    type Plant = fn(&Path, &Path);
+    let plant: [(&str, Plant); 5] = [
+        ("it is a link", |to, at| symlink(to, at).unwrap()),
+        ("it is a link", |_, at| symlink("/nowhere/at/all", at).unwrap()),
+        ("second name", |to, at| std::fs::hard_link(to, at).unwrap()),
+        ("no plain file", |_, at| {
+            assert!(Command::new("mkfifo").arg(at).status().unwrap().success());
+        }),
+        ("directory", |_, at| std::fs::create_dir(at).unwrap()),
+    ];
+    for (part, plant) in plant {
+        let run = dir.join("run");
+        std::fs::create_dir(&run).unwrap();
+        plant(&victim, &run.join(".lock"));
+        let message = error(&retort(&training(&more, "--out=run"), dir), 1);
+        assert!(
+            message.contains("can't lock the run folder") && message.contains(part),
+            "{message}"
+        );
+        std::fs::remove_dir_all(&run).unwrap();
+
+        // In a run, in the place of every file that a training writes.
+        for name in
+            [".lock", "metrics.jsonl", "events.out.tfevents.0.retort", "summary.json", "run.json"]
+        {
+            copy(&dir.join("whole"), &run);
+            std::fs::remove_file(run.join("summary.json")).unwrap();
+            let _ = std::fs::remove_file(run.join(name));
+            plant(&victim, &run.join(name));
+            let output = retort(&["train", "resume", "run"], dir);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(matches!(output.status.code(), Some(0..=2)), "{name}, {part}: {said}");
+            assert!(!said.contains("a bug in retort"), "{name}, {part}: {said}");
+            if output.status.success() {
+                let file = run.join(name).symlink_metadata().unwrap();
+                assert!(file.is_file() && file.nlink() == 1, "{name}, {part}");
+            } else {
+                assert!(
+                    !name.starts_with("events") || part == "directory",
+                    "{name}, {part}: {said}"
+                );
+            }
+            assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious", "{name}, {part}");
+            retort(&["runs", "list", "."], dir);
+            std::fs::remove_dir_all(&run).unwrap();
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// Nobody reads its remarks, or they can't be written: the training goes on to its end.
+#[test]
+fn progress_is_never_worth_a_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let more = ["--loss=proxy_anchor", "--epochs=3", "--json"];
+    json(&retort(&training(&more, "--out=whole"), dir));
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let (reader, broken) = std::io::pipe().unwrap();
+    drop(reader);
+    for (i, to) in [Stdio::from(full), Stdio::from(broken)].into_iter().enumerate() {
+        let out = format!("--out=run-{i}");
+        let output = command(&training(&more, &out), dir).stderr(to).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert_same(&dir.join("whole"), &dir.join(format!("run-{i}")));
+    }
+    // One line is read, then nobody is there any more.
+    let mut child = command(&training(&more, "--out=run"), dir);
+    let mut child = child.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::with_capacity(1, child.stderr.take().unwrap()),
+        &mut line,
+    )
+    .unwrap();
+    assert!(line.contains("epoch 1/3"), "{line}");
+    assert!(child.wait().unwrap().success());
+    assert_same(&dir.join("whole"), &dir.join("run"));
+    // An error that can't be told keeps its code.
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = command(&["train", "resume", "run"], dir).stderr(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+/// Moments of kills, the same each time.
+fn moments() -> impl FnMut(Duration) -> Duration {
+    let mut random = 0x9e37_79b9_u64;
+    move |below| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+        below.mul_f64((random >> 33) as f64 / f64::from(1_u32 << 31))
+    }
+}
+
+/// Runs a command, and kills it with all that it started, after a while.
+fn killed(command: &mut Command, after: Duration) {
+    use std::os::unix::process::CommandExt as _;
+    let mut child =
+        command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(after);
+    let group = format!("-{}", child.id());
+    let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+    child.wait().unwrap();
+}
+
+/// An export that is killed leaves a whole file or none, and what was there before; again it gives the
+/// same bytes.
+#[test]
+fn exports_that_are_killed_are_whole_or_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    source(dir);
+    let exports: [(&str, &[&str]); 3] = [
+        ("x.safetensors", &["checkpoint", "export", "source", "--out"]),
+        (
+            "e.safetensors",
+            &["embed", "--checkpoint=source", "--dataset=glyphs", "--features", "--out"],
+        ),
+        ("r.html", &["report", "source", "--device=cpu", "--out"]),
+    ];
+    let mut moment = moments();
+    for (name, args) in exports {
+        let args = |to: &'static str| [args, &[to]].concat();
+        let (out, old) = (dir.join(name), b"what was there before".to_vec());
+        let begun = Instant::now();
+        let output = command(&args(name), dir).output().unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        let (whole, took) = (std::fs::read(&out).unwrap(), begun.elapsed());
+        for round in 0..8 {
+            if round % 2 == 0 {
+                std::fs::remove_file(&out).unwrap();
+            } else {
+                std::fs::write(&out, &old).unwrap();
+            }
+            killed(&mut command(&args(name), dir), moment(took));
+            match std::fs::read(&out) {
+                Ok(bytes) => assert!(bytes == whole || round % 2 == 1 && bytes == old, "{name}"),
+                Err(_) => assert!(round % 2 == 0, "{name}: what was there is lost"),
+            }
+            let again = command(&args(name), dir).output().unwrap();
+            assert!(again.status.success(), "{name}: {}", String::from_utf8_lossy(&again.stderr));
+            assert!(std::fs::read(&out).unwrap() == whole, "{name}: other bytes");
+        }
+    }
+}
+
+/// A pack of one loss, for cargo to build.
+fn pack(dir: &Path) {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let manifest = format!(
+        "[package]\nname = \"scratch-pack\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n\
+         [lib]\ncrate-type = [\"cdylib\"]\n[dependencies]\nretort-sdk = {{ path = \"{}\" }}\n\
+         [profile.dev]\nopt-level = 2\ndebug = 0\n[profile.dev.package.\"*\"]\nopt-level = 1\n\
+         debug-assertions = false\noverflow-checks = false\n[profile.dev.build-override]\nopt-level = 0\n",
+        workspace.join("sdk").display()
+    );
+    std::fs::create_dir_all(dir.join("src")).unwrap();
+    std::fs::write(dir.join("Cargo.toml"), manifest).unwrap();
+    std::fs::copy(workspace.join("Cargo.lock"), dir.join("Cargo.lock")).unwrap();
+}
+
+/// A build that is killed, cargo too, leaves the plugin that was there; the next one works.
+#[test]
+fn builds_and_caches_that_are_killed_are_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    pack(&dir.join("pack"));
+    let target = Path::new(env!("CARGO_BIN_EXE_retort")).ancestors().nth(2).unwrap();
+    let good = include_str!("../../snapshots/hostile/src/good.rs");
+    let version = |n: u32| {
+        let lib = "retort_sdk::losses! { good::Good, }\n";
+        std::fs::write(dir.join("pack/src/lib.rs"), lib).unwrap();
+        let good = format!(
+            "{good}\n/// Version {n}.\n#[unsafe(no_mangle)]\npub extern \"C\" fn version() -> u32 {{ {n} }}\n"
+        );
+        std::fs::write(dir.join("pack/src/good.rs"), good).unwrap();
+    };
+    let build = |out: &str| {
+        let args = ["plugin", "build", "pack", "--wasm", "--native", "--profile=dev", "--yes"];
+        let mut command = command(&[&args[..], &[out, "--json"]].concat(), dir);
+        command.env("CARGO_TARGET_DIR", target).env("CARGO_NET_OFFLINE", "true");
+        command
+    };
+    let bytes = |out: &str| -> Vec<Vec<u8>> {
+        let mut files: Vec<_> =
+            std::fs::read_dir(dir.join(out)).unwrap().map(|e| e.unwrap().path()).collect();
+        files.retain(|path| !path.file_name().unwrap().to_string_lossy().starts_with('.'));
+        files.sort();
+        files.iter().map(|path| std::fs::read(path).unwrap()).collect()
+    };
+    version(0);
+    json(&build("--out=warm").output().unwrap());
+    let mut moment = moments();
+    let mut there = bytes("warm");
+    assert_eq!(there.len(), 2);
+    let begun = Instant::now();
+    version(1);
+    json(&build("--out=warm").output().unwrap());
+    let took = begun.elapsed();
+    for n in 2..6 {
+        let old = std::mem::take(&mut there);
+        let old = if n == 2 { bytes("warm") } else { old };
+        version(n);
+        killed(&mut build("--out=warm"), moment(took));
+        let left = bytes("warm");
+        json(&build("--out=warm").output().unwrap());
+        there = bytes("warm");
+        let whole = |(i, file): (usize, &Vec<u8>)| *file == old[i] || *file == there[i];
+        assert!(left.len() == 2 && left.iter().enumerate().all(whole), "version {n}");
+        assert_ne!(old, there);
+    }
+    std::fs::remove_dir_all(dir.join("pack/target")).ok();
+    json(&build("--out=fresh").output().unwrap());
+    assert!(bytes("fresh") == there, "the same source, the same plugins");
+
+    // The cache of compiled components: whatever a killed process left, the loss gives its value.
+    let wasm = std::fs::read_dir(dir.join("warm")).unwrap().map(|e| e.unwrap().path());
+    let wasm = wasm.into_iter().find(|path| path.extension().is_some_and(|e| e == "wasm")).unwrap();
+    let load = |cache: &str| {
+        let mut command =
+            command(&["loss", "info", &format!("{}#good", wasm.display()), "--json"], dir);
+        command.env("RETORT_CACHE", dir.join(cache));
+        command
+    };
+    let begun = Instant::now();
+    let wanted = json(&load("cache-whole").output().unwrap());
+    let took = begun.elapsed();
+    for round in 0..8 {
+        let cache = format!("cache-{round}");
+        killed(&mut load(&cache), moment(took));
+        killed(&mut load(&cache), moment(took));
+        for _ in 0..2 {
+            assert_eq!(json(&load(&cache).output().unwrap()), wanted);
+        }
+    }
+}

@@ -236,3 +236,88 @@ fn networks_that_compute_in_16_bits_learn_the_same() {
     let message = error(&output, 2);
     assert!(message.contains("mixed_f16"), "{message}");
 }
+
+/// Numbers beyond all sense are told in one sentence that names their key, before anything is allocated.
+#[test]
+fn numbers_beyond_all_sense_are_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let million: Vec<String> = (1..=1_000_000).map(|k| k.to_string()).collect();
+    std::fs::write(path.join("ks.toml"), format!("recall_at = [{}]", million.join(","))).unwrap();
+    std::fs::write(path.join("nan.toml"), "[train]\nlr = nan\n").unwrap();
+    std::fs::write(path.join("inf.toml"), "[train]\nlr = inf\n").unwrap();
+    std::fs::write(path.join("weight.toml"), "[[loss]]\nname = \"proxy_anchor\"\nweight = nan\n")
+        .unwrap();
+    std::fs::write(path.join("limit.toml"), "[limits]\nseconds = nan\n").unwrap();
+    let cases: &[(&[&str], &str)] = &[
+        (
+            &["--epochs=18446744073709551615"],
+            "train: epochs = 18446744073709551615: it must be at most",
+        ),
+        (&["--epochs=0"], "train: epochs = 0: it must be at least 1"),
+        (&["--views=1000000000000"], "train: views = 1000000000000"),
+        (&["--batch=18446744073709551615"], "train: batch = 18446744073709551615"),
+        (
+            &["--batch=1000000", "--views=1000"],
+            "a batch would have 3072000000000 bytes of pictures",
+        ),
+        (&["--images-per-class=18446744073709551615"], "train: images_per_class"),
+        (&["--chunks=18446744073709551615"], "train: chunks"),
+        (&["--workers=1000000"], "train: workers = 1000000: it must be at most 1000"),
+        (&["--warm=18446744073709551615"], "train: new_only_epochs"),
+        (&["--patience=18446744073709551615"], "train: patience"),
+        (&["--lr-decay-step=0"], "train: lr_decay_step = 0"),
+        (&["--set=train.log_every=0"], "train: log_every = 0"),
+        (&["--set=train.log_every=18446744073709551615"], "train: log_every"),
+        (&["--set=train.checkpoint_steps=18446744073709551615"], "train: checkpoint_steps"),
+        (&["--set=train.checkpoint_every=18446744073709551615"], "train: checkpoint_every"),
+        (&["--set=train.warmup_epochs=18446744073709551615"], "train: warmup_epochs"),
+        (&["--set=train.keep=18446744073709551615"], "train: keep"),
+        (&["--set=train.evaluate_every=18446744073709551615"], "train: evaluate_every"),
+        (&["--set=train.epochs=-1"], "train.epochs"),
+        (&["--set=train.epochs=1e30"], "train.epochs"),
+        (&["--lr=nan"], "train: lr = NaN"),
+        (&["--lr=inf"], "train: lr = inf"),
+        (&["--lr=nan", "--set=train.epochs=2"], "train: lr = NaN"),
+        (&["--lr=-1"], "train: lr = -1"),
+        (&["nan.toml"], "train: lr = NaN"),
+        (&["inf.toml"], "train: lr = inf"),
+        (&["weight.toml"], "loss.0.weight = NaN"),
+        (&["--ema-decay=1"], "train: ema_decay = 1"),
+        (&["--set=recall_at=[]"], "recall_at has 0 entries"),
+        (&["--set=recall_at=[0]"], "recall_at = 0"),
+        (&["--set=recall_at=[1,1000000000000000000]"], "recall_at = 1000000000000000000"),
+        (&["ks.toml"], "recall_at has 1000000 entries"),
+        (&["--set=limits.seconds=-1"], "limits.seconds = -1"),
+        (&["--set=limits.seconds=1e300"], "limits.seconds = 1"),
+        (&["limit.toml"], "limits.seconds = NaN"),
+        (
+            &["--set=limits.held_bytes=18446744073709551615"],
+            "limits.held_bytes = 18446744073709551615",
+        ),
+        (&["--set=limits.tensor_bytes=-5"], "limits.tensor_bytes"),
+        (&["--set=data.size=18446744073709551615"], "data.size = 18446744073709551615"),
+        (&["--set=data.size=7"], "data.size = 7"),
+        (&["--set=data.size=1024", "--batch=4096"], "a batch would have 12884901888 bytes"),
+        (&["--set=data.validation_classes=1e300"], "data.validation_classes"),
+        (&["--embedding=4294967296"], "embedding = 4294967296"),
+        (&["--embedding=18446744073709551615"], "embedding = 18446744073709551615"),
+        (&["--width=18446744073709551615"], "width = 18446744073709551615"),
+        (&["--width=0"], "width = 0"),
+    ];
+    for (args, part) in cases {
+        let begun = std::time::Instant::now();
+        let file = usize::from(!args[0].starts_with("--"));
+        let (file, flags) = args.split_at(file);
+        let loss: &[&str] = if file == ["weight.toml"] { &[] } else { &["--loss=proxy_anchor"] };
+        let all =
+            [&["train", "source"], file, loss, &["--device=cpu", "--out=new"], flags].concat();
+        let output = retort(&all, path);
+        let message = error(&output, 2);
+        assert!(message.contains(part), "{args:?}: {message}");
+        assert!(message.len() < 400, "{args:?}: {message}");
+        let lines = String::from_utf8_lossy(&output.stderr).lines().count();
+        assert!(lines == 1, "{args:?}: {lines} lines");
+        assert!(!path.join("new").exists() && begun.elapsed().as_secs() < 20, "{args:?}");
+    }
+}

@@ -20,6 +20,7 @@ hyper! {
 
 impl Loss for Arcface {
     fn loss(&self, step: &Step) -> Tensor {
+        step.need_two_classes();
         let (x, classes, m) = (step.target(), step.classes(), self.margin); // [n, d]
         let weight = step.param("weight", [classes, x.dim(1)], Init::Normal(0.01));
         let cos = cosine_similarity(x, weight); // [n, c]

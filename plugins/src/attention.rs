@@ -15,8 +15,12 @@ hyper! {
 
 impl Loss for Attention {
     fn loss(&self, step: &Step) -> Tensor {
+        let pairs = feature_pairs(step);
+        if pairs.iter().all(|(t, _)| t.dim(2) * t.dim(3) == 1) {
+            return step.fail("the networks' feature maps have one place only: nothing to attend to");
+        }
         let mut sum = None;
-        for (t, s) in feature_pairs(step) {
+        for (t, s) in pairs {
             let level = (attention(t) - attention(s)).square().mean();
             sum = Some(sum.map_or(level, |sum: Tensor| sum + level));
         }

@@ -19,6 +19,9 @@ hyper! {
 
 impl Loss for Contrastive {
     fn loss(&self, step: &Step) -> Tensor {
+        if step.labels().len() < 2 {
+            return step.undefined("a batch of one has no pairs");
+        }
         let d = euclidean_distance(step.target().normalize(1)); // [n, n]
         let (positive, negative) = step.pairs();
         let pull = positive * (d - self.pos_margin).relu();

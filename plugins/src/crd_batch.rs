@@ -26,14 +26,15 @@ impl Loss for CrdBatch {
     fn loss(&self, step: &Step) -> Tensor {
         let t = step.linear("embed_target", step.target(), self.dim).normalize(1); // [n, dim]
         let s = step.linear("embed_source", step.source(), self.dim).normalize(1); // [n, dim]
-        let n = t.dim(0);
 
         let queue = |name| step.buffer(name, [self.queue, self.dim], Init::Zeros);
         let (queue_t, queue_s) = (queue("queue_target"), queue("queue_source"));
-        let queue_class = step.buffer("queue_class", [self.queue, 1], Init::Constant(-1.0));
-        let class = step.labels().float().reshape([n, 1]);
-        let all = class.cat(0, queue_class.get()).t(); // [1, n + queue]
-        let other = (1.0 - class.equal(all)) * all.above(-0.5); // an empty place has class -1
+        let queue_class = step.buffer("queue_class", [self.queue, 3], Init::Constant(-1.0));
+        let class = residues(step.labels()); // [n, 3]
+        let all = class.cat(0, queue_class.get()).t(); // [3, n + queue]
+        let filled = all.slice(0, 0..1).above(-0.5); // an empty place has class -1
+        let equal = |k: usize| class.slice(1, k..k + 1).equal(all.slice(0, k..k + 1));
+        let other = (1.0 - equal(0) * equal(1) * equal(2)) * filled; // [n, n + queue]
 
         let nce = |anchor: Tensor, own: Tensor, queue: Buffer| {
             let own_score = (anchor * own).sum_dim(1) / self.temperature; // [n, 1]
@@ -49,3 +50,13 @@ impl Loss for CrdBatch {
         loss
     }
 }
+
+/// What classes are told apart by in a buffer of floats, where 32 bits hold integers up to 2²⁴ only:
+/// their remainders by three numbers without a common factor, whose product is beyond 2⁶³. `[n]` gives
+/// `[n, 3]`.
+fn residues(labels: Index) -> Tensor {
+    let by = |m: usize| labels.modulo(m).column().float(); // [n, 1]
+    by(M - 1).cat(1, by(M)).cat(1, by(M + 1))
+}
+
+const M: usize = 1 << 23;

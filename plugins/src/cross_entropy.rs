@@ -19,6 +19,7 @@ hyper! {
 
 impl Loss for CrossEntropy {
     fn loss(&self, step: &Step) -> Tensor {
+        step.need_two_classes();
         let (x, classes) = (step.target(), step.classes()); // [n, d]
         let logits = if self.normalize {
             let init = Init::Uniform((x.dim(1) as f64).sqrt().recip());

@@ -11,15 +11,16 @@ hyper! {
     /// where S = -α ‖tᵢ - tⱼ‖^β of unit embeddings, and πᵢ orders the m samples nearest to i in the
     /// source by their distance there.
     ///
-    /// As in the reference, the triplet loss is added. The sample itself is left out by its number and
-    /// ties keep the order of the batch, where the reference drops the first of an unstable sort.
+    /// As in the reference, the triplet loss is added, 0 in a batch without triplets. The sample itself
+    /// is left out by its number and ties keep the order of the batch, where the reference drops the
+    /// first of an unstable sort. Two samples have one order only, so their ranking is 0.
     pub struct Darkrank {
         /// α, sharpness.
         alpha: f64 = 3.0 => above(0.0),
         /// β, power of the distance.
         beta: f64 = 3.0 => above(0.0),
         /// m, neighbours that are ranked; all of a smaller batch.
-        permute_len: usize = 4 => 1..,
+        permute_len: usize = 4 => 2..,
         /// λ, weight of the triplet loss.
         triplet_weight: f64 = 1.0 => 0.0..,
         /// Margin of the triplet loss, in distance of unit vectors.
@@ -38,7 +39,8 @@ impl Loss for Darkrank {
 
         // A negative distance to itself puts each sample first, from where it is left out.
         let order = (pairwise_distance(s) - s.eye(n)).argsort(1).slice(1, 1..1 + m);
-        let score = -self.alpha * pairwise_distance(t).powf(self.beta);
+        // On the diagonal, which isn't used, 0^β has no finite gradient below β = 1.
+        let score = -self.alpha * (pairwise_distance(t) + t.eye(n)).powf(self.beta);
         let score = score.gather(1, order); // [n, m], the source's nearest first
 
         let later = t.eye(m).cumsum(1).reshape([1, m, m]); // [k, j] is 1 where j ≥ k
@@ -49,7 +51,7 @@ impl Loss for Darkrank {
         if self.triplet_weight == 0.0 {
             return rank;
         }
-        let triplet = Triplet { margin: self.triplet_margin, triplets: Triplets::All }.loss(step);
+        let triplet = Triplet { margin: self.triplet_margin, triplets: Triplets::All }.or_zero(step);
         step.log("triplet", triplet);
         rank + self.triplet_weight * triplet
     }

@@ -11,6 +11,7 @@ hyper! {
     ///
     /// The paper's Y are a classifier's probabilities, which embedding networks don't have. As in the
     /// authors' code, ρ has 1e-8 added to its denominator and the sum is multiplied by τ².
+    /// Of fewer than three samples, each has one neighbour at most, and the loss isn't defined.
     pub struct Dist {
         /// β, weight of the correlation along a sample's row.
         beta: f64 = 1.0 => 0.0..,
@@ -23,6 +24,9 @@ hyper! {
 
 impl Loss for Dist {
     fn loss(&self, step: &Step) -> Tensor {
+        if step.target().dim(0) < 3 {
+            return step.undefined("a batch of one or two has no similarities to correlate");
+        }
         let neighbours = |x: Tensor| {
             let cos = cosine_similarity(x, x) / self.temperature;
             cos.select(1.0 - x.eye(x.dim(0)), x.scalar(-1e30)).log_softmax(1).exp().off_diagonal()

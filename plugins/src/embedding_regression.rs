@@ -31,6 +31,7 @@ impl Loss for EmbeddingRegression {
     fn loss(&self, step: &Step) -> Tensor {
         let (t, s) = (step.target(), step.source()); // [n, d], [n, d']
         let t = if self.project { step.linear("projection", t, s.dim(1)) } else { t };
+        step.need_same_shape(t, s, "set project = true, or give both networks one width");
         match self.measure {
             Measure::Cosine => 1.0 - (t.normalize(1) * s.normalize(1)).sum() / t.dim(0),
             Measure::L2 => (t - s).square().sum() / t.dim(0),

@@ -11,10 +11,8 @@ hyper! {
     /// Nᵢ the negatives with S + ε above the smallest S of a positive of i.
     ///
     /// As in the authors' library, anchors without positives or negatives count as 0, and so does a
-    /// batch in which no more than one positive and one negative pair is mined.
-    ///
-    /// Exempt from one class: the miner compares with negatives, and keeps nothing without.
-    /// Exempt from all distinct: the miner compares with positives, and keeps nothing without.
+    /// batch in which no more than one positive and one negative pair is mined. The miner compares
+    /// positives with negatives: in a batch that lacks either the loss isn't defined.
     pub struct MultiSimilarity {
         /// ε, slack of the miner, in cosine.
         epsilon: f64 = 0.1 => 0.0..,
@@ -29,6 +27,8 @@ hyper! {
 
 impl Loss for MultiSimilarity {
     fn loss(&self, step: &Step) -> Tensor {
+        step.need_positive_pairs();
+        step.need_negative_pairs();
         let x = step.target().normalize(1); // [n, d]
         let (positive, negative) = step.pairs(); // [n, n]
         let cos = x.matmul(x.t());

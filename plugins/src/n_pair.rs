@@ -8,10 +8,9 @@ hyper! {
     /// L = mean over classes c of -log( e^{a_c·p_c} / Σ_k e^{a_c·p_k} ) + λ · meanᵢ ‖xᵢ‖,
     /// where a_c and p_c are the first and the second embedding of class c in the batch, as they are.
     ///
+    /// With fewer than two such pairs there is nothing to tell apart, and the loss isn't defined.
+    ///
     /// Exempt from order: a class's first two samples in the batch are its pair.
-    /// Exempt from one class: without a second class there is nothing to tell apart; 0 as in the
-    /// authors' library.
-    /// Exempt from all distinct: without pairs it is 0, as in the authors' library.
     pub struct NPair {
         /// λ, weight of the embeddings' norms.
         l2_reg: f64 = 0.0 => 0.0..,
@@ -20,6 +19,11 @@ hyper! {
 
 impl Loss for NPair {
     fn loss(&self, step: &Step) -> Tensor {
+        if classes_with_pairs(step.labels()) < 2 {
+            return step.undefined(
+                "fewer than two classes of the batch have two samples: draw at least two of each",
+            );
+        }
         let x = step.target(); // [n, d]
         let (n, same) = (x.dim(0), step.labels().same());
 
@@ -32,4 +36,11 @@ impl Loss for NPair {
         let all = log_sum_exp(dot, second, 1);
         mean_where(all - own, anchor) + self.l2_reg * x.norm(1).mean()
     }
+}
+
+/// Classes of which the batch has two samples or more. Read on the host.
+fn classes_with_pairs(labels: Index) -> usize {
+    let mut labels = labels.to_vec();
+    labels.sort_unstable();
+    labels.chunk_by(|a, b| a == b).filter(|class| class.len() > 1).count()
 }

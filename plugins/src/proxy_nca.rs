@@ -18,6 +18,7 @@ hyper! {
 
 impl Loss for ProxyNca {
     fn loss(&self, step: &Step) -> Tensor {
+        step.need_two_classes();
         let (x, classes) = (step.target(), step.classes()); // [n, d]
         let p = step.param("proxies", [classes, x.dim(1)], Init::Normal(1.0)); // [c, d]
         softmax_of_distances(x, p, self.scale, step.labels())

@@ -19,6 +19,7 @@ hyper! {
 
 impl Loss for ProxyNcaPp {
     fn loss(&self, step: &Step) -> Tensor {
+        step.need_two_classes();
         let (x, classes) = (step.target(), step.classes()); // [n, d]
         let p = step.param("proxies", [classes, x.dim(1)], Init::Normal(0.125)); // [c, d]
         softmax_of_distances(x, p, 1.0 / self.temperature, step.labels())

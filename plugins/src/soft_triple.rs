@@ -28,6 +28,7 @@ hyper! {
 
 impl Loss for SoftTriple {
     fn loss(&self, step: &Step) -> Tensor {
+        step.need_two_classes();
         let (x, classes, k) = (step.target().normalize(1), step.classes(), self.centers);
         let init = Init::Uniform((x.dim(1) as f64).sqrt().recip());
         let w = step.param("centers", [classes * k, x.dim(1)], init).normalize(1);

@@ -39,7 +39,7 @@ macro_rules! value {
 }
 value! {
     f64, Float, |v| v.as_f64();
-    usize, Integer, |v| v.as_u64().map(|x| x as usize);
+    usize, Integer, |v| v.as_u64().and_then(|x| usize::try_from(x).ok());
     bool, Boolean, |v| v.as_bool();
 }
 

@@ -133,7 +133,106 @@ pub fn above(min: f64) -> Range {
     Range { min: Some(min), max: None, above: true }
 }
 
+/// Bytes of a description: the JSON text that `describe` returns.
+pub const DESCRIPTION_BYTES: usize = 4 << 20;
+const LOSSES: usize = 1024;
+const FIELDS: usize = 64;
+const CHOICES: usize = 64;
+const CHOICE_BYTES: usize = 64;
+const SDK_BYTES: usize = 128;
+const TEXT_BYTES: usize = 16 << 10;
+const SOURCE_BYTES: usize = 1 << 20;
+
+/// The greatest whole number that a hyperparameter can be: all up to it are numbers of JSON.
+const MOST: u64 = 1 << 53;
+
+/// Keys of a loss in an experiment file, which no hyperparameter can be called.
+pub const RESERVED: [&str; 4] = ["name", "weight", "lr_factor", "hyper"];
+
+/// Whether a text can be the name of a loss or of a hyperparameter: `[a-z][a-z0-9_]{0,63}`. Names
+/// become parts of files' names, of keys and of messages.
+pub fn is_name(text: &str) -> bool {
+    text.len() <= 64
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+/// A name as a message can hold it, whatever is in it.
+fn shown(name: &str) -> String {
+    let start: String = name.chars().take(64).collect();
+    let more = if start.len() < name.len() { "…" } else { "" };
+    format!("{start:?}{more}")
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    if is_name(name) {
+        return Ok(());
+    }
+    Err("a name is a small letter and up to 63 more, digits or underscores".to_owned())
+}
+
+fn check_length(what: &str, bytes: usize, most: usize) -> Result<(), String> {
+    if bytes <= most {
+        return Ok(());
+    }
+    Err(format!("its {what} has {bytes} bytes, more than {most}"))
+}
+
+fn check_count(what: &str, count: usize, most: usize) -> Result<(), String> {
+    if count <= most { Ok(()) } else { Err(format!("it has {count} {what}, more than {most}")) }
+}
+
+/// The first text that is there twice.
+fn twice<'a>(texts: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut seen = std::collections::BTreeSet::new();
+    texts.into_iter().find(|text| !seen.insert(*text))
+}
+
+impl Pack {
+    /// Checks all that a pack says about itself; `interface` is the number that its file carries.
+    ///
+    /// The message names the loss, the hyperparameter and what is wrong.
+    pub fn check(&self, interface: u32) -> Result<(), String> {
+        if self.interface != interface {
+            return Err(format!(
+                "its description says interface {}, but the file carries {interface}",
+                self.interface
+            ));
+        }
+        check_length("description of the SDK", self.sdk.len(), SDK_BYTES)?;
+        if self.losses.is_empty() {
+            return Err("it has no loss".to_owned());
+        }
+        check_count("losses", self.losses.len(), LOSSES)?;
+        for loss in &self.losses {
+            loss.check().map_err(|why| format!("loss {}: {why}", shown(&loss.name)))?;
+        }
+        match twice(self.losses.iter().map(|l| l.name.as_str())) {
+            Some(name) => Err(format!("it has two losses called {name}")),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Definition {
+    /// Checks what the loss says about itself: names, lengths, defaults, ranges and choices.
+    pub fn check(&self) -> Result<(), String> {
+        check_name(&self.name)?;
+        check_length("doc", self.doc.len(), TEXT_BYTES)?;
+        check_length("paper", self.paper.len(), TEXT_BYTES)?;
+        check_length("source", self.source.len(), SOURCE_BYTES)?;
+        check_count("hyperparameters", self.hyper.len(), FIELDS)?;
+        for field in &self.hyper {
+            field
+                .check_itself()
+                .map_err(|why| format!("hyperparameter {}: {why}", shown(&field.name)))?;
+        }
+        match twice(self.hyper.iter().map(|f| f.name.as_str())) {
+            Some(name) => Err(format!("it has two hyperparameters called {name}")),
+            None => Ok(()),
+        }
+    }
+
     /// Checks hyperparameters given by a user and fills in the defaults: one value a field.
     ///
     /// The message names the key, what is wrong with it, and the nearest key or the range.
@@ -145,10 +244,9 @@ impl Definition {
         }
         let mut out = Map::new();
         for field in &self.hyper {
-            let value = match given.get(&field.name) {
-                Some(value) => field.check(value).map_err(|e| format!("{}: {e}", self.name))?,
-                None => field.default.clone(),
-            };
+            // A default, too, gets the field's own type: resolving twice gives the same.
+            let value = given.get(&field.name).unwrap_or(&field.default);
+            let value = field.check(value).map_err(|e| format!("{}: {e}", self.name))?;
             out.insert(field.name.clone(), value);
         }
         Ok(out)
@@ -171,6 +269,50 @@ impl Definition {
 }
 
 impl Field {
+    /// Checks what the pack says about the field.
+    fn check_itself(&self) -> Result<(), String> {
+        check_name(&self.name)?;
+        if RESERVED.contains(&self.name.as_str()) {
+            return Err(format!(
+                "an experiment file has keys {} for every loss, so call it something else",
+                RESERVED.join(", ")
+            ));
+        }
+        check_length("doc", self.doc.len(), TEXT_BYTES)?;
+        let Range { min, max, above } = self.range;
+        if min.into_iter().chain(max).any(|end| !end.is_finite())
+            || matches!((min, max), (Some(min), Some(max)) if min > max || above && min >= max)
+        {
+            return Err(format!("its range is empty: {}", self.range));
+        }
+        check_count("choices", self.choices.len(), CHOICES)?;
+        if (self.kind == Kind::Choice) == self.choices.is_empty() {
+            return Err("it has a choice without words, or words without being a choice".to_owned());
+        }
+        for word in &self.choices {
+            if word.is_empty() || word.len() > CHOICE_BYTES || word.contains(char::is_control) {
+                let most = CHOICE_BYTES;
+                return Err(format!(
+                    "its choice {} isn't a word of 1 to {most} bytes",
+                    shown(word)
+                ));
+            }
+        }
+        if let Some(word) = twice(self.choices.iter().map(String::as_str)) {
+            return Err(format!("it has the choice {word} twice"));
+        }
+        let default = self.default.to_string();
+        check_length("default", default.len(), 8 * CHOICE_BYTES)?;
+        self.check(&self.default).map(drop).map_err(|_| match self.kind {
+            Kind::Boolean => format!("its default {default} isn't true or false"),
+            Kind::Choice => {
+                format!("its default {default} isn't one of {}", self.choices.join(", "))
+            }
+            Kind::Float => format!("its default {default} isn't a number ({})", self.range),
+            Kind::Integer => format!("its default {default} isn't a whole number ({})", self.range),
+        })
+    }
+
     /// The value in the field's own type, or what is wrong with it.
     fn check(&self, value: &Value) -> Result<Value, String> {
         let name = &self.name;
@@ -183,8 +325,8 @@ impl Field {
             },
             Kind::Float | Kind::Integer => {
                 let x = value.as_f64().ok_or_else(|| wrong("a number"))?;
-                if self.kind == Kind::Integer && (x.fract() != 0.0 || x < 0.0) {
-                    return Err(wrong("a whole number"));
+                if self.kind == Kind::Integer && (x.fract() != 0.0 || x < 0.0 || x > MOST as f64) {
+                    return Err(wrong(&format!("a whole number up to {MOST}")));
                 }
                 if !self.range.contains(x) {
                     return Err(format!("{name} = {value} is out of range: {}", self.range));
@@ -222,7 +364,88 @@ fn edits(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::{Pack, is_name, nearest};
+    use serde_json::{Value, json};
+
+    fn pack() -> Value {
+        json!({"interface": 1, "sdk": "by hand", "losses": [{"name": "a", "doc": "", "hyper": [
+            {"name": "x", "doc": "", "kind": "float", "default": 1, "range": {"min": 0, "max": 2}},
+            {"name": "n", "doc": "", "kind": "integer", "default": 3},
+            {"name": "on", "doc": "", "kind": "choice", "default": "b", "choices": ["a", "b"]},
+        ]}]})
+    }
+
+    fn check(pack: Value) -> Result<(), String> {
+        serde_json::from_value::<Pack>(pack).map_err(|e| e.to_string())?.check(1)
+    }
+
+    #[test]
+    fn all_that_a_pack_says_about_itself_is_checked() {
+        assert_eq!(check(pack()), Ok(()));
+        let long = "x".repeat(2 << 20);
+        let many = |value: Value, n: usize| Value::from(vec![value; n]);
+        let field = |i: usize, key: &str| format!("/losses/0/hyper/{i}/{key}");
+        for (place, value, part) in [
+            ("/interface".to_owned(), json!(2), "says interface 2, but the file carries 1"),
+            ("/sdk".to_owned(), json!(long), "SDK has 2097152 bytes, more than 128"),
+            ("/losses".to_owned(), json!([]), "it has no loss"),
+            ("/losses".to_owned(), many(pack()["losses"][0].clone(), 2), "two losses called a"),
+            ("/losses".to_owned(), many(pack()["losses"][0].clone(), 2000), "2000 losses"),
+            ("/losses/0/name".to_owned(), json!("../../x"), "loss \"../../x\": a name is a small"),
+            ("/losses/0/name".to_owned(), json!("a\u{1b}[2J"), "\\u{1b}[2J"),
+            ("/losses/0/doc".to_owned(), json!(long), "its doc has 2097152 bytes"),
+            ("/losses/0/paper".to_owned(), json!(long), "its paper has"),
+            ("/losses/0/source".to_owned(), json!(long), "its source has"),
+            ("/losses/0/hyper".to_owned(), many(pack()["losses"][0]["hyper"][0].clone(), 65), "65"),
+            (field(1, "name"), json!("x"), "two hyperparameters called x"),
+            (
+                field(1, "name"),
+                json!("weight"),
+                "hyperparameter \"weight\": an experiment file has",
+            ),
+            (field(1, "name"), json!("lr_factor"), "call it something else"),
+            (field(1, "name"), json!("name"), "call it something else"),
+            (field(1, "name"), json!("N"), "a name is a small letter"),
+            (field(1, "doc"), json!(long), "hyperparameter \"n\": its doc has"),
+            (field(0, "default"), json!(3), "its default 3 isn't a number (0 to 2)"),
+            (field(0, "default"), json!("1"), "isn't a number"),
+            (field(0, "default"), many(json!(0), 1000), "its default has"),
+            (field(1, "default"), json!(0.5), "isn't a whole number"),
+            (field(1, "default"), json!(-1), "isn't a whole number"),
+            (field(1, "default"), json!(1e300), "isn't a whole number"),
+            (field(2, "default"), json!("c"), "isn't one of a, b"),
+            (field(2, "choices"), json!([]), "a choice without words"),
+            (field(2, "choices"), json!(["b", "b"]), "the choice b twice"),
+            (field(2, "choices"), json!(["b", "a\nb"]), "isn't a word"),
+            (field(2, "choices"), many(json!("b"), 65), "65 choices"),
+            (field(0, "range"), json!({"min": 2, "max": 0}), "its range is empty: 2 to 0"),
+            (field(0, "range"), json!({"min": 1, "max": 1, "above": true}), "its range is empty"),
+        ] {
+            let mut pack = pack();
+            *pack.pointer_mut(&place).unwrap() = value;
+            let why = check(pack).expect_err(&place);
+            assert!(why.contains(part), "{place}: {why}");
+            assert!(why.len() < 1000 && !why.contains(char::is_control), "{place}: {why}");
+        }
+    }
+
+    #[test]
+    fn resolving_twice_gives_the_same() {
+        let pack: Pack = serde_json::from_value(pack()).unwrap();
+        let once = pack.losses[0].resolve(&serde_json::Map::new()).unwrap();
+        assert_eq!(once["x"].to_string(), "1.0", "a default of another type of number");
+        assert_eq!(pack.losses[0].resolve(&once).unwrap(), once);
+    }
+
+    #[test]
+    fn names_can_be_parts_of_paths() {
+        for good in ["a", "n_pair", "x2", &"a".repeat(64)] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", "A", "2x", "_a", "a-b", "a.b", "a/b", "é", "a\0", "a ", &"a".repeat(65)] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
 
     #[test]
     fn nearest_finds_slips_and_leaves_strangers_alone() {

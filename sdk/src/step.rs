@@ -154,8 +154,9 @@ impl Step {
         (same.off_diagonal(), 1.0 - same)
     }
 
-    /// Every ordered pair `i ≠ j` of one class: its place in a flattened `[n, n]` matrix, and `i`;
-    /// `[m]` each, none if no two samples share a class. Far fewer than all pairs, as a rule.
+    /// Every ordered pair `i ≠ j` of one class, by `i`, then by `j`: its place in a flattened `[n, n]`
+    /// matrix, and `i`; `[m]` each, none if no two samples share a class. Far fewer than all pairs, as a
+    /// rule.
     #[track_caller]
     pub fn positive_pairs(&self) -> Option<(Index, Index)> {
         let labels = self.labels();
@@ -164,25 +165,49 @@ impl Step {
             return None;
         }
         let other = 1.0 - labels.same().off_diagonal();
-        let place = other.reshape([n * n]).argsort(0).slice(0, 0..m);
+        // Distinct keys: the order of the pairs is no matter of how a device sorts equal ones.
+        let key = other.reshape([n * n]) * (n * n) + self.range(0..n * n).float();
+        let place = key.argsort(0).slice(0, 0..m);
         let zeros = self.range(0..n).modulo(1).reshape([1, n]);
         let row = self.range(0..n).column().plus(zeros).reshape([n * n]); // 0, 0, …, 1, 1, …
         Some((place, row.gather(0, place)))
     }
 
-    /// Declares the loss undefined on a batch in which no two samples share a class.
+    /// Declares the loss undefined on a batch in which no two samples share a class. A step without
+    /// labels fails.
     #[track_caller]
     pub fn need_positive_pairs(&self) {
+        self.labels();
         if self.fact("positive_pairs") == 0.0 {
             self.undefined("no two samples of the batch share a class: draw at least two of each");
         }
     }
 
-    /// Declares the loss undefined on a batch in which all samples share a class.
+    /// Declares the loss undefined on a batch in which all samples share a class. A step without labels
+    /// fails.
     #[track_caller]
     pub fn need_negative_pairs(&self) {
+        self.labels();
         if self.fact("negative_pairs") == 0.0 {
             self.undefined("all samples of the batch are of one class: draw at least two classes");
+        }
+    }
+
+    /// Declares the loss undefined where the training set has one class.
+    #[track_caller]
+    pub fn need_two_classes(&self) {
+        if self.classes() < 2 {
+            self.undefined("the training set has one class: there is nothing to tell it from");
+        }
+    }
+
+    /// Fails the step unless target and source have one shape: arithmetic would stretch a size of 1
+    /// without a word. `else_` says what to do about it.
+    #[track_caller]
+    pub fn need_same_shape(&self, target: Tensor, source: Tensor, else_: &str) {
+        let (t, s) = (target.dims(), source.dims());
+        if t != s {
+            self.fail(&format!("the target has shape {t:?} and the source {s:?}: {else_}"));
         }
     }
 

@@ -183,7 +183,8 @@ def crd_batch():
             after = {
                 "buffer.queue_target": torch.stack([k[0] for k in kept] + [torch.zeros(dim)] * pad),
                 "buffer.queue_source": torch.stack([k[1] for k in kept] + [torch.zeros(dim)] * pad),
-                "buffer.queue_class": torch.tensor([[float(k[2])] for k in kept] + [[-1.0]] * pad),
+                # Remainders by 2²³ - 1, 2²³ and 2²³ + 1: the class itself, for small ones.
+                "buffer.queue_class": torch.tensor([[float(k[2])] * 3 for k in kept] + [[-1.0] * 3] * pad),
             }
             leaves = ["target", *param]
             made = step(loss, {**given, **inputs}, leaves, after)

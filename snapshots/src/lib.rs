@@ -3,8 +3,9 @@
 
 pub mod corpus;
 pub mod formula;
+pub mod handmade;
 
-pub use retort_host::case::{Case, Outcome, session};
+pub use retort_host::case::{Case, Outcome, session, values};
 
 use burn::tensor::{Device, TensorData};
 use retort_core::Limits;
@@ -34,6 +35,25 @@ pub fn golden(file: &str) -> PathBuf {
     assert!(
         path.exists(),
         "the golden data has no {}: put it beside the clone as shared/golden, or set RETORT_GOLDEN",
+        path.display()
+    );
+    path
+}
+
+/// A file of the cases on which retort fell short once: in `RETORT_CASES`, or in `../shared/cases`
+/// beside the workspace.
+///
+/// # Panics
+/// If it isn't there: these tests are never skipped.
+pub fn cases(file: &str) -> PathBuf {
+    let folder = std::env::var_os("RETORT_CASES").map_or_else(
+        || workspace().join("../shared/cases"),
+        |path| workspace().join(PathBuf::from(path)),
+    );
+    let path = folder.join(file);
+    assert!(
+        path.exists(),
+        "there is no {}: put it beside the clone as shared/cases, or set RETORT_CASES",
         path.display()
     );
     path

@@ -5,7 +5,7 @@ use retort_core::Limits;
 use retort_host::check::{PROPERTIES, Status, Subject, to_json};
 use retort_host::pin;
 use retort_host::plugin::registry::Registry;
-use retort_snapshots::{load_paths, losses, retort, workspace};
+use retort_snapshots::{handmade, load_paths, losses, retort, workspace};
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -79,8 +79,10 @@ fn every_fault_is_found() {
         ("looping", &["scaling"]),
         ("late", &["parameters"]),
     ] {
-        let (_, name) = load_paths("snapshots/hostile", loss).pop().unwrap();
-        let found = failing(dir.path(), &name, &[]);
+        let mut paths = load_paths("snapshots/hostile", loss);
+        let ((_, name), (_, native)) = (paths.pop().unwrap(), paths.pop().unwrap());
+        let library = native.split('#').next().unwrap();
+        let found = failing(dir.path(), &name, &["--with", library]);
         for fault in faults {
             assert!(found.iter().any(|f| f == fault), "{loss} should fail {fault}: {found:?}");
         }
@@ -122,6 +124,71 @@ fn a_failure_comes_with_its_smallest_input() {
     assert!(!card.contains("://"), "the card needs no network");
 }
 
+/// A library that is broken says so when it is loaded: from a component, nobody loads it.
+#[test]
+fn native_libraries_that_nobody_named_stay_unloaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut paths = load_paths("snapshots/hostile", "good");
+    let ((_, wasm), (_, native)) = (paths.pop().unwrap(), paths.pop().unwrap());
+    for (file, to) in [(&wasm, "pack.wasm"), (&wasm, "same.wasm"), (&native, "libpack.so")] {
+        std::fs::copy(file.split('#').next().unwrap(), dir.path().join(to)).unwrap();
+    }
+    let verdict = |more: &[&str]| {
+        let output =
+            run(dir.path(), &[&["loss", "check", "pack.wasm#good", "--json"], more].concat());
+        let result: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        let verdicts = result["verdicts"].as_array().unwrap();
+        let load_path = verdicts.iter().find(|v| v["property"] == "load path").unwrap();
+        load_path["detail"].as_str().unwrap().to_owned()
+    };
+    assert!(verdict(&[]).starts_with("wasm, wasm: "), "a component beside it");
+    let named = verdict(&["--with", "libpack.so"]);
+    assert!(named.starts_with("wasm, native, wasm: "), "{named}");
+    std::fs::remove_file(dir.path().join("same.wasm")).unwrap();
+    assert!(verdict(&[]).contains("--with FILE names one"), "the library beside it is none");
+
+    let origins = |args: &[&str]| {
+        let output = run(dir.path(), &[&["plugin", "list", "--json"], args].concat());
+        let result: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        let packs = result["packs"].as_array().unwrap();
+        let origins = packs.iter().map(|p| p["origin"].as_str().unwrap().to_owned());
+        (origins.collect::<Vec<_>>().join(", "), stderr(&output))
+    };
+    let (listed, said) = origins(&["."]);
+    assert_eq!(listed, "built in, wasm");
+    assert!(said.contains("1 native library isn't loaded: --native would run"), "{said}");
+    assert_eq!(origins(&[".", "--native"]).0, "built in, native, wasm");
+    assert_eq!(origins(&["libpack.so"]).0, "built in, native", "it is named");
+}
+
+/// What a pack calls its losses never becomes a path.
+#[test]
+fn names_never_leave_the_folder_that_was_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = dir.path().join("a/b/c");
+    std::fs::create_dir_all(&inner).unwrap();
+    for name in ["../../x", "/tmp/x", "..", "x/y", "x\0y", ""] {
+        let description = handmade::description(name, &serde_json::json!([]));
+        let file = inner.join("pack.wasm");
+        std::fs::write(&file, handmade::component(&description, "")).unwrap();
+        for args in [
+            &["snapshot", "record", "pack.wasm", "--out", "out"][..],
+            &["loss", "check", "pack.wasm", "--save", "out", "--html", "card.html"],
+            &["loss", "list", "pack.wasm"],
+            &["train", "source", "--loss", "pack.wasm", "--out", "run"],
+        ] {
+            let output = run(&inner, args);
+            let message = stderr(&output);
+            assert_eq!(output.status.code(), Some(1), "{args:?}: {message}");
+            let part = format!("pack.wasm isn't a retort plugin: loss {name:?}: a name is a small");
+            assert!(message.contains(&part), "{args:?}: {message}");
+        }
+        let files = |dir: &Path| std::fs::read_dir(dir).unwrap().count();
+        assert_eq!((files(dir.path()), files(&inner)), (1, 1), "{name:?} left something");
+        std::fs::remove_file(&file).unwrap();
+    }
+}
+
 #[test]
 fn the_table_of_a_sound_loss() {
     let output = run(workspace(), &["loss", "check", "rkd_distance"]);
@@ -145,6 +212,7 @@ fn the_table_of_a_sound_loss() {
      tiny norms    holds
      outlier       holds
      f16 range     holds
+     choices       holds
      scaling       holds
      parameters    holds
      snapshot      holds

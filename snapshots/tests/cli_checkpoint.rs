@@ -47,6 +47,129 @@ fn values(path: &Path) -> BTreeMap<String, Vec<u8>> {
     weights.tensors.iter().map(|(key, tensor)| (key.clone(), bytes(tensor))).collect()
 }
 
+/// Runs a command with 3 GB of address space, which a network that a file claims would burst; the message.
+fn bounded(args: &[&str], dir: &Path) -> String {
+    let begun = std::time::Instant::now();
+    let retort = retort_snapshots::retort();
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -v 3000000; exec \"$0\" \"$@\" --device=cpu"])
+        .arg(retort)
+        .args(args)
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{args:?}: {:?} {text}", output.status);
+    assert!(!text.contains("a bug in retort"), "{args:?}: {text}");
+    assert!(begun.elapsed().as_secs() < 20, "{args:?}: {:?}", begun.elapsed());
+    text
+}
+
+/// A safetensors file of zeros: keys and shapes; its metadata as JSON.
+fn zeros(path: &Path, tensors: &[(&str, &[usize])], retort: Option<&Value>) {
+    let data: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .map(|(k, shape)| {
+            ((*k).to_owned(), shape.to_vec(), vec![0; 4 * shape.iter().product::<usize>()])
+        })
+        .collect();
+    let views = data.iter().map(|(key, shape, bytes)| {
+        let view =
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes);
+        (key.as_str(), view.unwrap())
+    });
+    let metadata = retort.map(|about| [("retort".to_owned(), about.to_string())].into());
+    std::fs::write(path, safetensors::serialize(views, metadata).unwrap()).unwrap();
+}
+
+#[test]
+fn what_a_file_claims_to_hold_is_compared_before_it_is_built() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, at) = (dir.path(), dir.path().join("x.safetensors"));
+    let export = &["checkpoint", "export", "x.safetensors", "--out=y.safetensors"];
+    let about = |network: Value, image_size: u64| {
+        let mut all = serde_json::json!({"name": "convnet", "width": 4, "embedding": 8,
+            "l2_norm": true, "channels": 3, "frozen_batch_norm": false});
+        all.as_object_mut().unwrap().extend(network.as_object().unwrap().clone());
+        serde_json::json!({"format": 1, "network": all, "image_size": image_size, "notes": {}})
+    };
+    let small: &[(&str, &[usize])] = &[("embedding.weight", &[8, 12])];
+    for (claims, size, says) in [
+        (serde_json::json!({"width": 4096}), 32, "missing (blocks.0"),
+        (serde_json::json!({"width": 4096, "embedding": 65536}), 32, "Shape mismatch"),
+        (serde_json::json!({"name": "vit_base", "embedding": 65536}), 32, "missing"),
+        (serde_json::json!({"name": "resnet101", "embedding": 65536}), 32, "missing"),
+        (serde_json::json!({"width": 4097}), 32, "width = 4097 is out of range"),
+        (serde_json::json!({"width": u64::MAX}), 32, "width = 18446744073709551615"),
+        (serde_json::json!({"width": 0}), 32, "width = 0"),
+        (serde_json::json!({"embedding": 1_000_000_000_000_u64}), 32, "out of range"),
+        (serde_json::json!({"channels": 1_000_000}), 32, "out of range"),
+        (serde_json::json!({"name": "transformer"}), 32, "there is no network transformer"),
+        (serde_json::json!({}), 1_000_000_000_000, "its pictures are 1000000000000 pixels wide"),
+        (serde_json::json!({}), 0, "its pictures are 0 pixels wide"),
+    ] {
+        zeros(&at, small, Some(&about(claims.clone(), size)));
+        let message = bounded(export, path);
+        assert!(message.contains(says), "{claims}: {message}");
+        assert!(!path.join("y.safetensors").exists());
+    }
+    // Of other origin: the first layer tells the width, and the embedding layer its size.
+    let wide: &[(&str, &[usize])] =
+        &[("blocks.0.conv.weight", &[4096, 3, 3, 3]), ("embedding.weight", &[65_536, 1])];
+    zeros(&at, wide, None);
+    assert!(bounded(export, path).contains("embedding.weight is [65536, 1], not [65536, 12288]"));
+    let afresh = [&export[..], &["--allow-missing=*"]].concat();
+    zeros(&at, &wide[..1], None);
+    let message = bounded(&afresh, path);
+    assert!(message.contains("would start afresh, and no more than 134217728 may"), "{message}");
+    let deep: &[(&str, &[usize])] =
+        &[("layer1.0.conv1.weight", &[1]), ("embedding.weight", &[65_536, 1])];
+    zeros(&at, deep, None);
+    assert!(bounded(export, path).contains("retort doesn't have"));
+    assert!(bounded(&[&export[..], &["--model=resnet50"]].concat(), path).contains("65536"));
+    // A key of wrappers in wrappers, and one longer than any name.
+    zeros(&at, &[(&"model.".repeat(40), &[1])], None);
+    bounded(export, path);
+    zeros(&at, &[(&"model.".repeat(100_000), &[1])], None);
+    assert!(bounded(export, path).contains("has 600000 bytes, and may have 256"));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_never_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    for name in ["pipe", "pipe.safetensors", "pipe.pth"] {
+        assert!(Command::new("mkfifo").arg(path.join(name)).status().unwrap().success());
+    }
+    std::os::unix::fs::symlink(path.join("pipe"), path.join("link.pth")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", path.join("zero.pth")).unwrap();
+    std::os::unix::fs::symlink(path.join("loop.pth"), path.join("loop.pth")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(path.join("socket.pth")).unwrap();
+    for (file, says) in [
+        ("pipe", "it is a pipe, not a file"),
+        ("pipe.safetensors", "it is a pipe, not a file"),
+        ("pipe.pth", "it is a pipe, not a file"),
+        ("link.pth", "it is a pipe, not a file"),
+        ("zero.pth", "it is a device, not a file"),
+        ("socket.pth", "it is a socket, not a file"),
+        ("loop.pth", "symbolic links"),
+        ("none.pth", "No such file"),
+    ] {
+        for command in [
+            vec!["checkpoint", "info", file],
+            vec!["checkpoint", "import", file, "--out=out.safetensors"],
+            vec!["evaluate", file, "--dataset=glyphs"],
+            vec!["embed", "--checkpoint", file, "--dataset=glyphs", "--out=out.safetensors"],
+            vec!["loss", "eval", "rkd", "--input", file],
+        ] {
+            let message = bounded(&command, path);
+            assert!(message.contains(says), "{command:?}: {message}");
+            assert!(message.contains(file), "{command:?}: {message}");
+        }
+    }
+}
+
 #[test]
 fn info_import_and_export_keep_every_value() {
     let dir = tempfile::tempdir().unwrap();

@@ -2,7 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests; equality is bit for bit")]
 
 use burn::tensor::{FloatDType, TensorData};
-use retort_snapshots::{Case, cpu, json, load_paths, losses, retort, tensors, workspace};
+use retort_core::{Limits, Session, Setup};
+use retort_host::plugin::registry::Registry;
+use retort_snapshots::{
+    Case, cases, cpu, handmade, json, load_paths, losses, retort, session, tensors, workspace,
+};
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -222,6 +226,9 @@ fn wrong_commands_exit_with_2_and_name_what_would_be_right() {
         (error(&eval("rkd", &["--set", "weight_angle"])), "isn't KEY=VALUE"),
         (error(&eval("rkd", &["--limit", "second=1"])), "did you mean seconds?"),
         (error(&eval("rkd", &["--limit", "seconds=long"])), "seconds"),
+        (error(&eval("rkd", &["--views=4"])), "6 rows aren't 4 views"),
+        (error(&eval("rkd", &["--progress=nan"])), "--progress NaN isn't 0 to 1"),
+        (error(&eval("rkd", &["--set", "weight=1"])), "no hyperparameter weight"),
         (error(&["plugin", "build", "nowhere"]), "nowhere is no pack: there is no Cargo.toml"),
     ] {
         assert!(message.contains(part), "{message}");
@@ -241,6 +248,7 @@ fn files_that_cannot_be_used_exit_with_1_and_name_file_and_tensor() {
     let put = |name: &'static str, data: TensorData| {
         move |t: &mut Tensors| drop(t.insert(name.to_owned(), data.clone()))
     };
+    let integers = |values: &[i64]| TensorData::new(values.to_vec(), [values.len()]);
     let drop_it = |name: &'static str| move |t: &mut Tensors| drop(t.remove(name));
     let labels = |values: [i64; 6]| put("labels", TensorData::new(values.to_vec(), [6]));
     for (message, part) in [
@@ -268,12 +276,34 @@ fn files_that_cannot_be_used_exit_with_1_and_name_file_and_tensor() {
             "did you mean param.proxies?",
         ),
         (evaluate("rkd", &put("param.a", floats(&[1; 5]))), "more than four dimensions"),
+        (evaluate("rkd", &put("target", floats(&[0, 4]))), "tensor target has shape [0, 4]; every"),
+        (evaluate("rkd", &put("target", floats(&[6, 0]))), "tensor target has shape [6, 0]; every"),
+        (evaluate("rkd", &put("target", floats(&[0, 1 << 60]))), "every dimension must be 1 to 21"),
+        (evaluate("fitnet", &put("target_features.0", floats(&[6, 0, 4, 4]))), "[6, 0, 4, 4]"),
+        (evaluate("rkd", &put("labels", integers(&[]))), "tensor labels has shape [0]"),
+        (evaluate("rkd", &put("labels", integers(&[0, 1, 2]))), "labels has 3 rows, but target"),
+        (evaluate("rkd", &put("target_features.0", floats(&[5, 3]))), "target_features.0 has 5"),
+        (evaluate("proxy_anchor", &labels([0, 0, 1, 1, 2, i64::MAX])), "holds 9223372036854775807"),
+        (evaluate("proxy_anchor", &labels([0, 0, 1, 1, 2, 1 << 40])), "be below 2147483647"),
+        (evaluate("crd", &put("ids", integers(&[0, 1, 2, 3, 4, i64::MAX]))), "tensor ids holds 92"),
+        (
+            evaluate("crd", &put("ids", integers(&[0, 1, 2, 3, 4, 9]))),
+            "ids holds 9, but there are 6",
+        ),
+        (evaluate("crd", &put("ids", integers(&[0, 1, 2, 3, 4, -9]))), "ids holds -9"),
+        (
+            evaluate("crd", &put("sample_labels", integers(&[i64::MAX; 6]))),
+            "sample_labels holds 92",
+        ),
     ] {
         assert!(message.contains(part), "{part}: {message}");
     }
     let dir = folder(labels([0, 0, 1, 1, 2, 7]));
     let message = error(dir.path(), 1, &eval("proxy_anchor", &["--classes=3"]));
-    assert!(message.contains('7'), "{message}");
+    assert!(message.contains("labels holds 7, but there are 3 (--classes)"), "{message}");
+    let dir = folder(|_| {});
+    let message = error(dir.path(), 1, &eval("crd", &["--samples=100"]));
+    assert!(message.contains("sample_labels holds 6 classes, but there are 100"), "{message}");
 }
 
 #[test]
@@ -332,6 +362,176 @@ fn plugin_build_makes_both_forms_and_list_and_info_show_them() {
     assert_eq!(one["packs"][0]["digest"], built["packs"][1]["digest"], "built twice, the same");
 }
 
+/// What a pack says about itself, wrong: a sentence that names file, loss and hyperparameter.
+#[test]
+fn packs_that_misdescribe_themselves_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pack.wasm");
+    let refusal = |description: &str| {
+        std::fs::write(&file, handmade::component(description, "")).unwrap();
+        error(dir.path(), 1, &["plugin", "info", "pack.wasm"])
+    };
+    let field = |more: Value| {
+        let mut field = serde_json::json!({"name": "x", "doc": "", "kind": "float", "default": 1});
+        field.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        handmade::description("a", &serde_json::json!([field]))
+    };
+    let good = field(serde_json::json!({}));
+    let deep = "[".repeat(100_000);
+    for (description, part) in [
+        (
+            good.replacen("\"interface\":1", "\"interface\":2", 1),
+            "interface 2, but the file carries 1",
+        ),
+        (
+            field(serde_json::json!({"name": "weight"})),
+            "loss \"a\": hyperparameter \"weight\": an exp",
+        ),
+        (
+            field(serde_json::json!({"default": "1"})),
+            "hyperparameter \"x\": its default \"1\" isn't",
+        ),
+        (
+            field(serde_json::json!({"range": {"min": 2}})),
+            "its default 1 isn't a number (at least 2)",
+        ),
+        (field(serde_json::json!({"range": {"min": 2, "max": 1}})), "its range is empty: 2 to 1"),
+        (good.replacen(":1}", ":1e999}", 1), "description isn't what the interface asks for"),
+        (
+            good.replacen(":1}", &format!(":{deep}}}"), 1),
+            "description isn't what the interface asks",
+        ),
+        (good[..good.len() / 2].to_owned(), "description isn't what the interface asks for"),
+        (field(serde_json::json!({"doc": "x".repeat(5 << 20)})), "bytes, more than 4194304"),
+        (String::new(), "description isn't what the interface asks for"),
+    ] {
+        let message = refusal(&description);
+        assert!(message.contains("pack.wasm isn't a retort plugin: "), "{message}");
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    std::fs::write(&file, handmade::component(&good, "")).unwrap();
+    assert_eq!(result(dir.path(), &["plugin", "info", "pack.wasm"])["losses"][0], "a");
+}
+
+/// Files that aren't there to be read whole are refused before they are read.
+#[cfg(unix)]
+#[test]
+fn plugin_files_that_are_no_files_are_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    for end in ["wasm", "so"] {
+        let path = |name: &str| dir.path().join(format!("{name}.{end}"));
+        std::fs::create_dir(path("folder")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", path("device")).unwrap();
+        assert!(Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+        let huge = std::fs::File::create(path("huge")).unwrap();
+        huge.set_len(10 << 30).unwrap();
+        for (name, part) in [
+            ("folder", "it is a folder"),
+            ("device", "it is no regular file"),
+            ("pipe", "it is no regular file"),
+            ("huge", "it has 10737418240 bytes, more than "),
+        ] {
+            let begun = std::time::Instant::now();
+            let file = format!("{name}.{end}");
+            let message = error(dir.path(), 1, &["plugin", "info", &file]);
+            assert!(message.contains(&file) && message.contains(part), "{message}");
+            assert!(begun.elapsed().as_secs() < 10, "{file} took {:?}", begun.elapsed());
+        }
+    }
+    let small = dir.path().join("small.wasm");
+    let description = handmade::description("a", &serde_json::json!([]));
+    std::fs::write(&small, handmade::component(&description, "")).unwrap();
+    let dir = folder(|_| {});
+    let name = format!("{}#a", small.display());
+    let message = error(dir.path(), 1, &eval(&name, &["--limit=component_bytes=100"]));
+    assert!(message.contains("more than 100 (limit `component_bytes`)"), "{message}");
+}
+
+/// A small component whose functions take a compiler very long: many loops in one another, through
+/// which many values go.
+#[test]
+fn compiling_has_a_deadline_and_leaves_nothing_running() {
+    use std::fmt::Write as _;
+    let dir = folder(|_| {});
+    let mut function = "(func (local ".to_owned() + &"i64 ".repeat(200) + ")";
+    for k in 0..500 {
+        let (i, j) = (k % 200, (7 * k + 1) % 200);
+        let _ = write!(function, " loop (local.set {i} (i64.add (local.get {i}) (local.get {j})))");
+    }
+    for k in 0..500 {
+        let _ = write!(function, " (br_if 0 (i32.wrap_i64 (local.get {}))) end", 3 * k % 200);
+    }
+    let description = handmade::description("a", &serde_json::json!([]));
+    let component = handmade::component(&description, &(function + ")").repeat(40));
+    assert!(component.len() < 1 << 20);
+    std::fs::write(dir.path().join("slow.wasm"), component).unwrap();
+    let begun = std::time::Instant::now();
+    let message = error(dir.path(), 1, &eval("slow.wasm#a", &["--limit=compile_seconds=1.5"]));
+    assert!(message.contains("more than 1.5 seconds (limit `compile_seconds`)"), "{message}");
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    #[cfg(target_os = "linux")]
+    for process in std::fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
+        let Ok(cwd) = std::fs::read_link(process.path().join("cwd")) else { continue };
+        assert!(cwd != dir.path().canonicalize().unwrap(), "{process:?} is still at work");
+    }
+}
+
+#[test]
+fn components_of_endless_depth_or_number_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let leb = |mut n: usize| {
+        let mut out = Vec::new();
+        while n >= 128 {
+            out.push((n % 128) as u8 | 128);
+            n /= 128;
+        }
+        out.push(n as u8);
+        out
+    };
+    // Component in component in component; a section's number and size, then its content.
+    let header = b"\0asm\x0d\0\x01\0";
+    let mut nested = header.to_vec();
+    for _ in 0..2000 {
+        nested = [&header[..], &[4], &leb(nested.len()), &nested].concat();
+    }
+    // Custom sections with an empty name.
+    let many = [&header[..], &[0, 1, 0].repeat(3 << 20)].concat();
+    for (bytes, part) in [(nested, "32 deep in one another"), (many, "1048576 sections and")] {
+        std::fs::write(dir.path().join("pack.wasm"), bytes).unwrap();
+        let message = error(dir.path(), 1, &["plugin", "info", "pack.wasm"]);
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_build_that_is_killed_leaves_the_plugins_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let pack = workspace().join("snapshots/hostile");
+    let args = ["plugin", "build", pack.to_str().unwrap(), "--profile=dev", "--out=packs", "--yes"];
+    text(&run(dir.path(), &args));
+    let read = || {
+        let files = std::fs::read_dir(dir.path().join("packs")).unwrap().map(|e| e.unwrap().path());
+        let plugins = files.filter(|p| p.extension().is_some());
+        plugins.map(|p| (p.clone(), std::fs::read(p).unwrap())).collect::<BTreeMap<_, _>>()
+    };
+    let whole = read();
+    assert_eq!(whole.len(), 2);
+    let begun = std::time::Instant::now();
+    text(&run(dir.path(), &args));
+    let takes = begun.elapsed();
+    for i in 1..=10 {
+        let mut command = Command::new(retort());
+        command.args(args).current_dir(dir.path()).stdout(std::process::Stdio::null());
+        let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(takes * i / 10);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(read() == whole, "killed after {i} tenths of its time");
+    }
+    assert_eq!(result(dir.path(), &["plugin", "list", "packs"])["packs"][1]["origin"], "wasm");
+}
+
 #[test]
 fn a_file_with_several_losses_asks_which() {
     let (_, name) = load_paths("plugins", "rkd").pop().unwrap();
@@ -360,4 +560,353 @@ fn a_golden_case_can_be_checked_by_hand() {
     let got = result(dir.path(), &eval("relaxed_contrastive", &flags))["value"].as_f64().unwrap();
     let want = case["expected"]["loss_f64"].as_f64().unwrap();
     assert!((got - want).abs() <= 1e-9 * want.abs(), "{got} instead of {want}");
+}
+
+/// The cache of compiled components: what an attacker could have put there isn't run.
+#[cfg(unix)]
+mod cache {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+    use std::path::PathBuf;
+
+    /// Two components in a folder, and a cache.
+    struct Cached {
+        dir: tempfile::TempDir,
+    }
+
+    impl Cached {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            for name in ["a", "b"] {
+                let description = handmade::description(name, &serde_json::json!([]));
+                let file = dir.path().join(format!("{name}.wasm"));
+                std::fs::write(file, handmade::component(&description, "")).unwrap();
+            }
+            Cached { dir }
+        }
+
+        fn folder(&self) -> PathBuf {
+            self.dir.path().join("cache")
+        }
+
+        /// Lists a component; its one loss is called as its file.
+        fn list(&self, name: &str) -> Output {
+            let mut command = Command::new(retort());
+            command.args(["loss", "list", "--json"]).arg(format!("{name}.wasm"));
+            let output =
+                command.env("RETORT_CACHE", self.folder()).current_dir(self.dir.path()).output();
+            let output = output.unwrap();
+            let listed: Value = serde_json::from_str(&text(&output)).unwrap();
+            assert_eq!(listed["losses"][0]["name"], name);
+            output
+        }
+
+        fn entries(&self) -> Vec<PathBuf> {
+            let entries = std::fs::read_dir(self.folder().join("components")).unwrap();
+            entries.map(|e| e.unwrap().path()).collect()
+        }
+
+        /// The entry of a component.
+        fn entry(&self, name: &str) -> PathBuf {
+            let before = self.entries();
+            assert!(before.is_empty(), "{before:?}");
+            self.list(name);
+            self.entries().pop().unwrap()
+        }
+    }
+
+    fn inode(path: &Path) -> u64 {
+        std::fs::symlink_metadata(path).unwrap().ino()
+    }
+
+    #[test]
+    fn it_is_used_and_private() {
+        let cached = Cached::new();
+        let entry = cached.entry("a");
+        let made = inode(&entry);
+        cached.list("a");
+        assert_eq!(inode(&entry), made, "not compiled again");
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!(mode(&cached.folder()), 0o700);
+        assert_eq!(mode(entry.parent().unwrap()), 0o700);
+        assert_eq!(mode(&cached.folder().join("components.key")), 0o600);
+        std::fs::remove_file(cached.folder().join("components.key")).unwrap();
+        cached.list("a");
+        assert_ne!(inode(&entry), made, "another key");
+    }
+
+    #[test]
+    fn planted_code_is_not_run() {
+        let cached = Cached::new();
+        let entry = cached.entry("b");
+        let whole = std::fs::read(&entry).unwrap();
+        std::fs::remove_file(&entry).unwrap();
+        let other = cached.entry("a");
+        // Another component's own entry, and its code with the hash that anybody can make.
+        let plain = retort_host::plugin::digest(&whole[32..]);
+        let plain = (0..32).map(|i| u8::from_str_radix(&plain[7 + 2 * i..9 + 2 * i], 16).unwrap());
+        let plain = [&plain.collect::<Vec<u8>>(), &whole[32..]].concat();
+        for planted in [&whole, &plain, &whole[..40].to_vec(), &Vec::new()] {
+            std::fs::write(&other, planted).unwrap();
+            cached.list("a");
+            assert_ne!(std::fs::read(&other).unwrap(), *planted, "made anew");
+        }
+    }
+
+    #[test]
+    fn links_and_pipes_are_not_followed() {
+        let cached = Cached::new();
+        let entry = cached.entry("a");
+        let elsewhere = cached.dir.path().join("elsewhere");
+        std::fs::rename(&entry, &elsewhere).unwrap();
+        symlink(&elsewhere, &entry).unwrap();
+        cached.list("a");
+        assert!(std::fs::symlink_metadata(&entry).unwrap().is_file(), "made anew in its place");
+        std::fs::remove_file(&entry).unwrap();
+        assert!(Command::new("mkfifo").arg(&entry).status().unwrap().success());
+        cached.list("a");
+        assert!(std::fs::symlink_metadata(&entry).unwrap().is_file(), "made anew in its place");
+        // A key that is a link, or that others could read, is none.
+        let key = cached.folder().join("components.key");
+        for _ in 0..2 {
+            let made = inode(&entry);
+            if std::fs::symlink_metadata(&elsewhere).unwrap().len() == 32 {
+                std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+            } else {
+                std::fs::rename(&key, &elsewhere).unwrap();
+                symlink(&elsewhere, &key).unwrap();
+            }
+            cached.list("a");
+            assert_ne!(inode(&entry), made);
+            let metadata = std::fs::symlink_metadata(&key).unwrap();
+            assert!(metadata.is_file() && metadata.mode() & 0o777 == 0o600);
+        }
+    }
+
+    #[test]
+    fn folders_that_others_can_write_to_are_not_used() {
+        let cached = Cached::new();
+        let entry = cached.entry("a");
+        let made = inode(&entry);
+        for folder in [cached.folder(), cached.folder().join("components")] {
+            let set = |mode| {
+                let mode = std::fs::Permissions::from_mode(mode);
+                std::fs::set_permissions(&folder, mode).unwrap();
+            };
+            set(0o777);
+            std::fs::write(&entry, b"planted").unwrap();
+            let output = cached.list("a");
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(said.contains("can be written to by others"), "{said}");
+            assert_eq!(std::fs::read(&entry).unwrap(), b"planted", "neither read nor written");
+            set(0o700);
+        }
+        cached.list("a");
+        assert_ne!(inode(&entry), made);
+        // A link in the place of the folder of components.
+        let (components, elsewhere) =
+            (cached.folder().join("components"), cached.dir.path().join("elsewhere"));
+        std::fs::rename(&components, &elsewhere).unwrap();
+        symlink(&elsewhere, &components).unwrap();
+        let said = String::from_utf8(cached.list("a").stderr).unwrap();
+        assert!(said.contains("components is no folder"), "{said}");
+    }
+
+    /// A folder of another user is no cache, not even for root.
+    #[test]
+    fn folders_of_other_users_are_not_used() {
+        let cached = Cached::new();
+        let entry = cached.entry("a");
+        if std::os::unix::fs::chown(entry.parent().unwrap(), Some(12345), None).is_err() {
+            return; // only root can give a folder away
+        }
+        std::fs::write(&entry, b"planted").unwrap();
+        let said = String::from_utf8(cached.list("a").stderr).unwrap();
+        assert!(said.contains("belongs to another user"), "{said}");
+        assert_eq!(std::fs::read(&entry).unwrap(), b"planted");
+    }
+
+    /// Whenever a process is killed that compiles and writes an entry, the next one goes well.
+    #[test]
+    fn a_kill_at_any_moment_loses_nothing() {
+        let cached = Cached::new();
+        for delay in (0..40).map(|i| 3 * i) {
+            let mut command = Command::new(retort());
+            command.args(["loss", "list", "a.wasm"]).current_dir(cached.dir.path());
+            command.env("RETORT_CACHE", cached.folder()).stdout(std::process::Stdio::null());
+            let mut child = command.spawn().unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(delay));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            if delay % 4 == 0 {
+                cached.list("a");
+                cached.entries().iter().for_each(|entry| std::fs::remove_file(entry).unwrap());
+            }
+        }
+        cached.list("a");
+    }
+}
+
+/// `retort loss eval` on one of the cases on which retort fell short once.
+fn eval_case<'a>(loss: &'a str, file: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["loss", "eval", loss, "--input", file], more].concat()
+}
+
+fn shared(file: &str) -> String {
+    cases(file).to_str().unwrap().to_owned()
+}
+
+fn evaluated(loss: &str, file: &str, more: &[&str]) -> f64 {
+    result(workspace(), &eval_case(loss, &shared(file), more))["value"].as_f64().unwrap()
+}
+
+/// Values of NumPy on the same draws: the authors' weights in 64 bits, negatives beyond 1.4 left out.
+#[test]
+fn distance_weighted_negatives_in_512_dimensions() {
+    for (seed, want) in [("0", 0.220_828_87), ("1", 0.222_259_18), ("2", 0.222_549_21)] {
+        for dtype in ["f32", "f64"] {
+            let flags = ["--set=triplets=distance-weighted", "--seed", seed, "--dtype", dtype];
+            let got = evaluated("triplet", "dw_512.safetensors", &flags);
+            assert!((got - want).abs() < 1e-5, "seed {seed}, {dtype}: {got} instead of {want}");
+        }
+    }
+}
+
+/// One pair and negatives at 0.9, 1.2, 1.39 and 1.9, in 8 dimensions, where the authors' weights give a
+/// mean distance of 1.031; and one whose negatives are all beyond 1.4, where each is as likely.
+#[test]
+fn distance_weighted_negatives_are_drawn_as_by_the_authors() {
+    let mut registry = Registry::new(Limits::default()).unwrap();
+    let found = registry.find("triplet").unwrap();
+    let hyper = [("triplets", "distance-weighted".into()), ("margin", 3.into())];
+    let hyper = found.resolve(&hyper.map(|(k, v): (&str, Value)| (k.to_owned(), v)).into());
+    let hyper = hyper.unwrap();
+    for (distances, mean) in [(&[0.9, 1.2, 1.39, 1.9][..], 1.031), (&[1.5, 1.9], 1.7)] {
+        // Anchor and positive coincide; each negative turns away from them in a plane of its own.
+        let n = 2 + distances.len();
+        let mut rows = vec![0.0; n * 8];
+        (rows[0], rows[8]) = (1.0, 1.0);
+        for (k, &distance) in distances.iter().enumerate() {
+            let angle: f64 = 2.0 * f64::asin(distance / 2.0);
+            (rows[(2 + k) * 8], rows[(2 + k) * 8 + 1 + k]) = (angle.cos(), angle.sin());
+        }
+        let target = Some(TensorData::new(rows, [n, 8]));
+        let labels = [0].into_iter().chain(0..=distances.len() as i64).collect();
+        let case = Case { target, labels, views: 1, ..Case::default() };
+        let nearer: Vec<f64> = distances.iter().copied().filter(|&d| d < 1.4).collect();
+        let allowed = if nearer.is_empty() { distances } else { &nearer };
+        let mut sum = 0.0;
+        for seed in 0..400 {
+            let limits = Limits::default();
+            let code = found.create(&hyper, &limits).unwrap();
+            let setup = Setup { device: cpu(), dtype: FloatDType::F32, seed, limits };
+            let mut session = Session::new("triplet", code, setup);
+            let value = case.step(&mut session, &cpu(), FloatDType::F32).unwrap().value;
+            // Both samples are anchors, and draw one each.
+            let twice = 2.0 * (3.0 - value);
+            let known = |a: &f64| allowed.iter().any(|b| (a + b - twice).abs() < 1e-5);
+            assert!(allowed.iter().any(known), "seed {seed}: {value}");
+            sum += twice / 2.0;
+        }
+        assert!((sum / 400.0 - mean).abs() < 0.014, "{} instead of {mean}", sum / 400.0);
+    }
+}
+
+#[test]
+fn labels_are_compared_whole() {
+    let crd = |file| evaluated("crd_batch", file, &["--classes=8", "--set=dim=4", "--set=queue=4"]);
+    assert_eq!(crd("crdb_0.safetensors"), crd("crdb_16777216.safetensors"));
+
+    // In the queue, too: the second step's classes are those of the first.
+    let second = |start: i64| {
+        let mut case = case();
+        case.labels.iter_mut().for_each(|label| *label += start);
+        let hyper = Map::from_iter([("queue".to_owned(), 4.into())]);
+        let device = cpu();
+        let limits = Limits::default();
+        let opened = session("crd_batch", &hyper, &device, FloatDType::F32, &limits);
+        let mut session = opened.unwrap();
+        case.step(&mut session, &device, FloatDType::F32).unwrap();
+        case.step(&mut session, &device, FloatDType::F32).unwrap().value
+    };
+    assert_eq!(second(0), second(1 << 24));
+}
+
+#[test]
+fn near_duplicates_have_finite_gradients() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = shared("neardup13.safetensors");
+    for loss in
+        ["rkd_angle", "rkd_distance", "rkd", "relaxed_contrastive", "contrastive", "darkrank"]
+    {
+        result(dir.path(), &eval_case(loss, &file, &["--grad", "grad.safetensors"]));
+        let gradient = &tensors(&dir.path().join("grad.safetensors"))["target"];
+        assert!(gradient.iter::<f64>().all(f64::is_finite), "{loss}: {gradient}");
+    }
+}
+
+/// What every loss that compares classes says of a batch that has none.
+#[test]
+fn a_batch_without_labels_is_said_to_have_none() {
+    let file = shared("nolab.safetensors");
+    for loss in ["supcon", "circle", "contrastive", "multi_similarity", "triplet", "n_pair"] {
+        let message = error(workspace(), 1, &eval_case(loss, &file, &[]));
+        assert!(message.contains("this step has no labels"), "{loss}: {message}");
+    }
+}
+
+#[test]
+fn embeddings_of_two_widths_are_not_stretched() {
+    let file = shared("bc16.safetensors");
+    for measure in ["--set=measure=l2", "--set=measure=cosine"] {
+        let flags = ["--set=project=false", measure];
+        let message = error(workspace(), 1, &eval_case("embedding_regression", &file, &flags));
+        assert!(message.contains("[8, 1]") && message.contains("[8, 16]"), "{message}");
+        assert!(message.contains("project = true"), "{message}");
+    }
+}
+
+/// A batch or a training set that lacks what a loss compares: it says so, and doesn't give 0.
+#[test]
+fn nothing_to_learn_from_is_no_loss_of_zero() {
+    let with = |labels: [i64; 6]| {
+        folder(|t| {
+            t.remove("param.proxies");
+            t.insert("labels".to_owned(), TensorData::new(labels.to_vec(), [6]));
+        })
+    };
+    let (one_class, distinct) = (with([0; 6]), with([0, 1, 2, 3, 4, 5]));
+    let one_pair = with([0, 0, 1, 2, 3, 4]);
+    for (dir, losses, part) in [
+        (
+            &one_class,
+            &["multi_similarity", "triplet", "circle"][..],
+            "all samples of the batch are",
+        ),
+        (&distinct, &["multi_similarity", "triplet", "circle", "supcon"], "no two samples of the"),
+        (&one_pair, &["n_pair"], "fewer than two classes of the batch have two samples"),
+        (&one_class, &["n_pair"], "fewer than two classes of the batch have two samples"),
+        (
+            &one_class,
+            &["proxy_nca", "proxy_nca_pp", "soft_triple", "cross_entropy", "arcface"],
+            "the training set has one class",
+        ),
+    ] {
+        for loss in losses {
+            let message = error(dir.path(), 1, &eval(loss, &[]));
+            let says = message.contains("isn't defined on this batch") && message.contains(part);
+            assert!(says, "{loss}: {message}");
+        }
+    }
+    // DarkRank has its ranking still.
+    assert!(result(one_class.path(), &eval("darkrank", &[]))["value"].as_f64().unwrap() > 0.0);
+    let two = folder(|t| {
+        t.retain(|name, _| name.contains("features"));
+        for (name, data) in t.iter_mut() {
+            let width = if name.starts_with("target") { 3 } else { 5 };
+            *data = TensorData::new(vec![1f32; 6 * width], [6, width, 1, 1]);
+        }
+    });
+    let message = error(two.path(), 1, &eval("attention", &[]));
+    assert!(message.contains("one place only"), "{message}");
 }

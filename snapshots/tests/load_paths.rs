@@ -13,9 +13,17 @@ fn values_and_gradients_are_bit_identical() {
                 let case = Case::example(n, d, n as u64);
                 let mut first = None;
                 for (path, name) in load_paths("plugins", &loss) {
-                    let result = case.run(&name, &cpu(), dtype).unwrap();
-                    // Some losses compare feature maps only, not the embedding; and three samples are
-                    // one pair, in which `n_pair` has nothing to tell apart.
+                    let result = match case.run(&name, &cpu(), dtype) {
+                        Ok(result) => result,
+                        // Three samples are one pair, in which `n_pair` has nothing to tell apart.
+                        Err(why) => {
+                            assert!(n == 3 && why.contains("isn't defined on this batch"), "{why}");
+                            let said = vec![(why, Vec::new())];
+                            assert_eq!(*first.get_or_insert_with(|| said.clone()), said, "{path}");
+                            continue;
+                        }
+                    };
+                    // Some losses compare feature maps only, not the embedding.
                     let mut numbers = result.gradients.values().flatten();
                     assert!(n == 3 || numbers.any(|&g| g != 0.0), "{loss} has no gradient");
                     let bits: Vec<(String, Vec<u64>)> = [("value".to_owned(), vec![result.value])]

@@ -1,13 +1,18 @@
 //! Every golden case of every loss: values, gradients and buffers of the authors' code; and for losses
-//! that the golden data doesn't have, those of an independent computation (`snapshots/references`). On
-//! all three load paths, in f64 (the true test of a formula) and f32 (the advised tolerances).
+//! that the golden data doesn't have, those of an independent computation (`snapshots/references`), which
+//! also has every choice of every loss, and embeddings of 512 dimensions. On all three load paths, in f64
+//! (the true test of a formula) and f32 (the advised tolerances).
 
 #![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests; equality is bit for bit")]
 
 use burn::tensor::{FloatDType, TensorData};
-use retort_snapshots::{Case, cpu, golden, json, load_paths, losses, tensors, workspace};
+use retort_core::Limits;
+use retort_host::check::words;
+use retort_host::plugin::registry::Registry;
+use retort_sdk::schema::Field;
+use retort_snapshots::{Case, cpu, golden, json, load_paths, losses, tensors, values, workspace};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 type File = BTreeMap<String, TensorData>;
 
@@ -298,6 +303,33 @@ fn memory(
     Ok(())
 }
 
+/// Losses that compare positives with negatives. On a batch that lacks either, the authors' library
+/// gives 0 without gradient, as if everything were learnt, and retort says that they aren't defined.
+const COMPARING: [&str; 3] = ["multi_similarity", "triplet", "n_pair"];
+
+fn lacks_pairs(labels: &[i64]) -> bool {
+    let classes: BTreeSet<&i64> = labels.iter().collect();
+    classes.len() == 1 || classes.len() == labels.len()
+}
+
+/// The golden zero means nothing, and retort refuses the batch.
+fn undefined(
+    first: &Case,
+    expected: &Value,
+    file: &File,
+    name: &str,
+    dtype: FloatDType,
+) -> Result<(), String> {
+    let mut gradients = expected["gradients"].as_array().unwrap().iter();
+    let nothing = |g: &Value| file[g["f64"].as_str().unwrap()].iter::<f64>().all(|x| x == 0.0);
+    assert!(number(&expected["loss_f64"]) == 0.0 && gradients.all(nothing), "something to learn");
+    match first.run(name, &cpu(), dtype) {
+        Err(why) if why.contains("isn't defined on this batch") => Ok(()),
+        Err(why) => Err(why),
+        Ok(got) => Err(format!("it gives {}, but the batch lacks pairs", got.value)),
+    }
+}
+
 fn one(
     loss: &str,
     part: Option<&str>,
@@ -322,6 +354,9 @@ fn one(
             dtype,
             tally,
         );
+    }
+    if COMPARING.contains(&loss) && lacks_pairs(&first.labels) {
+        return undefined(&first, expected, file, name, dtype);
     }
     let got = first.run(name, &cpu(), dtype)?;
     check(entry, expected, &got, file, "1", dtype, tally)?;
@@ -364,6 +399,63 @@ fn nested(value: &Value) -> TensorData {
     TensorData::new(out, shape)
 }
 
+fn counts(list: &Value) -> Vec<usize> {
+    list.as_array().into_iter().flatten().map(|x| x.as_u64().unwrap() as usize).collect()
+}
+
+/// A step's inputs, which are given, or formulas: `[salt, scale, shape…]` on top of an example.
+fn inputs(step: &Value, views: usize) -> Case {
+    let mut case = match counts(&step["example"])[..] {
+        [n, d, salt] => Case::example(n, d, salt as u64).with_views(views),
+        _ => Case { views, ..Case::default() },
+    };
+    let formulas = step["formulas"].as_object().into_iter().flatten();
+    if formulas.clone().any(|(name, _)| name.starts_with("target_features")) {
+        case.target_features.clear();
+        case.source_features.clear();
+    }
+    for (name, formula) in formulas {
+        let [salt, scale, shape @ ..] = &formula.as_array().unwrap()[..] else { panic!("{name}") };
+        let shape: Vec<usize> = shape.iter().map(|d| d.as_u64().unwrap() as usize).collect();
+        let scale = scale.as_f64().unwrap();
+        let drawn = values(&shape, salt.as_u64().unwrap());
+        let drawn: Vec<f64> = drawn.iter::<f64>().map(|x| x * scale).collect();
+        put(&mut case, name, TensorData::new(drawn, shape));
+    }
+    for (name, value) in step["inputs"].as_object().into_iter().flatten() {
+        put(&mut case, name, nested(value));
+    }
+    case
+}
+
+/// A gradient by its norm, its products with four fixed directions, and a few of its elements. What is
+/// allowed counts against the norm.
+fn summary(
+    name: &str,
+    got: &[f64],
+    want: &Value,
+    allowed: &Allowed,
+    tally: &mut Tally,
+) -> Result<(), String> {
+    let norm = number(&want["norm"]);
+    let dot = |salt: u64| {
+        let direction = values(&[got.len()], salt);
+        got.iter().zip(direction.iter::<f64>()).map(|(g, v)| g * v).sum::<f64>()
+    };
+    let mut numbers = vec![(got.iter().map(|g| g * g).sum::<f64>().sqrt(), norm)];
+    let along = want["along"].as_array().unwrap();
+    numbers.extend(along.iter().enumerate().map(|(k, w)| (dot(900 + k as u64), number(w))));
+    let some = got.iter().step_by((got.len() / 5).max(1));
+    numbers.extend(some.zip(want["some"].as_array().unwrap()).map(|(g, w)| (*g, number(w))));
+    let off = numbers.iter().map(|(got, want)| (got - want).abs()).fold(0.0, f64::max);
+    let (relative, absolute) = allowed.gradient;
+    tally.worst_gradient = tally.worst_gradient.max(off / norm.max(1e-6));
+    if off > absolute + relative * norm {
+        return Err(format!("gradient of {name}: off by {off:e}, norm {norm:e}"));
+    }
+    Ok(())
+}
+
 /// A case of `snapshots/references`: names are retort's, and several steps may follow each other.
 fn reference(
     entry: &Value,
@@ -378,22 +470,30 @@ fn reference(
     let count = |key: &str| entry[key].as_u64().unwrap_or(0) as usize;
     let mut state = BTreeMap::new();
     for step in entry["steps"].as_array().unwrap() {
-        let mut case = Case {
+        let given = inputs(step, count("views").max(1));
+        let mut kept = std::mem::take(&mut state);
+        kept.extend(given.state.clone());
+        let case = Case {
             classes: count("classes"),
             samples: count("samples"),
-            views: count("views").max(1),
             hyper: entry["hyperparameters"].as_object().unwrap().clone(),
-            state: std::mem::take(&mut state),
-            ..Case::default()
+            state: kept,
+            ..given
         };
-        for (name, value) in step["inputs"].as_object().unwrap() {
-            put(&mut case, name, nested(value));
-        }
         let got = case.run(name, &cpu(), dtype)?;
         value(got.value, number(&step["loss"]), &allowed, tally)?;
-        for (name, want) in step["gradients"].as_object().unwrap() {
+        let gradients = step["gradients"].as_object().unwrap();
+        for (name, want) in gradients {
+            if want.is_object() {
+                summary(name, &got.gradients[name], want, &allowed, tally)?;
+                continue;
+            }
             let want: Vec<f64> = nested(want).iter::<f64>().collect();
             gradient(name, &got, &want, &[], 1, &allowed, tally)?;
+        }
+        let mut others = got.gradients.iter().filter(|(name, _)| !gradients.contains_key(*name));
+        if let Some((name, _)) = others.find(|(_, g)| g.iter().any(|&g| g != 0.0)) {
+            return Err(format!("it has a gradient of {name}, and should have none"));
         }
         for (name, want) in step["after"].as_object().into_iter().flatten() {
             let want: Vec<f64> = nested(want).iter::<f64>().collect();
@@ -408,11 +508,53 @@ fn reference(
     Ok(())
 }
 
+/// Every word of every choice, and every loss, has a reference on small embeddings and on 512 dimensions.
+#[test]
+fn every_choice_has_a_reference() {
+    let references = json(&workspace().join("snapshots/references/choices.json"));
+    let mut registry = Registry::new(Limits::default()).unwrap();
+    for loss in losses() {
+        let cases = references["losses"][&loss]["cases"].as_array();
+        let cases = cases.unwrap_or_else(|| panic!("{loss} has no case in choices.json"));
+        let wide = |case: &Value| {
+            let first = &case["steps"][0];
+            let formulas = first["formulas"].as_object().into_iter().flatten();
+            let mut shapes = formulas.map(|(_, formula)| counts_of_shape(formula));
+            first["example"][1] == 512 || shapes.any(|shape| shape.contains(&512))
+        };
+        let has = |field: Option<(&Field, &Value)>, is_wide: bool| {
+            let with = |case: &&Value| {
+                field.is_none_or(|(field, word)| {
+                    case["hyperparameters"].get(&field.name).unwrap_or(&field.default) == word
+                })
+            };
+            cases.iter().filter(with).any(|case| wide(case) == is_wide)
+        };
+        let definition = registry.find(&loss).unwrap().definition.clone();
+        for is_wide in [false, true] {
+            assert!(has(None, is_wide), "{loss}, 512 dimensions: {is_wide}");
+            for field in &definition.hyper {
+                for word in words(field) {
+                    let name = &field.name;
+                    let found = has(Some((field, &word)), is_wide);
+                    assert!(found, "{loss}, {name} = {word}, 512 dimensions: {is_wide}");
+                }
+            }
+        }
+    }
+}
+
+fn counts_of_shape(formula: &Value) -> Vec<usize> {
+    let numbers = formula.as_array().into_iter().flatten().skip(2);
+    numbers.map(|d| d.as_u64().unwrap() as usize).collect()
+}
+
 #[test]
 fn losses_agree_with_the_authors_code() {
     let index = json(&golden("losses.json"));
     let index = index["losses"].as_object().unwrap();
-    let references = json(&workspace().join("snapshots/references/losses.json"));
+    let references = ["losses", "choices"]
+        .map(|file| json(&workspace().join(format!("snapshots/references/{file}.json"))));
     let mut table = vec![format!(
         "{:22} {:9} {:4} {:>9} {:>12} {:>14}",
         "loss", "load path", "type", "passed", "worst value", "worst gradient"
@@ -427,8 +569,9 @@ fn losses_agree_with_the_authors_code() {
         });
         let golden_cases = whole.or(part);
         let file = golden_cases.map(|(_, e)| tensors(&golden(e["file"].as_str().unwrap())));
-        let listed = references["losses"][&loss]["cases"].as_array();
-        if golden_cases.is_none() && listed.is_none() {
+        let listed = references.iter().filter_map(|file| file["losses"][&loss]["cases"].as_array());
+        let listed: Vec<&Value> = listed.flatten().collect();
+        if golden_cases.is_none() && listed.is_empty() {
             failures.push(format!("{loss} has neither golden nor independent reference numbers"));
             continue;
         }
@@ -446,7 +589,7 @@ fn losses_agree_with_the_authors_code() {
                         done(entry, result, &mut tally);
                     }
                 }
-                for entry in listed.into_iter().flatten() {
+                for &entry in &listed {
                     let result = reference(entry, &name, dtype, &mut tally);
                     done(entry, result, &mut tally);
                 }

@@ -12,17 +12,17 @@ use std::cell::RefCell;
 /// First values, from the seed and each parameter's name alone.
 #[derive(Clone, Copy, Debug)]
 pub struct Init<'a> {
-    /// The seed; none leaves weights at zero, for a network that is only looked at or loaded into.
+    /// The seed; none leaves weights at zeros that take no memory, for a network that is only looked at
+    /// or loaded into.
     pub seed: Option<u64>,
     /// Where the parameters live.
     pub device: &'a Device,
 }
 
 impl Init<'_> {
-    fn normal(&self, name: &str, n: usize) -> Vec<f64> {
-        let Some(seed) = self.seed else { return vec![0.0; n] };
-        let mut stream = random::stream(random::key(seed, name), &[]);
-        (0..n).map(|_| random::normal(&mut stream)).collect()
+    /// One zero that is seen everywhere.
+    fn blank<const D: usize>(&self, dims: [usize; D]) -> Param<Tensor<D>> {
+        Param::from_tensor(Tensor::<D>::zeros([1; D], self.device).expand(dims))
     }
 
     /// A matrix or more, normal with this standard deviation.
@@ -32,7 +32,8 @@ impl Init<'_> {
         dims: [usize; D],
         deviation: f64,
     ) -> Param<Tensor<D>> {
-        let values = self.normal(name, dims.iter().product());
+        let Some(seed) = self.seed else { return self.blank(dims) };
+        let values = normal(seed, name, dims.iter().product());
         let values: Vec<f32> = values.into_iter().map(|v| (deviation * v) as f32).collect();
         Param::from_tensor(Tensor::from_data(TensorData::new(values, dims), self.device))
     }
@@ -72,32 +73,16 @@ impl Init<'_> {
     /// A linear layer whose rows or columns are orthonormal, and whose bias is zero.
     pub fn embedding(&self, input: usize, output: usize) -> Linear {
         let mut linear = LinearConfig::new(input, output).init(self.device);
-        let values = self.orthogonal("embedding.weight", input, output);
-        let data = TensorData::new(values, [input, output]);
-        linear.weight = Param::from_tensor(Tensor::from_data(data, self.device));
+        linear.weight = match self.seed {
+            None => self.blank([input, output]),
+            Some(seed) => {
+                let values = orthogonal(seed, "embedding.weight", input, output);
+                let data = TensorData::new(values, [input, output]);
+                Param::from_tensor(Tensor::from_data(data, self.device))
+            }
+        };
         linear.bias = Some(Param::from_tensor(Tensor::zeros([output], self.device)));
         linear
-    }
-
-    /// A matrix `[rows, columns]` whose shorter side's vectors are orthonormal (Gram-Schmidt on
-    /// normal numbers, as `torch.nn.init.orthogonal_` up to signs).
-    fn orthogonal(&self, name: &str, rows: usize, columns: usize) -> Vec<f32> {
-        let (count, length) = (rows.min(columns), rows.max(columns));
-        let values = self.normal(name, count * length);
-        let mut basis: Vec<Vec<f64>> = Vec::with_capacity(count);
-        for vector in values.chunks(length) {
-            let mut vector = vector.to_vec();
-            for _ in 0..2 {
-                for other in &basis {
-                    let dot: f64 = vector.iter().zip(other).map(|(a, b)| a * b).sum();
-                    vector.iter_mut().zip(other).for_each(|(a, b)| *a -= dot * b);
-                }
-            }
-            let norm = vector.iter().map(|x| x * x).sum::<f64>().sqrt();
-            basis.push(vector.iter().map(|x| x / norm.max(1e-300)).collect());
-        }
-        let at = |i: usize, j: usize| if rows <= columns { basis[i][j] } else { basis[j][i] };
-        (0..rows * columns).map(|k| at(k / columns, k % columns) as f32).collect()
     }
 
     /// Batch norm over `channels`; frozen, it uses its running statistics and never changes.
@@ -113,6 +98,33 @@ impl Init<'_> {
             frozen,
         }
     }
+}
+
+/// Normal numbers.
+fn normal(seed: u64, name: &str, n: usize) -> Vec<f64> {
+    let mut stream = random::stream(random::key(seed, name), &[]);
+    (0..n).map(|_| random::normal(&mut stream)).collect()
+}
+
+/// A matrix `[rows, columns]` whose shorter side's vectors are orthonormal (Gram-Schmidt on
+/// normal numbers, as `torch.nn.init.orthogonal_` up to signs).
+fn orthogonal(seed: u64, name: &str, rows: usize, columns: usize) -> Vec<f32> {
+    let (count, length) = (rows.min(columns), rows.max(columns));
+    let values = normal(seed, name, count * length);
+    let mut basis: Vec<Vec<f64>> = Vec::with_capacity(count);
+    for vector in values.chunks(length) {
+        let mut vector = vector.to_vec();
+        for _ in 0..2 {
+            for other in &basis {
+                let dot: f64 = vector.iter().zip(other).map(|(a, b)| a * b).sum();
+                vector.iter_mut().zip(other).for_each(|(a, b)| *a -= dot * b);
+            }
+        }
+        let norm = vector.iter().map(|x| x * x).sum::<f64>().sqrt();
+        basis.push(vector.iter().map(|x| x / norm.max(1e-300)).collect());
+    }
+    let at = |i: usize, j: usize| if rows <= columns { basis[i][j] } else { basis[j][i] };
+    (0..rows * columns).map(|k| at(k / columns, k % columns) as f32).collect()
 }
 
 /// A layer that ran: see [`observed`].

@@ -251,7 +251,7 @@ impl Backbone {
         Self::build(config, Init { seed: Some(seed), device })
     }
 
-    /// A network whose weights are zero: to be looked at, or loaded into.
+    /// A network whose weights are zero, and take no memory: to be looked at, or loaded into.
     pub fn blank(config: &NetworkConfig, device: &Device) -> Result<Self, NetworkError> {
         Self::build(config, Init { seed: None, device })
     }

@@ -1,12 +1,13 @@
 //! What is in a file of weights, whatever wrote it: keys, shapes and types; values on demand.
 
-use super::{About, CheckpointError, guess, pickle};
+use super::{About, CheckpointError, guess, header, pickle};
 use crate::backbone::NetworkConfig;
+use crate::fs::{open_regular, read_regular};
 use burn::store::bridge;
 use burn::store::burn_pack::Tensor;
 use burn::store::pytorch_reader::{FileFormat, PytorchError, PytorchReader};
 use burn::tensor::{BoolStore, DType, Shape, TensorData};
-use safetensors::tensor::{Dtype, SafeTensors};
+use safetensors::Dtype;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::io::Read as _;
@@ -70,7 +71,7 @@ impl Weights {
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
         let fail = |why: String| CheckpointError::Read { path: path.to_owned(), why };
         let mut head = Vec::new();
-        let file = std::fs::File::open(path).map_err(|e| fail(e.to_string()))?;
+        let file = open_regular(path).map_err(|e| fail(e.to_string()))?;
         let size = file.metadata().map_err(|e| fail(e.to_string()))?.len();
         file.take(512).read_to_end(&mut head).map_err(|e| fail(e.to_string()))?;
         let start = String::from_utf8_lossy(&head[..head.len().min(64)]).trim().to_lowercase();
@@ -91,6 +92,13 @@ impl Weights {
         }
         .map_err(fail)?;
         weights.size = size;
+        let named = weights.tensors.len() + weights.beside.len();
+        if named > header::MOST_TENSORS {
+            return Err(fail(format!("it holds more than {} tensors", header::MOST_TENSORS)));
+        }
+        for name in weights.tensors.keys().chain(weights.beside.keys()) {
+            header::check_name(name).map_err(fail)?;
+        }
         // Views share storages, and one of stride 0 claims any size.
         let all = || weights.tensors.values().chain(weights.beside.values());
         let claimed = all().fold(0u64, |sum, t| sum.saturating_add(t.byte_len() as u64));
@@ -107,9 +115,10 @@ impl Weights {
 
     fn new(container: Container, all: BTreeMap<String, Tensor>) -> Self {
         let (mut prefix, mut tensors, mut beside) = (String::new(), all, BTreeMap::new());
-        while let Some(wrapper) =
-            WRAPPERS.iter().find(|w| tensors.keys().any(|key| key.starts_with(**w)))
-        {
+        // Each of them once, or a key could make it go on for as long as it likes.
+        for _ in WRAPPERS {
+            let inside = |w: &&&str| tensors.keys().any(|key| key.starts_with(**w));
+            let Some(wrapper) = WRAPPERS.iter().find(inside) else { break };
             let (mut inside, outside) = (BTreeMap::new(), std::mem::take(&mut tensors));
             for (key, tensor) in outside {
                 match key.strip_prefix(wrapper) {
@@ -183,8 +192,8 @@ fn damaged(why: &str) -> String {
 }
 
 fn safetensors(path: &Path) -> Result<Weights, String> {
-    let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
-    let (header, metadata) = SafeTensors::read_metadata(&bytes)
+    let bytes = read_regular(path, u64::MAX).map_err(|e| e.to_string())?;
+    let (header, metadata) = header::read(&bytes)
         .map_err(|e| format!("it isn't a whole safetensors file ({e}); use another copy of it"))?;
     let about = metadata.metadata().as_ref().and_then(|m| m.get("retort")).cloned();
     let bytes = Arc::new(bytes);

@@ -41,7 +41,8 @@ impl Misfit {
         ];
         let some = lists.into_iter().filter(|(_, names)| !names.is_empty());
         let texts = some.map(|(what, names)| {
-            let first = names.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
+            let first =
+                names.iter().take(10).map(|name| shown(name)).collect::<Vec<_>>().join(", ");
             let more = if names.len() > 10 { ", …" } else { "" };
             format!("{} {what} ({first}{more})", names.len())
         });
@@ -49,21 +50,29 @@ impl Misfit {
     }
 }
 
-/// Sets the network's parameters and running statistics. Those that the file lacks and a pattern of
-/// `allow_missing` names (`*` stands for anything) stay as they are. After an error of reading, some
-/// are set.
+/// Tensors that fit a network.
+pub(super) struct Fitting {
+    tensors: Vec<Tensor>,
+    /// Numbers of the network that the file lacks, and that may be missing.
+    pub afresh: u64,
+}
+
+/// Which tensors the network's parameters and running statistics take. The file may lack those that a
+/// pattern of `allow_missing` names (`*` stands for anything). Only shapes and types are looked at.
 pub(super) fn fit(
-    backbone: &mut Backbone,
+    backbone: &Backbone,
     tensors: &BTreeMap<String, Tensor>,
     allow_missing: &[String],
-) -> Result<(), Misfit> {
+) -> Result<Fitting, Misfit> {
     let expected = backbone.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
     let mut misfit = Misfit::default();
-    let mut fitting = Vec::new();
+    let mut fitting = Fitting { tensors: Vec::new(), afresh: 0 };
     for want in &expected {
         let allowed = || allow_missing.iter().any(|pattern| matches(pattern, &want.name));
         match tensors.get(&want.name) {
-            None if allowed() => {}
+            None if allowed() => {
+                fitting.afresh += want.shape.iter().map(|&d| d as u64).product::<u64>();
+            }
             None => misfit.missing.push(want.name.clone()),
             Some(got) if !got.dtype.is_float() => {
                 misfit.wrong.push(format!("{} is {}", want.name, dtype_name(got.dtype)));
@@ -71,7 +80,7 @@ pub(super) fn fit(
             Some(got) => match reshaped(got, &want.shape) {
                 Some(mut tensor) => {
                     tensor.name.clone_from(&want.name);
-                    fitting.push(tensor);
+                    fitting.tensors.push(tensor);
                 }
                 None => misfit.wrong.push(format!(
                     "{} is {:?}, not {:?}",
@@ -95,13 +104,23 @@ pub(super) fn fit(
             misfit.unexpected.push(name.clone());
         }
     }
-    if !misfit.text().is_empty() {
-        return Err(misfit);
+    if misfit.text().is_empty() { Ok(fitting) } else { Err(misfit) }
+}
+
+/// A hundred characters of what may be long.
+pub(super) fn shown(text: &str) -> String {
+    match text.char_indices().nth(100) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
+}
+
+/// Sets the network's parameters and running statistics. After an error of reading, some are set.
+pub(super) fn apply(backbone: &mut Backbone, fitting: Fitting) -> Result<(), Misfit> {
     let adapter = PyTorchToBurnAdapter.chain(FloatCastAdapter::to(DType::F32));
-    let result = backbone.apply(fitting, None, Some(Box::new(adapter)), true);
-    misfit.unreadable = result.errors.iter().map(ToString::to_string).collect();
-    if misfit.unreadable.is_empty() { Ok(()) } else { Err(misfit) }
+    let result = backbone.apply(fitting.tensors, None, Some(Box::new(adapter)), true);
+    let unreadable: Vec<String> = result.errors.iter().map(ToString::to_string).collect();
+    if unreadable.is_empty() { Ok(()) } else { Err(Misfit { unreadable, ..Misfit::default() }) }
 }
 
 /// The tensor in this shape, if the two differ in dimensions of 1 only, as `[1, C]` and `[C]` do.

@@ -30,6 +30,18 @@ pub enum TrainError {
         /// Where the last good checkpoint is.
         kept: Kept,
     },
+    /// The backend failed in a step.
+    #[error("epoch {epoch}, step {step}: the backend refused: {why}{kept}")]
+    Backend {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Step in the epoch, from 1.
+        step: usize,
+        /// What it said.
+        why: String,
+        /// Where the last good checkpoint is.
+        kept: Kept,
+    },
     /// A value is NaN or infinite.
     #[error(
         "epoch {epoch}, step {step}: {what} is {value}; the training has diverged: try a smaller learning rate{kept}"

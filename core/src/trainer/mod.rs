@@ -29,7 +29,7 @@ pub use step::Step;
 pub use trainable::Trainable;
 
 use crate::backbone::{Backbone, NetworkConfig};
-use crate::error::LossError;
+use crate::error::{LossError, guarded};
 use crate::recipe::{OnUndefined, Recipe, Sampling};
 use crate::session::Session;
 use burn::module::{Module, ModuleVisitor, Param};
@@ -152,7 +152,7 @@ impl Trainer {
     pub fn run(
         mut self,
         observer: &mut dyn Observer,
-        stop: &AtomicBool,
+        stop: &'static AtomicBool,
     ) -> Result<Summary, TrainError> {
         self.recipe.check().map_err(TrainError::Setup)?;
         if self.state.terms.is_empty() {
@@ -164,7 +164,8 @@ impl Trainer {
         }
         let sampler = self.sampler()?;
         let per_epoch = sampler.batches_per_epoch();
-        self.steps = per_epoch * self.recipe.epochs;
+        self.steps = per_epoch.saturating_mul(self.recipe.epochs);
+        self.state.terms.iter_mut().for_each(|term| term.session.stop_on(stop));
         let start = Instant::now();
         let mut last = EpochReport { epoch: 0, step: 0, loss: f64::NAN, recall: None };
         for batch in self.load(sampler.epoch(0).into_iter().take(1).collect(), 0) {
@@ -178,7 +179,17 @@ impl Trainer {
             for batch in self.load(sampler.epoch(epoch), epoch).skip(begun) {
                 let batch = self.upload(batch?);
                 let (i, images) = (self.state.batch, batch.labels.len());
-                let outcome = self.step(&batch)?;
+                let outcome = match self.step(&batch) {
+                    Err(TrainError::Loss { source, .. })
+                        if matches!(*source, LossError::Stopped { .. }) =>
+                    {
+                        // Nothing of the step counts, and the batch norms have seen it: the run goes
+                        // on from its last checkpoint.
+                        let loss = self.state.log.epoch_mean();
+                        return Ok(self.summary(loss, None, start, true));
+                    }
+                    outcome => outcome?,
+                };
                 self.state.log.add(i, images, outcome);
                 let ended = self.state.batch == per_epoch;
                 if ended || self.state.step.is_multiple_of(self.recipe.log_every) {
@@ -249,11 +260,17 @@ impl Trainer {
         epoch == self.recipe.epochs || (every > 0 && epoch.is_multiple_of(every))
     }
 
-    /// Lets every loss ask for its parameters and buffers once, on a batch like the training's,
-    /// before anything is trained.
+    /// Lets every loss ask for its parameters and buffers once, on a batch like the training's, and
+    /// tries its backward pass, before anything is trained.
     pub fn probe(&mut self, batch: &Minibatch) -> Result<(), TrainError> {
-        let source = self.source.as_ref().map(|net| step::teach(net, &batch.pictures));
-        let target = step::teach(&self.state.target, &batch.pictures);
+        let seen = guarded(|| {
+            let source = self.source.as_ref().map(|net| step::teach(net, &batch.pictures));
+            let target = step::teach(&self.state.target, &batch.pictures);
+            (parts::leaves(target), source)
+        });
+        let (target, source) = seen.map_err(|why| {
+            TrainError::Setup(format!("the networks can't compute a batch: {why}"))
+        })?;
         let inputs = self.inputs(batch, target, source);
         for term in &mut self.state.terms {
             match term.session.probe(&inputs) {

@@ -83,6 +83,9 @@ impl Trainer {
         drop(inputs);
         let Some((total, reported)) = step else { return Ok(None) };
 
+        if !total.is_tracked() {
+            return Ok(Some((total, reported)));
+        }
         let mut gradients = total.backward();
         let of_losses = self.loss_gradients(&mut gradients);
         let scale = self.recipe.precision.gradient_scale();
@@ -332,7 +335,7 @@ fn join<const D: usize>(parts: Vec<Tensor<D>>, device: &Device) -> Tensor<D> {
 }
 
 /// These constants as the start of a new graph.
-fn leaves(output: Output) -> Output {
+pub(super) fn leaves(output: Output) -> Output {
     let feature = |feature| match feature {
         Feature::Map(map) => Feature::Map(map.require_grad()),
         Feature::Vector(vector) => Feature::Vector(vector.require_grad()),

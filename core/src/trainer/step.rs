@@ -3,7 +3,7 @@
 use super::names::in_embedding;
 use super::{Minibatch, Pictures, TrainError, Trainable, Trainer};
 use crate::backbone::{Backbone, Output};
-use crate::error::LossError;
+use crate::error::{LossError, guarded};
 use crate::recipe::OnUndefined;
 use crate::session::{Feature, Inputs};
 use burn::module::Module;
@@ -29,11 +29,22 @@ impl Trainer {
         self.recipe.lr_in(self.state.epoch)
     }
 
-    /// Trains on one batch.
+    /// Trains on one batch: forward, losses, backward, update and buffer writes are one unit, which
+    /// ends well or with an error.
     pub fn step(&mut self, batch: &Minibatch) -> Result<Option<Step>, TrainError> {
-        let step =
-            if self.in_parts() { self.step_in_parts(batch)? } else { self.step_whole(batch)? };
-        self.state.terms.iter_mut().for_each(|term| term.session.commit());
+        let step = guarded(|| {
+            let step =
+                if self.in_parts() { self.step_in_parts(batch) } else { self.step_whole(batch) };
+            if step.is_ok() {
+                self.state.terms.iter_mut().for_each(|term| term.session.commit());
+            }
+            step
+        });
+        let step = step.map_err(|why| {
+            self.state.terms.iter_mut().for_each(|term| term.session.discard());
+            let (epoch, step) = (self.state.epoch + 1, self.state.batch + 1);
+            TrainError::Backend { epoch, step, why, kept: self.kept() }
+        })??;
         self.state.batch += 1;
         self.state.step += 1;
         Ok(step.map(|(total, reported)| (total.detach(), reported)))
@@ -45,7 +56,8 @@ impl Trainer {
         let inputs = self.inputs(batch, target, source);
         let step = self.losses(&inputs)?;
         drop(inputs);
-        if let Some((total, _)) = &step {
+        // In the first epochs of a warm-up, what a loss sees may not learn.
+        if let Some((total, _)) = step.as_ref().filter(|(total, _)| total.is_tracked()) {
             let mut gradients = total.backward();
             let of_network = GradientsParams::from_module(&mut gradients, &self.state.target);
             let of_losses = self.loss_gradients(&mut gradients);

@@ -135,7 +135,7 @@ fn along_a_line(subject: &Subject) -> Option<String> {
         });
         let inputs = case.inputs(&cpu(), FloatDType::F64);
         let evaluation = crate::evaluation::Evaluation::run(&mut session, &inputs).ok()?;
-        let gradients = evaluation.gradients(&session, &inputs);
+        let gradients = evaluation.gradients(&session, &inputs).ok()?;
         session.discard();
         let starts = a.tensors();
         let dot =
@@ -196,7 +196,7 @@ fn pair_weight(subject: &Subject) -> Option<String> {
             });
             let inputs = case.inputs(&cpu(), FloatDType::F64);
             let evaluation = crate::evaluation::Evaluation::run(&mut session, &inputs).ok()?;
-            let gradients = evaluation.gradients(&session, &inputs);
+            let gradients = evaluation.gradients(&session, &inputs).ok()?;
             session.discard();
             let gradient = values(gradients.get("target")?);
             let row = &gradient[other * 4..(other + 1) * 4];

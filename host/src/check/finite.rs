@@ -157,7 +157,7 @@ pub fn check(subject: &Subject, property: &'static str) -> Verdict {
     Verdict::new(property, Status::Holds, detail)
 }
 
-fn not_finite(outcome: &Outcome) -> Option<String> {
+pub fn not_finite(outcome: &Outcome) -> Option<String> {
     if !outcome.value.is_finite() {
         return Some(format!("the value is {}", outcome.value));
     }

@@ -9,8 +9,9 @@ use retort_core::{LossError, Session};
 /// Step of the coarser of two difference quotients; the finer one tells whether they can be trusted.
 const STEPS: [f64; 2] = [2e-5, 5e-6];
 
+/// What was compared, and how it went.
 #[derive(Default)]
-struct Tally {
+pub struct Tally {
     compared: usize,
     kinks: usize,
     worst: f64,
@@ -65,13 +66,14 @@ fn value(
     Ok(value)
 }
 
-fn at(subject: &Subject, case: &Case, tally: &mut Tally) -> Result<Option<String>, LossError> {
+/// What is wrong with the gradients on a batch, if something is.
+pub fn at(subject: &Subject, case: &Case, tally: &mut Tally) -> Result<Option<String>, LossError> {
     let mut session = subject.session(FloatDType::F64)?;
     // The second step: what the first one sets once (memories, normalisers) is a constant by then.
     case.step(&mut session, &cpu(), FloatDType::F64)?;
     let inputs = case.inputs(&cpu(), FloatDType::F64);
     let evaluation = Evaluation::run(&mut session, &inputs)?;
-    let gradients = evaluation.gradients(&session, &inputs);
+    let gradients = evaluation.gradients(&session, &inputs)?;
     session.discard();
     let state = session.state();
     let point = case.tensors();

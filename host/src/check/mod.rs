@@ -1,10 +1,13 @@
 //! `retort loss check`: properties that a correct loss has, tried on any plugin.
 
 pub mod card;
+mod choices;
 mod finite;
 mod gradient;
 mod order;
 mod others;
+
+pub use choices::words;
 
 use crate::case::{Case, Outcome};
 use crate::pin;
@@ -61,7 +64,7 @@ impl Verdict {
 }
 
 /// The properties, in the order they are tried, with what each asks.
-pub const PROPERTIES: [(&str, &str); 17] = [
+pub const PROPERTIES: [(&str, &str); 18] = [
     ("runs", "random batches give a value, or the loss says that they lack something"),
     ("gradient", "autodiff agrees with finite differences in 64 bits"),
     ("order", "the order of a batch's samples doesn't matter"),
@@ -79,6 +82,10 @@ pub const PROPERTIES: [(&str, &str); 17] = [
     ("tiny norms", "finite at 10⁻⁶ times the norm"),
     ("outlier", "finite with one sample far from all others"),
     ("f16 range", "finite over all magnitudes that 16-bit floats have"),
+    (
+        "choices",
+        "every choice, at 6 and 512 dimensions: finite, in 32 bits as in 64, gradients as well",
+    ),
     ("scaling", "operations don't grow with the batch; memory by no more than its third power"),
     ("parameters", "none appears after the first step"),
     ("snapshot", "the numbers are the recorded ones"),
@@ -175,6 +182,7 @@ impl Subject<'_> {
                 "order" => order::check(self),
                 "determinism" => others::determinism(self),
                 "load path" => others::load_path(self),
+                "choices" => choices::check(self),
                 "scaling" => others::scaling(self),
                 "parameters" => others::parameters(self),
                 "snapshot" => self.snapshot(),

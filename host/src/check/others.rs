@@ -76,8 +76,7 @@ pub fn determinism(subject: &Subject) -> Verdict {
 
 pub fn load_path(subject: &Subject) -> Verdict {
     if subject.others.is_empty() {
-        let how =
-            "no other form of it found: `retort plugin build DIR` makes both, --with names one";
+        let how = "no other form of it given: `retort plugin build DIR` makes both, --with FILE names one";
         return Verdict::new("load path", Status::Unchecked, how);
     }
     let run = |found: &Found, case: &Case, dtype| -> Result<Outcome, LossError> {

@@ -5,7 +5,7 @@ use crate::command::Common;
 use crate::failure::{Failure, Result};
 use crate::plugin::registry::{Found, Registry};
 use crate::settings::{assignments, limits};
-use crate::{output, pin, tensors};
+use crate::{bounded, output, pin, tensors};
 use clap::Args;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,8 @@ pub struct Check {
     /// A hyperparameter.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// The same loss in another form; those beside the file are found without.
+    /// The same loss in another form. Components beside the file are found without; a native library
+    /// is loaded, and its code run, only if it is named.
     #[arg(long = "with", value_name = "FILE")]
     with: Vec<PathBuf>,
     /// Its recorded snapshot, or the folder that holds it [default: the built-in losses' own].
@@ -87,7 +88,8 @@ pub fn run(args: &Check, common: &Common) -> Result<()> {
     Err(Failure::new(format!("{} fails: {}", found.definition.name, failed.join(", "))))
 }
 
-/// The same definition from the files asked for, and from those beside the plugin's own.
+/// The same definition from the files asked for, and from components beside the plugin's own: those run
+/// in the sandbox, while a native library that nobody named stays unloaded.
 fn others(args: &Check, found: &Found, registry: &mut Registry) -> Result<Vec<Found>> {
     let name = &found.definition.name;
     let mut others = Vec::new();
@@ -111,10 +113,9 @@ fn others(args: &Check, found: &Found, registry: &mut Registry) -> Result<Vec<Fo
         file.and_then(Path::parent).map(|p| if p == Path::new("") { Path::new(".") } else { p });
     let Some(Ok(entries)) = folder.map(std::fs::read_dir) else { return Ok(others) };
     for path in entries.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
-        let plugin = path.extension().and_then(|e| e.to_str());
-        let plugin = plugin.is_some_and(|e| ["wasm", "so", "dylib", "dll"].contains(&e));
+        let component = path.extension().is_some_and(|e| e == "wasm");
         let itself = file.is_some_and(|file| file.file_name() == path.file_name());
-        if !plugin || itself || args.with.contains(&path) {
+        if !component || itself || args.with.contains(&path) {
             continue;
         }
         // A file beside it that can't be read is somebody else's.
@@ -135,7 +136,7 @@ fn recorded(args: &Check, found: &Found) -> Result<Option<(String, String)>> {
         return Ok(own.map(|text| ("retort's own snapshot".to_owned(), text.to_owned())));
     };
     let path = if place.is_dir() { pin::file_in(place, name) } else { place.clone() };
-    let text = std::fs::read_to_string(&path).map_err(|e| Failure::file("read", &path, e))?;
+    let text = bounded::text(&path).map_err(|e| Failure::file("read", &path, e))?;
     let of = pin::loss_of(&text).map_err(|e| Failure::file("use", &path, e.message))?;
     if of != name {
         let why = format!("it is the snapshot of {of}, not of {name}");

@@ -2,19 +2,18 @@
 
 use crate::command::{Common, stop_flag};
 use crate::failure::{Failure, Result};
-use crate::output;
 use crate::plugin::registry::Registry;
 use crate::suite::plan::{Folder, Job, Planned, Planner};
 use crate::suite::result::{Results, collect};
 use crate::suite::table::{self, Format};
 use crate::suite::work::Outcome;
 use crate::suite::{Over, Suite, slurm, work};
+use crate::{clean, output};
 use clap::{Args, ValueEnum};
 use retort_core::Limits;
 use retort_datasets::Split;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -22,12 +21,12 @@ use std::sync::atomic::AtomicBool;
 /// Flags of the command.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "The same command again goes on where it stopped: a training whose settings, losses and source \
+    after_help = concat!("The same command again goes on where it stopped: a training whose settings, losses and source \
                   are the\nsame isn't repeated. Each is a run folder in DIR/runs; the tables are DIR/table.txt, \
-                  .md, .tex and .csv, and\neverything is in DIR/results.json.\n\nExamples:\n  \
+                  .md, .tex and .csv, and\neverything is in DIR/results.json.\n\n", native_code!(), "\n\nExamples:\n  \
                   retort compare suites/glyphs.toml --jobs 2\n  \
                   retort compare suites/omniglot.toml --data-root data/omniglot --dry-run\n  \
-                  retort compare suites/paper.toml --data-root cub=data/CUB_200_2011 --on slurm --sbatch=--gres=gpu:1"
+                  retort compare suites/paper.toml --data-root cub=data/CUB_200_2011 --on slurm --sbatch=--gres=gpu:1")
 )]
 pub struct Compare {
     /// The suite: data sets, settings, methods and seeds.
@@ -110,7 +109,7 @@ pub fn run(args: &Compare, common: &Common) -> Result<()> {
         None => true,
     });
     let done = all - left.len() - targets_left.count();
-    eprintln!("{all} trainings, {done} done already; in {}", folder.0.display());
+    output::say(format_args!("{all} trainings, {done} done already; in {}", folder.0.display()));
     if !outcome.stopped {
         outcome = here.work(&left)?;
     }
@@ -224,6 +223,7 @@ fn dry_run(sources: &[Job], targets: &[Planned], folder: &Folder, common: &Commo
         return;
     }
     for (label, done) in &jobs {
+        let label = clean::line(label);
         output::line(format_args!("{} {label}", if *done { "done " } else { "to do" }));
     }
     let done = jobs.iter().filter(|(_, done)| *done).count();
@@ -234,7 +234,7 @@ fn print(results: &Results, args: &Compare, common: &Common, folder: &Folder) {
     let format = if common.json { Format::Json } else { args.format };
     let text = table::write(results, format);
     if format == Format::Text {
-        output::line(output::bold_marked(&text));
+        output::marked(&text);
     } else {
         output::line(text.trim_end());
     }
@@ -249,18 +249,17 @@ fn end(outcome: &Outcome, results: &Results) -> Result<()> {
             "stopped; {} trainings are left, and the same command goes on with them",
             results.missing
         );
-        return Err(Failure { message, code: 130 });
+        return Err(Failure::ended(message, 130));
     }
     if outcome.failed.is_empty() && results.missing == 0 {
         return Ok(());
     }
-    let mut text = format!(
-        "{} trainings are missing, {} failed; the same command tries them again",
-        results.missing,
-        outcome.failed.len()
-    );
-    for (label, why) in outcome.failed.iter().take(10) {
-        let _ = write!(text, "\n  {label}: {why}");
-    }
-    Err(Failure::new(text))
+    let failed = outcome.failed.len();
+    let mut failure = Failure::new(format!(
+        "{} trainings are missing, {failed} failed; the same command tries them again",
+        results.missing
+    ));
+    let list = outcome.failed.iter().take(10).map(|(label, why)| format!("{label}: {why}"));
+    failure.list = list.collect();
+    Err(failure)
 }

@@ -7,6 +7,7 @@ use crate::failure::{Failure, Result};
 use crate::output;
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
+use retort_core::fs::atomic_write;
 use retort_datasets::{
     DATASETS, Dataset, Entry, Finding, Found, Split, check, contact_sheet, find,
 };
@@ -213,7 +214,8 @@ const CELL: usize = 96;
 fn preview(entry: &Entry, data: &Data, splits: &Opened, file: &Path) -> Result<()> {
     let Some((_, train)) = splits.first() else { return Ok(()) };
     let sheet = contact_sheet(&**train, &*(entry.augmentation)(data.size()?), CELL)?;
-    Ok(sheet.save_png(file)?)
+    let png = sheet.to_png().ok_or_else(|| Failure::new("there is no picture to show"))?;
+    atomic_write(file, &png).map_err(Failure::new)
 }
 
 fn check_all(args: &Check, common: &Common) -> Result<()> {

@@ -56,18 +56,15 @@ pub fn run(args: &Demo, common: &Common) -> Result<()> {
         progress::use_dashboard();
     }
     let name = format!("demo-{}-{}", args.dataset, args.seed);
-    let folder = run::folder(args.out.as_deref(), Path::new("runs"), &name)?;
-    let result = demo(args, common, &base, &folder, &mut |registry| Place {
+    // Held to the end; unless something was put into the folder, it goes away with the claim.
+    let claim = run::folder(args.out.as_deref(), Path::new("runs"), &name)?;
+    demo(args, common, &base, claim.dir(), &mut |registry| Place {
         registry,
         device: device.clone(),
         info: info.clone(),
         stop,
         quiet: false,
-    });
-    if result.is_err() {
-        let _ = std::fs::remove_dir(&folder); // only if nothing is in it
-    }
-    result
+    })
 }
 
 /// The experiment that the four trainings vary.
@@ -87,7 +84,7 @@ fn demo(
     place: &mut dyn for<'b> FnMut(&'b mut Registry) -> Place<'b>,
 ) -> Result<()> {
     let mut registry = Registry::new(base.limits.clone())?;
-    eprintln!("building the pack of losses as a WASM component and as a native library");
+    output::say("building the pack of losses as a WASM component and as a native library");
     let built = build::build(
         &packs()?,
         &build::Options {
@@ -121,18 +118,16 @@ fn demo(
         }
         let experiment = Experiment::read(None, experiment, &args.set)?;
         let embedding = experiment.network.embedding;
-        let dir = run::folder(Some(&folder.join(name)), folder, name)?;
+        let claim = run::folder(Some(&folder.join(name)), folder, name)?;
         let label = match transfer {
             "-" => "source".to_owned(),
             "none" => "target without transfer".to_owned(),
             loss => format!("target with {loss}"),
         };
-        let done = run::train(experiment, &dir, role, &label, &mut place(&mut registry))?;
+        let done = run::train(experiment, claim, role, &label, &mut place(&mut registry))?;
         if done.summary.interrupted {
-            return Err(Failure {
-                message: format!("stopped; what was trained so far is in {}", folder.display()),
-                code: 130,
-            });
+            let what = format!("stopped; what was trained so far is in {}", folder.display());
+            return Err(Failure::ended(what, 130));
         }
         rows.push(Row { role, embedding, done });
     }

@@ -16,6 +16,7 @@ use retort_core::Feature;
 use retort_core::backbone::{Backbone, NetworkConfig, Output};
 use retort_core::checkpoint;
 use retort_core::device::DeviceChoice;
+use retort_core::fs::open_regular;
 use retort_core::trainer::{checkpoint_in, outputs};
 use retort_datasets::{Dataset, Split};
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,11 @@ pub struct Embed {
     #[command(flatten)]
     open: Open,
 }
+
+/// Height and width of a picture that is given as numbers.
+const LARGEST: usize = 4096;
+/// Pixels that are computed at a time: 32 pictures of 1024 x 1024.
+const MOST_PIXELS: usize = 32 << 20;
 
 /// Parts of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -157,7 +163,9 @@ pub fn run(args: &Embed, common: &Common) -> Result<()> {
     let batch = usize::from(args.batch);
     match source {
         Source::Tensors(mut file) => {
-            sink.total = images(&file, &net, config.channels)?;
+            let (n, pixels) = images(&file, &net, config.channels)?;
+            sink.total = n;
+            let batch = batch.min(MOST_PIXELS / pixels).max(1);
             while sink.done < sink.total {
                 let rows = file.rows("images", sink.done, batch.min(sink.total - sink.done))?;
                 let x = Tensor::from_data(rows, (&device, DType::from(dtype)));
@@ -214,12 +222,12 @@ fn is_tensors(path: &Path) -> bool {
 pub fn digest(path: &Path) -> Result<String> {
     let fail = |e| Failure::file("read", path, e);
     let mut hash = Sha256::new();
-    std::io::copy(&mut std::fs::File::open(path).map_err(fail)?, &mut hash).map_err(fail)?;
+    std::io::copy(&mut open_regular(path).map_err(fail)?, &mut hash).map_err(fail)?;
     Ok(format!("sha256:{:x}", hash.finalize()))
 }
 
-/// How many pictures a file holds, if the network can take them.
-fn images(file: &Reader, net: &Backbone, channels: usize) -> Result<usize> {
+/// How many pictures a file holds, and of how many pixels, if the network can take them.
+fn images(file: &Reader, net: &Backbone, channels: usize) -> Result<(usize, usize)> {
     let wrong = |why: String| {
         Failure::new(format!(
             "{}: {why}. `images` must be [n, {channels}, h, w] floats, normalised as the network wants them",
@@ -236,10 +244,13 @@ fn images(file: &Reader, net: &Backbone, channels: usize) -> Result<usize> {
         return Err(wrong(format!("images has type {dtype:?}, not F32 or F64")));
     }
     match *shape {
+        [_, _, h, w] if h.max(w) > LARGEST => Err(wrong(format!(
+            "images has shape {shape:?}, and pictures may be {LARGEST} pixels high and wide"
+        ))),
         [n, c, h, w] if n > 0 && c == channels => {
             net.check([h, w])
                 .map_err(|e| Failure::new(format!("{}: {e}", file.path().display())))?;
-            Ok(n)
+            Ok((n, h * w))
         }
         _ => Err(wrong(format!("images has shape {shape:?}"))),
     }

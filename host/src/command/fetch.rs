@@ -1,17 +1,14 @@
 //! `retort checkpoint fetch` and `retort data fetch`: published files, checked, in one folder.
 
 use crate::command::Common;
-use crate::download::{self, Expected};
+use crate::download::{self, Expected, Patience};
 use crate::failure::{Failure, Result};
 use crate::output;
 use clap::Args;
+use retort_core::fs::open_regular;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// Before the first new attempt of a download.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +149,7 @@ fn one(
         }
     };
     let bar = download::bar(&file.name, file.size);
-    let result = download::download(&url, target, &file.expected(), &bar, PAUSE);
+    let result = download::download(&url, target, &file.expected(), &bar, Patience::default());
     bar.finish_and_clear();
     let found = result.map_err(|failure| {
         let message = format!("{}. By hand: {}", failure.message, entry.by_hand);
@@ -174,7 +171,7 @@ fn copy(source: &Path, target: &Path, expected: &Expected, entry: &Entry) -> Res
     std::fs::create_dir_all(folder).map_err(|e| Failure::file("make the folder", folder, e))?;
     let write = || -> std::io::Result<()> {
         let mut part = tempfile::Builder::new().prefix(".retort-").tempfile_in(folder)?;
-        std::io::copy(&mut std::fs::File::open(source)?, part.as_file_mut())?;
+        std::io::copy(&mut open_regular(source)?, part.as_file_mut())?;
         part.as_file().sync_all()?;
         part.persist(target).map_err(|e| e.error)?;
         Ok(())

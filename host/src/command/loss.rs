@@ -8,6 +8,7 @@ use crate::plugin::registry::{Found, Registry};
 use crate::settings::{assignments, limits};
 use crate::tensors;
 use burn::tensor::FloatDType;
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 use retort_core::{Inputs, Session, Setup};
 use serde_json::{Map, Value, json};
@@ -17,14 +18,14 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the losses: those built in, or those of a pack.
-    #[command(after_help = "Example:\n  retort loss list")]
+    #[command(after_help = concat!(native_code!(), "\n\nExample:\n  retort loss list"))]
     List {
         /// A pack (.wasm, .so) instead of the one built in.
         pack: Option<PathBuf>,
     },
     /// Show a loss: its definition, hyperparameters, paper, and the inputs it needs.
     #[command(
-        after_help = "Examples:\n  retort loss info rkd\n  retort loss info my_pack.wasm#my_loss"
+        after_help = concat!(native_code!(), "\n\nExamples:\n  retort loss info rkd\n  retort loss info my_pack.wasm#my_loss")
     )]
     Info {
         /// A name, or `FILE#NAME`.
@@ -35,17 +36,17 @@ pub enum Command {
     },
     /// Compute a loss on given tensors.
     #[command(
-        after_help = "The input file holds `target` [n, d], and as the loss needs them `source` [n, d'], \
+        after_help = concat!("The input file holds `target` [n, d], and as the loss needs them `source` [n, d'], \
                       `labels` [n],\n`ids` [n], `sample_labels` [samples], `target_features.0` …, \
                       `source_features.0` …, `param.<name>`,\n`buffer.<name>`, and `random.0` … in \
-                      place of the step's random draws.\n\nExample:\n  retort loss eval relaxed_contrastive --input batch.safetensors --set sigma=0.5 --json"
+                      place of the step's random draws.\n\n", native_code!(), "\n\nExample:\n  retort loss eval relaxed_contrastive --input batch.safetensors --set sigma=0.5 --json")
     )]
     Eval(Eval),
     /// Check what a correct loss has: gradients, order, finite numbers on awkward batches, and more.
     #[command(
-        after_help = "Exits with 1 if a property fails. One that can't hold by definition is exempt if the loss's \
+        after_help = concat!("Exits with 1 if a property fails. One that can't hold by definition is exempt if the loss's \
                       doc says so:\n\"Exempt from order: the first sample of a class is its anchor.\"\n\n\
-                      Examples:\n  retort loss check rkd\n  retort loss check my_pack.wasm#my_loss --html card.html"
+                      ", native_code!(), "\n\nExamples:\n  retort loss check rkd\n  retort loss check my_pack.wasm#my_loss --html card.html")
     )]
     Check(check::Check),
 }
@@ -65,13 +66,13 @@ pub struct Eval {
     #[arg(long, value_name = "OUT.safetensors")]
     grad: Option<PathBuf>,
     /// Classes of the training set [default: highest label + 1].
-    #[arg(long)]
+    #[arg(long, value_parser = count())]
     classes: Option<usize>,
     /// Samples of the training set [default: length of `sample_labels`, or highest id + 1].
-    #[arg(long)]
+    #[arg(long, value_parser = count())]
     samples: Option<usize>,
     /// Views of each sample in the batch.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = count())]
     views: usize,
     /// Epoch, from 0.
     #[arg(long, default_value_t = 0)]
@@ -88,6 +89,10 @@ pub struct Eval {
     /// A limit of the step, such as `seconds=60`.
     #[arg(long = "limit", value_name = "KEY=VALUE")]
     limit: Vec<String>,
+}
+
+fn count() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=tensors::MOST as u64)
 }
 
 /// Element types.
@@ -224,6 +229,9 @@ fn cpu_setup(dtype: FloatDType, seed: u64, limits: retort_core::Limits) -> Setup
 
 fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
     let limits = limits(&eval.limit)?;
+    if !(0.0..=1.0).contains(&eval.progress) {
+        return Err(Failure::usage(format!("--progress {} isn't 0 to 1", eval.progress)));
+    }
     let mut registry = Registry::new(limits.clone())?;
     let found = registry.find(&eval.name)?;
     let hyper = found.resolve(&assignments(&eval.set)?)?;
@@ -241,8 +249,8 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
         Session::new(&found.definition.name, found.create(&hyper, &limits)?, setup.clone());
     session.load_state(file.state())?;
     let (labels, ids) = (file.indices("labels")?, file.indices("ids")?);
-    let highest =
-        |list: &[i64]| list.iter().max().map_or(0, |&m| usize::try_from(m + 1).unwrap_or(0));
+    // `indices` has seen to it that none is negative, nor the greatest there is.
+    let highest = |list: &[i64]| list.iter().max().map_or(0, |&m| m as usize + 1);
     let inputs = Inputs {
         source: file.source(&setup)?,
         target_features: file.target_features(&setup)?,
@@ -259,12 +267,21 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
         sample_labels: file.indices("sample_labels")?.into(),
     };
     file.check_rows(inputs.rows())?;
+    if !inputs.rows().is_multiple_of(eval.views) {
+        let (rows, views) = (inputs.rows(), eval.views);
+        return Err(Failure::usage(format!(
+            "--views {views}: the batch's {rows} rows aren't {views} views of some samples"
+        )));
+    }
+    file.check_below("labels", inputs.classes, "--classes")?;
+    file.check_below("ids", inputs.samples, "--samples")?;
+    file.check_samples(inputs.samples)?;
     let evaluation = Evaluation::run(&mut session, &inputs)?;
     file.check_state(&session)?;
     let (value, terms) = (evaluation.value, &evaluation.terms);
 
     if let Some(path) = &eval.grad {
-        let mut out = evaluation.gradients(&session, &inputs);
+        let mut out = evaluation.gradients(&session, &inputs)?;
         session.commit();
         let buffers = session.state().into_iter().filter(|(name, _)| name.starts_with("buffer."));
         out.extend(buffers);

@@ -6,13 +6,18 @@ use crate::output;
 use crate::retrieval::Options;
 use burn::tensor::{DType, TensorData};
 use clap::Args;
+use retort_core::checkpoint::header;
+use retort_core::fs::{read_regular, read_text};
 use retort_core::metric::Embeddings;
 use retort_sdk::schema::nearest;
+use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+/// Bytes of a text of labels.
+const LONGEST_TEXT: u64 = 1 << 30;
 
 /// Flags of the command.
 #[derive(Args, Debug)]
@@ -162,7 +167,7 @@ fn embeddings(file: &Path, tensor: &str, given: Option<&str>, flag: &str) -> Res
 fn labels(given: &str, file: &Path, usual: &str) -> Result<Vec<i64>> {
     let (path, tensor) = place(given, file, usual);
     if path != file && path.extension().is_none_or(|e| e != "safetensors") {
-        let text = std::fs::read_to_string(&path).map_err(|e| Failure::file("read", &path, e))?;
+        let text = read_text(&path, LONGEST_TEXT).map_err(|e| Failure::file("read", &path, e))?;
         let lines = text.lines().enumerate().map(|(i, line)| {
             line.trim().parse().map_err(|_| {
                 let why = format!("line {} is {line:?}; it needs a whole number", i + 1);
@@ -207,8 +212,8 @@ fn with_tensor<T>(
     tensor: &str,
     read: impl Fn(&TensorView, &str) -> Result<T>,
 ) -> Result<T> {
-    let bytes = std::fs::read(path).map_err(|e| Failure::file("read", path, e))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| {
+    let bytes = read_regular(path, u64::MAX).map_err(|e| Failure::file("read", path, e))?;
+    let file = header::open(&bytes).map_err(|e| {
         Failure::file("read", path, format!("it isn't a whole safetensors file ({e})"))
     })?;
     let mut names: Vec<&str> = file.iter().map(|(name, _)| name).collect();

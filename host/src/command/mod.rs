@@ -1,5 +1,13 @@
 //! The command line: one file a command.
 
+/// What every command that takes a loss says about native code, at the end of its help.
+macro_rules! native_code {
+    () => {
+        "Naming a native library (.so, .dylib, .dll), here or in a file that is read, runs its code with \
+         all your\nrights. Components (.wasm) run in a sandbox."
+    };
+}
+
 pub mod check;
 pub mod checkpoint;
 pub mod compare;
@@ -159,7 +167,7 @@ fn stop_flag() -> Result<&'static AtomicBool> {
             progress::leave();
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");
+        output::say("\nstopping after this step; press Ctrl-C again to stop at once");
     };
     ctrlc::set_handler(handler)
         .map_err(|e| Failure::new(format!("can't watch for Ctrl-C: {e}")))?;

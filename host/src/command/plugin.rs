@@ -7,6 +7,7 @@ use crate::plugin::{Origin, Pack, build, registry::Registry};
 use crate::settings::limits;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Actions of `retort plugin`.
@@ -14,17 +15,21 @@ use std::path::{Path, PathBuf};
 pub enum Command {
     /// Build a pack crate as a native library and as a WASM component.
     #[command(
-        after_help = "Examples:\n  retort plugin build plugins\n  retort plugin build my_pack --wasm --out packs"
+        after_help = "This runs cargo, and with it the pack's build scripts and macros, then loads the library that was \
+                      built:\nall of it native code with all your rights. Build only what you trust.\n\nExamples:\n  retort plugin build plugins\n  retort plugin build my_pack --wasm --out packs"
     )]
     Build(Build),
     /// List packs: the one built in, and those in files or folders.
-    #[command(after_help = "Example:\n  retort plugin list packs")]
+    #[command(after_help = concat!("Of a folder, components are loaded; its native libraries only with --native.\n", native_code!(), "\n\nExample:\n  retort plugin list packs"))]
     List {
         /// Plugin files, or folders that hold them.
         paths: Vec<PathBuf>,
+        /// Load the native libraries in folders, too: their code runs.
+        #[arg(long)]
+        native: bool,
     },
     /// Show a pack: where it comes from, its digest, interface and losses.
-    #[command(after_help = "Example:\n  retort plugin info packs/my_pack.wasm")]
+    #[command(after_help = concat!(native_code!(), "\n\nExample:\n  retort plugin info packs/my_pack.wasm"))]
     Info {
         /// A plugin file.
         path: PathBuf,
@@ -77,10 +82,18 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
             show(&packs, common);
             Ok(())
         }
-        Command::List { paths } => {
+        Command::List { paths, native } => {
             let mut packs = vec![registry.builtin().clone()];
-            for file in files(paths)? {
+            let (files, unloaded) = files(paths, *native)?;
+            for file in files {
                 packs.push(registry.pack(&file)?);
+            }
+            if unloaded > 0 {
+                let what = if unloaded == 1 { "library isn't" } else { "libraries aren't" };
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "{unloaded} native {what} loaded: --native would run their code"
+                );
             }
             show(&packs, common);
             Ok(())
@@ -92,9 +105,10 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
     }
 }
 
-/// Plugin files among these paths, and in the folders among them.
-fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut out = Vec::new();
+/// Plugin files among these paths, and in the folders among them: of those, native libraries only if
+/// `native`, else their number.
+fn files(paths: &[PathBuf], native: bool) -> Result<(Vec<PathBuf>, usize)> {
+    let (mut out, mut unloaded) = (Vec::new(), 0);
     for path in paths {
         if !path.is_dir() {
             out.push(path.clone());
@@ -102,13 +116,17 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
         }
         let entries = std::fs::read_dir(path).map_err(|e| Failure::file("list", path, e))?;
         let mut found: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
-        found.retain(|p| {
-            p.extension().is_some_and(|e| ["wasm", "so", "dylib", "dll"].iter().any(|k| e == *k))
-        });
+        let is =
+            |p: &Path, ends: &[&str]| p.extension().is_some_and(|e| ends.iter().any(|k| e == *k));
+        let libraries = ["so", "dylib", "dll"];
+        if !native {
+            unloaded += found.iter().filter(|p| is(p, &libraries)).count();
+        }
+        found.retain(|p| is(p, &["wasm"]) || native && is(p, &libraries));
         found.sort();
         out.append(&mut found);
     }
-    Ok(out)
+    Ok((out, unloaded))
 }
 
 fn names(pack: &Pack) -> Vec<&str> {

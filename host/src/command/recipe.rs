@@ -2,6 +2,7 @@
 
 use crate::experiment::Experiment;
 use crate::reference::{self, Preset};
+use crate::{clean, output};
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use retort_core::{Method, Schedule};
@@ -172,7 +173,7 @@ impl Recipe {
             if !reference::set_hyper(&mut experiment.loss, flag, value) {
                 let names = experiment.loss.iter().map(|l| l.name.as_str());
                 let names = names.collect::<Vec<_>>().join(", ");
-                eprintln!("--{flag} means nothing to {names}");
+                output::say(format_args!("--{flag} means nothing to {}", clean::line(&names)));
             }
         }
     }

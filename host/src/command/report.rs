@@ -2,7 +2,7 @@
 
 use crate::command::Common;
 use crate::failure::Result;
-use crate::{output, progress, report};
+use crate::{clean, output, progress, report};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
@@ -44,7 +44,7 @@ pub fn run(args: &Report, common: &Common) -> Result<()> {
     bar.finish_and_clear();
     let written = written?;
     for lack in &written.lacks {
-        eprintln!("the report has {lack}");
+        output::say(format_args!("the report has {}", clean::line(lack)));
     }
     if common.json {
         output::json(&json!({"report": args.out, "runs": written.runs, "lacks": written.lacks}));

@@ -1,10 +1,12 @@
 //! `retort runs`: what trainings there are, and what became of them.
 
+use crate::claim::is_unbegun;
 use crate::command::Common;
 use crate::difference::{Difference, differing, flatten};
 use crate::failure::{Failure, Result};
-use crate::folder::{self, Run, State};
-use crate::output;
+use crate::folder::{self, Run};
+use crate::lock::Lock;
+use crate::{clean, output};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -103,13 +105,14 @@ fn list(args: &List, common: &Common) -> Result<()> {
             run.losses(),
             run.best().map_or("-".to_owned(), in_words),
             run.state.to_string(),
-            format!("{}/{}", run.epochs(), run.config.train.epochs),
+            format!("{}/{}", run.course.epochs, run.config.train.epochs),
             run.info["begun"].as_str().unwrap_or("-").replace('T', " ").replace('Z', ""),
         ]);
     }
     output::line(table);
     for (path, why) in damaged {
-        eprintln!("{} can't be read: {why}", path.display());
+        let said = format!("{} can't be read: {why}", path.display());
+        output::say(clean::line(&said));
     }
     Ok(())
 }
@@ -126,7 +129,7 @@ fn overview(run: &Run) -> Value {
     let best = best.map(|(epoch, r, split)| json!({"epoch": epoch, "recall": r, "split": split}));
     json!({"run": run.path, "role": run.role(), "dataset": run.config.data.name,
         "loss": run.losses(), "best": best, "state": run.state.to_string(),
-        "epochs": run.epochs(), "of": run.config.train.epochs, "begun": run.info["begun"]})
+        "epochs": run.course.epochs, "of": run.config.train.epochs, "begun": run.info["begun"]})
 }
 
 fn show(args: &Show, common: &Common) -> Result<()> {
@@ -136,7 +139,7 @@ fn show(args: &Show, common: &Common) -> Result<()> {
         out["config"] = serde_json::to_value(&run.config).map_err(Failure::new)?;
         out["info"] = run.info;
         out["summary"] = json!(run.summary);
-        out["metrics"] = json!(run.metrics);
+        out["metrics"] = json!(run.course.lines);
         output::json(&out);
         return Ok(());
     }
@@ -144,17 +147,21 @@ fn show(args: &Show, common: &Common) -> Result<()> {
     let mut row = |key: &str, value: String| {
         table.add_row([key.to_owned(), value]);
     };
-    row("state", format!("{}, {}/{} epochs", run.state, run.epochs(), run.config.train.epochs));
+    row(
+        "state",
+        format!("{}, {}/{} epochs", run.state, run.course.epochs, run.config.train.epochs),
+    );
     for (key, value) in flatten(&facts(&run)) {
         row(&key, value);
     }
-    for (key, values) in [("loss", run.curve("loss")), ("Recall@1", run.recalls())] {
+    for (key, values) in [("loss", run.course.curve("loss")), ("Recall@1", run.course.recalls())] {
         if let (Some(first), Some(last)) = (values.first(), values.last()) {
-            row(key, format!("{first:.4} {} {last:.4}", sparkline(&values)));
+            row(key, format!("{} {} {}", short(*first), sparkline(&values), short(*last)));
         }
     }
     let config = toml::to_string(&run.config).map_err(Failure::new)?;
-    output::line(format_args!("{}\n{table}\n\n{config}", run.path.display()));
+    let path = run.path.display().to_string();
+    output::line(format_args!("{}\n{table}\n\n{config}", clean::line(&path)));
     Ok(())
 }
 
@@ -169,6 +176,11 @@ fn facts(run: &Run) -> Value {
     Value::Object(tree)
 }
 
+/// A number that leaves room for the curve.
+fn short(x: f64) -> String {
+    if x.abs() < 1e9 { format!("{x:.4}") } else { format!("{x:.4e}") }
+}
+
 /// A curve of at most 60 characters; each stands for the mean of its share of the values.
 fn sparkline(values: &[f64]) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -181,7 +193,9 @@ fn sparkline(values: &[f64]) -> String {
     let least = means.iter().copied().fold(f64::INFINITY, f64::min);
     let most = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let bar = |x: f64| {
-        let share = if most > least { (x - least) / (most - least) } else { 0.5 };
+        // Halves, because the difference may be beyond any number.
+        let share = (x / 2.0 - least / 2.0) / (most / 2.0 - least / 2.0);
+        let share = if most > least { share } else { 0.5 };
         BARS[((share * 8.0) as usize).min(7)]
     };
     means.into_iter().map(bar).collect()
@@ -225,28 +239,28 @@ fn remove(args: &Remove, common: &Common) -> Result<()> {
         )));
     }
     for path in &args.runs {
+        // Nobody begins to train in it meanwhile.
+        let _lock = Lock::take(path)?;
         std::fs::remove_dir_all(path).map_err(|e| Failure::file("delete", path, e))?;
     }
     if common.json {
         output::json(&json!({"deleted": args.runs}));
     } else {
-        args.runs.iter().for_each(|path| output::line(format_args!("deleted {}", path.display())));
+        let lines = args.runs.iter().map(|path| format!("deleted {}", path.display()));
+        lines.for_each(|line| output::line(clean::line(&line)));
     }
     Ok(())
 }
 
 /// Refuses what isn't a run, is at work, or holds others.
 fn deletable(path: &Path) -> Result<()> {
+    let (run, unbegun) = (folder::is_run(path), is_unbegun(path));
+    if (run || unbegun) && Lock::is_taken(path) {
+        return Err(Failure::usage(format!("{} is being trained; stop it first", path.display())));
+    }
     // A run whose files are damaged may be deleted too.
-    match Run::open(path) {
-        Ok(run) if run.state == State::Running => {
-            return Err(Failure::usage(format!(
-                "{} is being trained; stop it first",
-                path.display()
-            )));
-        }
-        Err(e) if !folder::is_run(path) => return Err(e),
-        _ => {}
+    if !run && !unbegun {
+        return Err(Failure::usage(folder::no_run(path)));
     }
     let entries = std::fs::read_dir(path).map_err(|e| Failure::file("read", path, e))?;
     for entry in entries.filter_map(std::result::Result::ok).filter(|e| e.path().is_dir()) {

@@ -4,7 +4,7 @@ use crate::command::Common;
 use crate::failure::{Failure, Result};
 use crate::plugin::registry::{Found, Registry};
 use crate::settings::limits;
-use crate::{output, pin};
+use crate::{bounded, output, pin};
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub enum Command {
     /// Write what losses compute now, one file `NAME.snapshot` each.
     #[command(
-        after_help = "Example:\n  retort snapshot record my_pack.wasm --out snapshots\n  git add snapshots"
+        after_help = concat!(native_code!(), "\n\nExample:\n  retort snapshot record my_pack.wasm --out snapshots\n  git add snapshots")
     )]
     Record {
         /// `NAME`, `FILE#NAME`, or `FILE` for all of its losses.
@@ -29,7 +29,7 @@ pub enum Command {
         force: bool,
     },
     /// Compare what losses compute now with recorded files; exits with 1 if one differs.
-    #[command(after_help = "Example:\n  retort snapshot verify my_pack.wasm --against snapshots")]
+    #[command(after_help = concat!(native_code!(), "\n\nExample:\n  retort snapshot verify my_pack.wasm --against snapshots"))]
     Verify {
         /// `NAME`, `FILE#NAME`, or `FILE` for all of its losses.
         #[arg(required = true, value_name = "PLUGIN")]
@@ -78,7 +78,7 @@ fn record(plugins: &[String], out: &Path, force: bool, common: &Common) -> Resul
         let name = &found.definition.name;
         let path = pin::file_in(out, name);
         let text = pin::record(&found, &limits)?;
-        if !force && let Ok(old) = std::fs::read_to_string(&path) {
+        if !force && let Ok(old) = bounded::text(&path) {
             let differences = pin::differences(&old, &text, pin::TOLERANCE);
             if let Some(first) = differences.first() {
                 return Err(Failure::new(format!(
@@ -124,7 +124,7 @@ fn verify(plugins: &[String], against: &Path, tolerance: f64, common: &Common) -
     for found in &all {
         let name = &found.definition.name;
         let path = if against.is_dir() { pin::file_in(against, name) } else { against.to_owned() };
-        let old = std::fs::read_to_string(&path).map_err(|e| {
+        let old = bounded::text(&path).map_err(|e| {
             let why = format!("{e}; `retort snapshot record` makes it");
             Failure::file("read", &path, why)
         })?;

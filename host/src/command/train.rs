@@ -8,7 +8,7 @@ use crate::folder::Run;
 use crate::plugin::registry::Registry;
 use crate::reference::{self, Preset};
 use crate::run::{self, Finished, Place};
-use crate::{output, progress};
+use crate::{bounds, clean, output, progress};
 use burn::tensor::Device;
 use clap::{Args, Subcommand};
 use retort_core::device::{self, DeviceChoice, DeviceInfo};
@@ -20,16 +20,16 @@ use std::path::{Path, PathBuf};
 pub enum Command {
     /// Train a source network with a metric-learning loss.
     #[command(
-        after_help = "Example:\n  retort train source --dataset glyphs --loss proxy_anchor --embedding 512"
+        after_help = concat!(native_code!(), "\n\nExample:\n  retort train source --dataset glyphs --loss proxy_anchor --embedding 512")
     )]
     Source(Train),
     /// Train a target network, with a source to learn from if the loss wants one.
     #[command(
-        after_help = "Examples:\n  retort train target --dataset glyphs --source runs/source --loss relaxed_contrastive --embedding 64\n  retort train target experiment.toml --set train.epochs=5 --set sigma=0.5"
+        after_help = concat!(native_code!(), "\n\nExamples:\n  retort train target --dataset glyphs --source runs/source --loss relaxed_contrastive --embedding 64\n  retort train target experiment.toml --set train.epochs=5 --set sigma=0.5")
     )]
     Target(Target),
     /// Go on with a run that was stopped or killed, to the same end as if it never had been.
-    #[command(after_help = "Example:\n  retort train resume runs/target-glyphs-rkd")]
+    #[command(after_help = concat!(native_code!(), "\n\nExample:\n  retort train resume runs/target-glyphs-rkd"))]
     Resume(Resume),
 }
 
@@ -143,9 +143,8 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
     let name = format!("{role}-{}-{loss}{remark}", experiment.data.name);
     let mut place = Place { registry: &mut registry, device, info, stop, quiet: false };
     let runs = train.recipe.runs.as_deref().unwrap_or(Path::new("runs"));
-    let folder = run::folder(train.out.as_deref(), runs, &name)?;
-    let done = run::train(experiment, &folder, role, &format!("{role} ({loss})"), &mut place)
-        .inspect_err(|_| remove_if_empty(&folder))?;
+    let claim = run::folder(train.out.as_deref(), runs, &name)?;
+    let done = run::train(experiment, claim, role, &format!("{role} ({loss})"), &mut place)?;
     report(&done, role, common)
 }
 
@@ -171,34 +170,33 @@ fn resume(args: &Resume, common: &Common) -> Result<()> {
     if let Some(was) = run.info["device"]["name"].as_str()
         && was != info.name
     {
-        eprintln!("begun on {was}, goes on on {}: last digits may differ", info.name);
+        output::say(format_args!(
+            "begun on {}, goes on on {}: last digits may differ",
+            clean::line(was),
+            info.name
+        ));
     }
     let mut registry = Registry::new(run.config.limits.clone())?;
     let stop = stop_flag()?;
     let role = run.role().to_owned();
     let mut place = Place { registry: &mut registry, device, info, stop, quiet: false };
-    let done = run::resume(run, args.allow_changed, &mut place)?;
+    let done = run::resume(&run.path, args.allow_changed, &mut place)?;
     report(&done, &role, common)
 }
 
 /// Says how a training ended.
 fn report(done: &Finished, role: &str, common: &Common) -> Result<()> {
     if done.summary.interrupted {
-        return Err(Failure {
-            message: format!(
-                "stopped after {} steps; `retort train resume {}` goes on",
-                done.summary.steps,
-                done.folder.display()
-            ),
-            code: 130,
-        });
+        let (steps, run) = (done.summary.steps, done.folder.display());
+        let what = format!("stopped after {steps} steps; `retort train resume {run}` goes on");
+        return Err(Failure::ended(what, 130));
     }
     if done.summary.skipped > 0 {
-        eprintln!(
+        output::say(format_args!(
             "{} times a loss was left out of a step because it isn't defined on its batch \
              (on_undefined = \"skip\")",
             done.summary.skipped
-        );
+        ));
     }
     let recall = run::recall_json(&done.summary);
     if common.json {
@@ -237,11 +235,6 @@ fn best_in_words(done: &Finished) -> Option<String> {
     Some(format!("best: epoch {epoch}, Recall@{k} {percent:.1} %, {chosen}"))
 }
 
-/// A run that never started leaves no folder behind.
-fn remove_if_empty(folder: &Path) {
-    let _ = std::fs::remove_dir(folder);
-}
-
 /// The device: of the authors' flag, if there is such a GPU, else of ours.
 fn device(train: &Train, common: &Common) -> Result<(Device, DeviceInfo)> {
     let Some(number) = train.recipe.gpu_id else { return common.device() };
@@ -256,13 +249,16 @@ fn device(train: &Train, common: &Common) -> Result<(Device, DeviceInfo)> {
         return device::resolve(choice).map_err(Failure::new);
     }
     let (device, info) = common.device()?;
-    eprintln!("there is no such GPU for --gpu-id {number}; training on {}", info.id);
+    output::say(format_args!(
+        "there is no such GPU for --gpu-id {number}; training on {}",
+        info.id
+    ));
     Ok((device, info))
 }
 
 /// Prints what would be trained, all hyperparameters resolved.
 fn print(mut experiment: Experiment, common: &Common) -> Result<()> {
-    experiment.train.check().map_err(|e| Failure::usage(format!("train: {e}")))?;
+    bounds::check(&experiment)?;
     let mut registry = Registry::new(experiment.limits.clone())?;
     for loss in &mut experiment.loss {
         loss.hyper = registry.find(&loss.name)?.resolve(&loss.hyper)?;

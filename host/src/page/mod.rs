@@ -4,9 +4,20 @@ pub mod plot;
 
 const STYLE: &str = include_str!("style.css");
 
-/// Text for HTML.
+/// Text for HTML, in elements and in quoted attributes.
 pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    let mut out = String::with_capacity(text.len());
+    for c in crate::clean::text(text).chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// A page's beginning, up to its first heading. No request leaves it: the policy forbids them.

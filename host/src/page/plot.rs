@@ -30,11 +30,11 @@ struct Axes {
 
 impl Axes {
     fn x(&self, v: f64) -> f64 {
-        LEFT + (v - self.x.0) / (self.x.1 - self.x.0) * (WIDTH - LEFT - RIGHT)
+        LEFT + share(v, self.x) * (WIDTH - LEFT - RIGHT)
     }
 
     fn y(&self, v: f64) -> f64 {
-        HEIGHT - BOTTOM - (v - self.y.0) / (self.y.1 - self.y.0) * (HEIGHT - BOTTOM - TOP)
+        HEIGHT - BOTTOM - share(v, self.y) * (HEIGHT - BOTTOM - TOP)
     }
 
     /// The grid with its numbers and the label of the horizontal axis.
@@ -81,9 +81,30 @@ fn finite<'a>(curves: &'a [Curve]) -> impl Iterator<Item = &'a (f64, f64)> {
     curves.iter().flat_map(|c| &c.points).filter(|p| p.0.is_finite() && p.1.is_finite())
 }
 
-fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    let (low, high) = values.fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(x), b.max(x)));
-    if high - low < 1e-12 { (low - 1.0, high + 1.0) } else { (low, high) }
+/// The least interval that holds all values that are finite, or a wider one if it has no width to
+/// speak of; 0 to 1 if there are none. Its ends are finite, and differ.
+pub fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let finite = values.filter(|x| x.is_finite());
+    let (low, high) = finite.fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(x), b.max(x)));
+    if low > high {
+        return (0.0, 1.0);
+    }
+    let size = low.abs().max(high.abs());
+    if high - low >= 1e-12 * size.max(1.0) {
+        return (low, high);
+    }
+    let margin = (1e-3 * size).max(1.0);
+    ((low - margin).max(f64::MIN), (high + margin).min(f64::MAX))
+}
+
+/// Half an interval's width: the whole one may be more than the greatest number.
+fn half((low, high): (f64, f64)) -> f64 {
+    high / 2.0 - low / 2.0
+}
+
+/// How far into an interval a value lies, 0 at its beginning and 1 at its end.
+fn share(v: f64, interval: (f64, f64)) -> f64 {
+    half((interval.0, v)) / half(interval)
 }
 
 /// Curves over one axis. `None` if there is nothing finite to draw.
@@ -143,16 +164,20 @@ pub fn histogram(
     x_label: &str,
     label: &str,
 ) -> String {
-    let axes = Axes { x: range, y: (0.0, highest) };
+    let interval = |(low, high)| bounds([low, high].into_iter());
+    let (range, tall) = (interval(range), interval((0.0, highest)));
+    let axes = Axes { x: range, y: tall };
     let mut svg = open(WIDTH, HEIGHT, label);
     axes.draw(&mut svg, x_label, false);
     for (class, heights) in densities {
         let width = (range.1 - range.0) / heights.len() as f64;
         let mut points = format!("{:.1},{:.1}", axes.x(range.0), axes.y(0.0));
         for (i, height) in heights.iter().enumerate() {
-            let (left, y) = (range.0 + i as f64 * width, axes.y(*height));
-            let _ =
-                write!(points, " {:.1},{y:.1} {:.1},{y:.1}", axes.x(left), axes.x(left + width));
+            let height = if height.is_finite() { height.clamp(tall.0, tall.1) } else { 0.0 };
+            let left = range.0 + i as f64 * width;
+            let right = (left + width).min(range.1);
+            let y = axes.y(height);
+            let _ = write!(points, " {:.1},{y:.1} {:.1},{y:.1}", axes.x(left), axes.x(right));
         }
         let _ = write!(points, " {:.1},{:.1}", axes.x(range.1), axes.y(0.0));
         let _ = write!(svg, "<polyline class=\"area {class}\" points=\"{points}\"/>");
@@ -160,14 +185,16 @@ pub fn histogram(
     svg + "</svg>"
 }
 
-/// Points in a square, equally scaled in both directions: `(x, y, colour, name)`.
+/// Points in a square, equally scaled in both directions: `(x, y, colour, name)`. Those that aren't
+/// finite have no place in it.
 pub fn scatter(points: &[(f64, f64, usize, String)], label: &str) -> String {
     const SIDE: f64 = 400.0;
-    let (x0, x1) = bounds(points.iter().map(|p| p.0));
-    let (y0, y1) = bounds(points.iter().map(|p| p.1));
-    let scale = (SIDE - 16.0) / (x1 - x0).max(y1 - y0);
+    let points = || points.iter().filter(|p| p.0.is_finite() && p.1.is_finite());
+    let (x0, x1) = bounds(points().map(|p| p.0));
+    let (y0, y1) = bounds(points().map(|p| p.1));
+    let scale = (SIDE - 16.0) / 2.0 / half((x0, x1)).max(half((y0, y1)));
     let mut svg = open(SIDE, SIDE, label);
-    for (x, y, colour, name) in points {
+    for (x, y, colour, name) in points() {
         let cx = SIDE / 2.0 + (x - f64::midpoint(x0, x1)) * scale;
         let cy = SIDE / 2.0 - (y - f64::midpoint(y0, y1)) * scale;
         let _ = write!(
@@ -194,7 +221,8 @@ pub struct Dot<'a> {
     pub reference: bool,
 }
 
-/// Means with their standard deviations and single values, a line each.
+/// Means with their standard deviations and single values, a line each. What isn't finite is drawn at
+/// the edge, or not at all.
 pub fn dots(rows: &[Dot], x_label: &str) -> String {
     const NAMES: f64 = 116.0;
     const LINE: f64 = 25.0;
@@ -202,10 +230,10 @@ pub fn dots(rows: &[Dot], x_label: &str) -> String {
         let ends = [r.mean - r.deviation, r.mean + r.deviation];
         r.values.iter().copied().chain(ends).collect::<Vec<_>>()
     });
-    let (low, high) = bounds(all.filter(|x| x.is_finite()));
-    let margin = 0.06 * (high - low);
-    let (low, high) = (low - margin, high + margin);
-    let x = |v: f64| NAMES + (v - low) / (high - low) * (WIDTH - NAMES - RIGHT);
+    let (low, high) = bounds(all);
+    let margin = 0.12 * half((low, high));
+    let (low, high) = ((low - margin).max(f64::MIN), (high + margin).min(f64::MAX));
+    let x = |v: f64| NAMES + share(v.clamp(low, high), (low, high)) * (WIDTH - NAMES - RIGHT);
     let bottom = 6.0 + LINE * rows.len() as f64;
     let mut svg = open(WIDTH, bottom + 36.0, x_label);
     for tick in ticks(low, high) {
@@ -218,7 +246,7 @@ pub fn dots(rows: &[Dot], x_label: &str) -> String {
             short(tick)
         );
     }
-    for (i, row) in rows.iter().enumerate() {
+    for (i, row) in rows.iter().enumerate().filter(|(_, row)| row.mean.is_finite()) {
         let (y, colour) = (6.0 + LINE * (i as f64 + 0.5), if row.reference { "c10" } else { "c0" });
         let _ = write!(
             svg,
@@ -230,7 +258,7 @@ pub fn dots(rows: &[Dot], x_label: &str) -> String {
             x(row.mean - row.deviation),
             x(row.mean + row.deviation)
         );
-        for value in &row.values {
+        for value in row.values.iter().filter(|v| v.is_finite()) {
             let at = x(*value);
             let _ = write!(
                 svg,
@@ -257,12 +285,13 @@ pub fn dots(rows: &[Dot], x_label: &str) -> String {
 
 /// Four to nine round numbers in an interval.
 fn ticks(low: f64, high: f64) -> Vec<f64> {
-    let rough = (high - low) / 5.0;
+    let rough = half((low, high)) / 2.5;
     let power = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|&s| s >= rough);
     let step = step.unwrap_or(rough);
-    let first = (low / step).ceil() as i64;
-    (first..first + 20).map(|i| i as f64 * step).take_while(|&t| t <= high + step * 1e-9).collect()
+    let first = (low / step).ceil();
+    let ticks = (0..20).map(|i| (first + f64::from(i)) * step);
+    ticks.take_while(|&t| t <= high + step * 1e-9).filter(|t| t.is_finite()).collect()
 }
 
 fn short(x: f64) -> String {
@@ -272,4 +301,71 @@ fn short(x: f64) -> String {
     let text = format!("{x:.3}");
     let trimmed = text.trim_end_matches('0').trim_end_matches('.');
     if trimmed == "-0" { "0".to_owned() } else { trimmed.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Curve, Dot, bounds, dots, histogram, lines, scatter};
+
+    /// Numbers as they come from losses that have run away, in every order of three.
+    fn extremes() -> Vec<Vec<f64>> {
+        let some = [
+            0.0,
+            -0.0,
+            1.0,
+            5e-324,
+            1e-15,
+            1e15,
+            1e308,
+            -1e308,
+            f64::MAX,
+            f64::MIN,
+            f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+        ];
+        let mut all = vec![Vec::new()];
+        for a in some {
+            all.push(vec![a]);
+            for b in some {
+                all.push(vec![a, b]);
+                all.extend(some.map(|c| vec![a, b, c]));
+            }
+        }
+        all
+    }
+
+    /// Every coordinate and every number on an axis.
+    fn assert_drawable(svg: &str, what: &[f64]) {
+        for word in ["NaN", "inf"] {
+            assert!(!svg.contains(word), "{what:?}: {svg}");
+        }
+        let quoted = svg.split('"').skip(1).step_by(2);
+        let numbers = quoted.flat_map(|text| text.split([' ', ','])).filter_map(|x| x.parse().ok());
+        for x in numbers {
+            assert!((-1000.0..=1000.0).contains(&x), "{what:?}: {x} in {svg}");
+        }
+    }
+
+    #[test]
+    fn whatever_the_numbers_a_plot_can_be_drawn() {
+        for values in extremes() {
+            let (low, high) = bounds(values.iter().copied());
+            assert!(low.is_finite() && high.is_finite() && low < high, "{values:?}");
+            let indexed = || values.iter().enumerate().map(|(i, y)| (i as f64, *y));
+            let curve = Curve { name: "a", points: indexed().collect() };
+            let turned = Curve { name: "b", points: indexed().map(|(x, y)| (y, x)).collect() };
+            let plot = lines(&[curve, turned], "step", "loss");
+            assert_eq!(plot.is_some(), values.iter().any(|x| x.is_finite()), "{values:?}");
+            assert_drawable(&plot.unwrap_or_default(), &values);
+            let points: Vec<_> = values.iter().map(|&x| (x, -x, 0, String::new())).collect();
+            assert_drawable(&scatter(&points, "points"), &values);
+            if let [a, b, c] = values[..] {
+                let row =
+                    Dot { name: "a", mean: a, deviation: b, values: vec![c], reference: false };
+                assert_drawable(&dots(&[row], "Recall"), &values);
+                assert_drawable(&histogram(&[("pos", vec![a, b])], (0.0, c), b, "x", "y"), &values);
+            }
+        }
+    }
 }

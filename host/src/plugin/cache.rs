@@ -1,9 +1,19 @@
 //! Compiled components on disk, so that the second load of a component takes milliseconds.
+//!
+//! They are machine code, so they are loaded only if this user wrote them: from a folder that nobody
+//! else can write to, and with a keyed hash whose key nobody else can read. Where that doesn't hold,
+//! the cache isn't used, and components are compiled anew.
 
-use sha2::{Digest as _, Sha256};
+use crate::bounded;
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
+use std::fs::{File, Metadata};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use wasmtime::{Engine, component::Component};
+use std::sync::Once;
+use std::time::Duration;
+use wasmtime::Engine;
 
 /// Folder of retort's caches: `RETORT_CACHE`, or `retort` in the user's cache folder.
 pub fn folder() -> Option<PathBuf> {
@@ -14,46 +24,168 @@ pub fn folder() -> Option<PathBuf> {
         .or_else(|| set("LOCALAPPDATA").map(|dir| dir.join("retort")))
 }
 
-/// The file for a component's content, this interface, and this engine with its settings.
-pub fn entry(folder: &Path, engine: &Engine, digest: &str, interface: u32) -> PathBuf {
+/// The name of a component's entry: its content, this interface, and this engine with its settings.
+pub fn entry(engine: &Engine, digest: &str, interface: u32) -> String {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
     let content = digest.trim_start_matches("sha256:");
-    let name = format!("{content}-{interface}-{:016x}.cwasm", hasher.finish());
-    folder.join("components").join(name)
+    format!("{content}-{interface}-{:016x}.cwasm", hasher.finish())
 }
 
-/// The component compiled before, if it is there and whole.
-///
-/// The file starts with the SHA-256 of the rest: one that was cut short is compiled anew. Its
-/// machine code is trusted as far as the user's own folder is.
-#[expect(unsafe_code, reason = "machine code that this program wrote")]
-pub fn load(engine: &Engine, path: &Path) -> Option<Component> {
-    let bytes = std::fs::read(path).ok()?;
-    let (hash, code) = bytes.split_at_checked(32)?;
-    if Sha256::digest(code).as_slice() != hash {
-        return None;
+/// Bytes of the key, and of the hash that an entry starts with.
+const HASH: usize = 32;
+/// What the key's file is called.
+const KEY: &str = "components.key";
+
+/// A cache that is this user's alone.
+pub struct Cache {
+    components: PathBuf,
+    key: [u8; HASH],
+}
+
+impl Cache {
+    /// The cache in a folder; none if it can't be made, or if others could have written what is there.
+    pub fn open(folder: &Path) -> Option<Cache> {
+        let components = folder.join("components");
+        create_private(&components).ok()?;
+        let ours = check_folder(folder, true).and_then(|()| check_folder(&components, false));
+        if let Err(why) = ours {
+            static SAID: Once = Once::new();
+            let folder = folder.display();
+            SAID.call_once(|| {
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "compiled components aren't kept in {folder}: {why}; RETORT_CACHE names another \
+                     folder"
+                );
+            });
+            return None;
+        }
+        let key = key(folder)?;
+        Some(Cache { components, key })
     }
-    // SAFETY: the bytes are what `store` wrote: their hash fits.
-    unsafe { Component::deserialize(engine, code) }.ok()
-}
 
-/// Keeps a compiled component. A cache that can't be written costs time, not the run.
-pub fn store(path: &Path, component: &Component) {
-    let Ok(code) = component.serialize() else { return };
-    let Some(dir) = path.parent() else { return };
-    if create_private(dir).is_ok() {
-        let mut bytes = Sha256::digest(&code).to_vec();
-        bytes.extend_from_slice(&code);
-        let _ = retort_core::fs::atomic_write(path, &bytes);
+    /// The code that [`store`](Self::store) kept under this name, if it is there and whole.
+    pub fn load(&self, name: &str) -> Option<Vec<u8>> {
+        let mut file = bounded::open(&self.components.join(name), false).ok()?;
+        let metadata = file.metadata().ok()?;
+        check_ours(&metadata, 0o022).ok()?;
+        if metadata.len() > super::compile::CODE + HASH as u64 {
+            return None;
+        }
+        let mut hash = [0; HASH];
+        file.read_exact(&mut hash).ok()?;
+        let mut code = Vec::with_capacity(metadata.len() as usize);
+        file.take(metadata.len()).read_to_end(&mut code).ok()?;
+        self.hash(name, &code)?.verify_slice(&hash).is_ok().then_some(code)
+    }
+
+    /// Keeps code. A cache that can't be written costs time, not the run.
+    pub fn store(&self, name: &str, code: &[u8]) {
+        self.sweep();
+        let Some(hash) = self.hash(name, code) else { return };
+        let mut bytes = hash.finalize().into_bytes().to_vec();
+        bytes.extend_from_slice(code);
+        let _ = retort_core::fs::atomic_write(&self.components.join(name), &bytes);
+    }
+
+    /// The keyed hash of code under a name: an entry is good for its own component only.
+    fn hash(&self, name: &str, code: &[u8]) -> Option<Hmac<Sha256>> {
+        let mut hash = Hmac::<Sha256>::new_from_slice(&self.key).ok()?;
+        hash.update(name.as_bytes());
+        hash.update(&[0]);
+        hash.update(code);
+        Some(hash)
+    }
+
+    /// Deletes what killed processes left half written.
+    fn sweep(&self) {
+        const OLD: Duration = Duration::from_hours(1);
+        let Ok(entries) = std::fs::read_dir(&self.components) else { return };
+        for entry in entries.filter_map(Result::ok) {
+            let torn = entry.file_name().to_string_lossy().starts_with(retort_core::fs::TEMPORARY);
+            let age =
+                entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+            if torn && age.is_some_and(|age| age > OLD) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
     }
 }
 
-/// A folder that only its owner may write to.
+/// The key of a cache, made if there is none that is this user's secret.
+fn key(folder: &Path) -> Option<[u8; HASH]> {
+    let path = folder.join(KEY);
+    let kept = || {
+        let mut file = bounded::open(&path, false).ok()?;
+        check_ours(&file.metadata().ok()?, 0o077).ok()?;
+        let mut key = [0; HASH];
+        file.read_exact(&mut key).ok()?;
+        (file.read(&mut [0]).ok()? == 0).then_some(key)
+    };
+    if let Some(key) = kept() {
+        return Some(key);
+    }
+    let mut key = [0; HASH];
+    getrandom::fill(&mut key).ok()?;
+    // Readable for its owner alone, as all temporary files are.
+    let mut file =
+        tempfile::Builder::new().prefix(retort_core::fs::TEMPORARY).tempfile_in(folder).ok()?;
+    file.write_all(&key).ok()?;
+    file.as_file().sync_all().ok()?;
+    // Of two processes that make one at once, the later wins; what the other keeps isn't found.
+    file.persist(&path).ok()?;
+    kept()
+}
+
+/// A folder, and those above it, that only their owner may write to.
 fn create_private(dir: &Path) -> std::io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(dir)
+}
+
+/// Whether nobody else can have put a file into a folder. `link` allows a symbolic link to one.
+fn check_folder(path: &Path, link: bool) -> Result<(), String> {
+    let here = || path.display();
+    let itself = std::fs::symlink_metadata(path).map_err(|e| format!("{}: {e}", here()))?;
+    let mut metadata = itself.clone();
+    if itself.is_symlink() && link {
+        check_ours(&itself, 0).map_err(|why| format!("{} {why}", here()))?;
+        metadata = std::fs::metadata(path).map_err(|e| format!("{}: {e}", here()))?;
+    }
+    if !metadata.is_dir() {
+        return Err(format!("{} is no folder", here()));
+    }
+    check_ours(&metadata, 0o022).map_err(|why| format!("{} {why}", here()))
+}
+
+/// Whether a file or folder belongs to the user that this process works for, and lets others do none
+/// of what the bits of `mode` say.
+#[cfg(unix)]
+fn check_ours(metadata: &Metadata, mode: u32) -> Result<(), &'static str> {
+    use std::os::unix::fs::MetadataExt as _;
+    match user() {
+        None => Err("belongs to nobody knows whom"),
+        Some(user) if user != metadata.uid() => Err("belongs to another user"),
+        Some(_) if metadata.mode() & mode != 0 => Err("can be written to by others (chmod go-w)"),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Elsewhere the user's own folder is trusted.
+#[cfg(not(unix))]
+fn check_ours(_: &Metadata, _: u32) -> Result<(), &'static str> {
+    Ok(())
+}
+
+/// The user that this process works for: the owner of what it makes.
+#[cfg(unix)]
+fn user() -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    static USER: std::sync::OnceLock<Option<u32>> = std::sync::OnceLock::new();
+    let probe = || tempfile::tempfile().and_then(|file: File| file.metadata()).ok();
+    *USER.get_or_init(|| probe().map(|metadata| metadata.uid()))
 }

@@ -1,6 +1,9 @@
 //! WASM components: sandboxed, with the host's one interface as their only import.
 
-use super::{Origin, Pack, PackCode, PluginError, cache, check_interface, digest};
+use super::cache::{self, Cache};
+use super::{
+    Origin, Pack, PackCode, PluginError, check_interface, compile, digest, read_file, short,
+};
 use retort_core::{Interpreter, Limits, LossCode};
 use retort_sdk::abi;
 use std::path::{Path, PathBuf};
@@ -19,7 +22,7 @@ use bindings::{Plugin, PluginPre, retort::loss::host::Host};
 const TICK: Duration = Duration::from_millis(10);
 
 /// The one engine of the process, and the thread that moves its epochs on.
-fn engine() -> Result<&'static Engine, String> {
+pub(super) fn engine() -> Result<&'static Engine, String> {
     static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
     let engine = ENGINE.get_or_init(|| {
         let mut config = Config::new();
@@ -53,23 +56,23 @@ pub fn load_cached(
     cache: Option<&Path>,
 ) -> Result<Pack, PluginError> {
     let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let not = |why: String| PluginError::NotAPlugin { path: path.clone(), why };
-    let bytes =
-        std::fs::read(path).map_err(|source| PluginError::Read { path: path.clone(), source })?;
+    let not = |why: String| PluginError::NotAPlugin { path: path.clone(), why: short(&why) };
+    let bytes = read_file(path, limits.component_bytes, " (limit `component_bytes`)")?;
     let interface = inspect(&bytes).map_err(not)?;
     check_interface(path, interface)?;
 
     let engine = engine().map_err(not)?;
     let digest = digest(&bytes);
-    let entry = cache.map(|folder| cache::entry(folder, engine, &digest, interface));
-    let kept = entry.as_deref().and_then(|entry| cache::load(engine, entry));
-    let component = if let Some(component) = kept {
+    let entry = cache::entry(engine, &digest, interface);
+    let cache = cache.and_then(Cache::open);
+    let kept = cache.as_ref().and_then(|cache| cache.load(&entry));
+    let component = if let Some(component) = kept.and_then(|code| revive(engine, &code).ok()) {
         component
     } else {
-        let component =
-            Component::new(engine, &bytes).map_err(|e| not(format!("it isn't valid: {e:#}")))?;
-        if let Some(entry) = &entry {
-            cache::store(entry, &component);
+        let code = compile::compile(path, bytes, limits).map_err(not)?;
+        let component = revive(engine, &code).map_err(|e| not(format!("{e:#}")))?;
+        if let Some(cache) = &cache {
+            cache.store(&entry, &code);
         }
         component
     };
@@ -81,13 +84,25 @@ pub fn load_cached(
         .and_then(PluginPre::new)
         .map_err(|e| not(format!("it doesn't fit the interface retort:loss: {e:#}")))?;
     let code = Code { pre, path: path.clone() };
-    let broken = |why| PluginError::Broken { path: path.clone(), why };
+    let broken = |why: String| PluginError::Broken { path: path.clone(), why: short(&why) };
     let mut running = code.instantiate(limits).map_err(broken)?;
-    let description = running
-        .timed(|plugin, store| plugin.call_describe(store))
-        .map_err(|why| PluginError::Broken { path: path.clone(), why })?;
-    Pack::new(Origin::Component(path.clone()), digest, &description, Arc::new(code))
+    let description = running.timed(|plugin, store| plugin.call_describe(store)).map_err(broken)?;
+    let origin = Origin::Component(path.clone());
+    Pack::new(origin, digest, interface, &description, Arc::new(code))
 }
+
+/// A component of machine code that this program's compiler made, now or when it was put into the
+/// cache.
+#[expect(unsafe_code, reason = "machine code that this program made")]
+fn revive(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: the code comes from `compile`, or from a cache entry with this user's keyed hash.
+    unsafe { Component::deserialize(engine, code) }
+}
+
+/// Components and modules in one another, the outermost counted.
+const DEPTH: usize = 32;
+/// Sections and functions of a component.
+const PARTS: usize = 1 << 20;
 
 /// The interface number of a component, read without compiling it.
 fn inspect(bytes: &[u8]) -> Result<u32, String> {
@@ -95,8 +110,21 @@ fn inspect(bytes: &[u8]) -> Result<u32, String> {
         return Err("it isn't WebAssembly".to_owned());
     }
     let (mut first, mut found, mut imported) = (true, None, None);
-    for payload in Parser::new(0).parse_all(bytes) {
-        match payload.map_err(|e| format!("it is damaged: {e}"))? {
+    let mut depth = 0usize;
+    for (part, payload) in Parser::new(0).parse_all(bytes).enumerate() {
+        let payload = payload.map_err(|e| format!("it is damaged: {e}"))?;
+        match &payload {
+            Payload::Version { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH {
+            return Err(format!("it holds components {DEPTH} deep in one another, or deeper"));
+        }
+        if part > PARTS {
+            return Err(format!("it has more than {PARTS} sections and functions"));
+        }
+        match payload {
             Payload::Version { encoding: Encoding::Module, .. } if first => {
                 return Err("it is a core WebAssembly module, not a component; build one with \
                             `retort plugin build --wasm`"
@@ -240,8 +268,12 @@ impl Code {
         store.epoch_deadline_callback(|mut store| {
             let state = store.data_mut();
             let own = state.started.elapsed().saturating_sub(state.in_host);
-            if own <= state.limits.deadline() {
+            let stop = state.step.as_deref().is_some_and(Interpreter::stop_wanted);
+            if own <= state.limits.deadline() && !stop {
                 return Ok(UpdateDeadline::Continue(1));
+            }
+            if stop {
+                return Err(wasmtime::Error::msg("the user stopped it"));
             }
             let why = format!(
                 "it computed for more than {} seconds (limit `seconds`)",
@@ -318,7 +350,8 @@ impl Instance {
         if self.running.is_none() {
             let mut running = self.code.instantiate(&self.limits)?;
             let number = running
-                .timed(|plugin, store| plugin.call_create(store, &self.name, &self.hyper))??;
+                .timed(|plugin, store| plugin.call_create(store, &self.name, &self.hyper))?
+                .map_err(|why| short(&why))?;
             self.running = Some((running, number));
         }
         self.running.as_mut().ok_or_else(|| "the plugin didn't start".to_owned())

@@ -2,6 +2,7 @@
 
 pub mod build;
 mod cache;
+pub mod compile;
 pub mod component;
 pub mod native;
 pub mod registry;
@@ -131,9 +132,12 @@ impl std::fmt::Debug for Pack {
 }
 
 impl Pack {
+    /// A pack, once all that it says about itself is checked. `interface` is the number that its file
+    /// carries.
     fn new(
         origin: Origin,
         digest: String,
+        interface: u32,
         description: &str,
         code: Arc<dyn PackCode>,
     ) -> Result<Self, PluginError> {
@@ -141,13 +145,45 @@ impl Pack {
             Origin::BuiltIn => PathBuf::from("the pack linked in"),
             Origin::Native(path) | Origin::Component(path) => path.clone(),
         };
-        let description =
-            serde_json::from_str(description).map_err(|e| PluginError::NotAPlugin {
-                path,
-                why: format!("its description isn't what the interface asks for: {e}"),
-            })?;
+        let description = parse(description, interface)
+            .map_err(|why| PluginError::NotAPlugin { path, why: short(&why) })?;
         Ok(Pack { origin, digest, description, code })
     }
+}
+
+/// A description that holds what the interface asks for, and no more than it allows.
+fn parse(description: &str, interface: u32) -> Result<schema::Pack, String> {
+    let (bytes, most) = (description.len(), schema::DESCRIPTION_BYTES);
+    if bytes > most {
+        return Err(format!("its description has {bytes} bytes, more than {most}"));
+    }
+    let pack: schema::Pack = serde_json::from_str(description)
+        .map_err(|e| format!("its description isn't what the interface asks for: {e}"))?;
+    pack.check(interface)?;
+    Ok(pack)
+}
+
+/// What a plugin said, as far as a message can hold it.
+fn short(text: &str) -> String {
+    const MOST: usize = 4096;
+    if text.len() <= MOST {
+        return text.to_owned();
+    }
+    let mut end = MOST;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end])
+}
+
+/// All of a plugin's file: a regular one, of at most `most` bytes, which is how `limit` is set.
+fn read_file(path: &std::path::Path, most: u64, limit: &str) -> Result<Vec<u8>, PluginError> {
+    crate::bounded::bytes(path, most).map_err(|source| match source.kind() {
+        std::io::ErrorKind::FileTooLarge => {
+            PluginError::NotAPlugin { path: path.to_owned(), why: format!("{source}{limit}") }
+        }
+        _ => PluginError::Read { path: path.to_owned(), source },
+    })
 }
 
 /// `sha256:` and the hexadecimal digest of bytes.

@@ -1,7 +1,7 @@
 //! Native libraries, and the pack that is linked in: both through the same C tables.
 #![expect(unsafe_code, reason = "the plugin boundary")]
 
-use super::{Origin, Pack, PackCode, PluginError, check_interface, digest};
+use super::{Origin, Pack, PackCode, PluginError, check_interface, digest, read_file, short};
 use object::{Object as _, ObjectSection as _};
 use retort_core::{Interpreter, Limits, LossCode};
 use retort_sdk::abi::{self, HostTable, PluginTable};
@@ -14,17 +14,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub fn builtin() -> Result<Pack, PluginError> {
     let code = Table { table: &retort_plugins::TABLE, file: "the pack linked in".into() };
     let description = code.describe();
-    Pack::new(Origin::BuiltIn, digest(description.as_bytes()), &description, Arc::new(code))
+    let digest = digest(description.as_bytes());
+    Pack::new(Origin::BuiltIn, digest, code.table.abi, &description, Arc::new(code))
 }
 
+/// Bytes of a native library.
+const BYTES: u64 = 1 << 30;
+
 /// Loads a native library, which stays loaded until the process ends. Nothing in it runs unless it
-/// carries an interface number that this host knows.
+/// carries an interface number that this host knows; then it runs with all rights of the user, and
+/// nothing that it does is held back.
 pub fn load(path: &Path) -> Result<Pack, PluginError> {
     let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let not = |why: String| PluginError::NotAPlugin { path: path.clone(), why };
-    let bytes =
-        std::fs::read(path).map_err(|source| PluginError::Read { path: path.clone(), source })?;
-    check_interface(path, interface(&bytes).map_err(not)?)?;
+    let bytes = read_file(path, BYTES, "")?;
+    let interface = interface(&bytes).map_err(not)?;
+    check_interface(path, interface)?;
 
     // SAFETY: loading runs the library's initialisers; the user has named it as a plugin.
     let library = unsafe { libloading::Library::new(path) }
@@ -38,13 +43,17 @@ pub fn load(path: &Path) -> Result<Pack, PluginError> {
         entry().as_ref()
     };
     let table = table.ok_or_else(|| not("its table is null".to_owned()))?;
-    check_interface(path, table.abi)?;
+    if table.abi != interface {
+        let found = table.abi;
+        return Err(not(format!("its table says interface {found}, its section {interface}")));
+    }
     if (table.size as usize) < size_of::<PluginTable>() {
         return Err(not(format!("its table has {} bytes, too few for its interface", table.size)));
     }
     let code = Table { table, file: path.clone() };
     let description = code.describe();
-    Pack::new(Origin::Native(path.clone()), digest(&bytes), &description, Arc::new(code))
+    let origin = Origin::Native(path.clone());
+    Pack::new(origin, digest(&bytes), interface, &description, Arc::new(code))
 }
 
 /// The interface number in a library's section, read without loading it.
@@ -105,7 +114,7 @@ impl PackCode for Table {
             )
         };
         if instance.is_null() {
-            let why = String::from_utf8_lossy(&error).into_owned();
+            let why = short(&String::from_utf8_lossy(&error));
             return Err(PluginError::Broken { path: self.file.clone(), why });
         }
         Ok(Box::new(Instance { table: self.table, instance }))

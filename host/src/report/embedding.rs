@@ -2,6 +2,7 @@
 
 use super::Options;
 use super::gather::{Gathered, Run};
+use crate::bounds;
 use crate::failure::{Failure, Result};
 use retort_core::backbone::Backbone;
 use retort_core::checkpoint;
@@ -49,6 +50,7 @@ pub fn views(gathered: &Gathered, options: &Options, say: &dyn Fn(&str)) -> Resu
     let (candidates, target) = candidates(gathered);
     let first = candidates.first().and_then(|c| gathered.find(c.folder));
     let first = first.ok_or_else(|| Failure::new("none of the runs has a checkpoint"))?;
+    bounds::check(&first.experiment)?;
     let mut config = first.experiment.data.clone();
     if options.data_root.is_some() {
         config.root.clone_from(&options.data_root);
@@ -59,6 +61,7 @@ pub fn views(gathered: &Gathered, options: &Options, say: &dyn Fn(&str)) -> Resu
     let data = some_classes(whole, options.samples);
     let mut views = Vec::new();
     if let Some(run) = target {
+        bounds::check(&run.experiment)?;
         say("embedding with the target before its training");
         let device = &options.device;
         let (network, seed) = (&run.experiment.network, run.experiment.seed);
@@ -128,7 +131,7 @@ fn some_classes(whole: Arc<dyn Dataset>, most: usize) -> Arc<dyn Dataset> {
         return whole;
     }
     let classes = whole.classes().len();
-    let keep = (classes * most / whole.len()).clamp(2, classes);
+    let keep = (classes * most / whole.len()).max(2).min(classes);
     let kept: Vec<bool> =
         (0..classes).map(|c| (c + 1) * keep / classes > c * keep / classes).collect();
     let rows: Vec<usize> = (0..whole.len()).filter(|&i| kept[whole.labels()[i]]).collect();

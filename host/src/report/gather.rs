@@ -15,6 +15,8 @@ pub struct Gathered {
     /// The results of a suite, if it is one.
     pub results: Option<Results>,
     pub runs: Vec<Run>,
+    /// Why runs that were asked for are missing.
+    pub lacks: Vec<String>,
 }
 
 /// One run folder.
@@ -55,17 +57,30 @@ pub fn gather(paths: &[PathBuf]) -> Result<Gathered> {
         }
         folders.extend(expand(path)?);
     }
-    let mut runs = Vec::new();
+    let (mut runs, mut lacks) = (Vec::new(), Vec::new());
     for folder in folders {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        runs.push(run(&folder, name.clone(), "runs".to_owned(), name)?);
+        match run(&folder, name.clone(), "runs".to_owned(), name) {
+            Ok(run) => runs.push(run),
+            Err(why) => lacks.push(why),
+        }
     }
+    let lacks = lacking(runs.is_empty(), lacks)?;
     let title = match (paths, runs.as_slice()) {
         (_, [only]) => only.name.clone(),
         ([folder], _) => folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         (_, runs) => format!("{} runs", runs.len()),
     };
-    Ok(Gathered { title, about: String::new(), results: None, runs })
+    Ok(Gathered { title, about: String::new(), results: None, runs, lacks })
+}
+
+/// Some damaged runs hide no others; but nothing at all is no report.
+fn lacking(nothing: bool, failures: Vec<Failure>) -> Result<Vec<String>> {
+    let mut failures = failures.into_iter();
+    if nothing && let Some(first) = failures.next() {
+        return Err(first);
+    }
+    Ok(failures.map(|why| format!("not all runs: {}", why.message)).collect())
 }
 
 /// A run folder, or those in a folder, sources first.
@@ -94,9 +109,9 @@ fn run(path: &Path, name: String, group: String, member: String) -> Result<Run> 
         group,
         member,
         experiment: run.config,
-        config: std::fs::read_to_string(path.join(folder::CONFIG)).unwrap_or_default(),
+        config: run.text,
         info: run.info,
-        metrics: run.metrics,
+        metrics: run.course.lines,
         summary: run.summary.unwrap_or(Value::Null),
     })
 }
@@ -104,7 +119,7 @@ fn run(path: &Path, name: String, group: String, member: String) -> Result<Run> 
 fn suite(path: &Path) -> Result<Gathered> {
     let results = result::read(path)?;
     let several = results.tables.iter().any(|t| t.columns.len() > 1);
-    let mut runs: Vec<Run> = Vec::new();
+    let (mut runs, mut lacks): (Vec<Run>, _) = (Vec::new(), Vec::new());
     for table in &results.tables {
         for row in &table.rows {
             for (column, cell) in table.columns.iter().zip(&row.cells) {
@@ -124,13 +139,17 @@ fn suite(path: &Path) -> Result<Gathered> {
                         continue;
                     }
                     let member = format!("seed {}", done.seed);
-                    runs.push(run(&folder, format!("{group}, {member}"), group.clone(), member)?);
+                    match run(&folder, format!("{group}, {member}"), group.clone(), member) {
+                        Ok(run) => runs.push(run),
+                        Err(why) => lacks.push(why),
+                    }
                 }
             }
         }
     }
+    let lacks = lacking(false, lacks)?;
     let (title, about) = (results.title.clone(), results.about.clone());
-    Ok(Gathered { title, about, results: Some(results), runs })
+    Ok(Gathered { title, about, results: Some(results), runs, lacks })
 }
 
 /// Where a run lies in a suite that was moved.

@@ -255,6 +255,14 @@ pub fn projections(views: &Views) -> String {
             .iter()
             .map(|(i, _)| view.row(*i).iter().map(|x| f64::from(*x)).collect())
             .collect();
+        if rows.iter().flatten().any(|x| !x.is_finite()) {
+            let name = escape(&view.name);
+            let _ = write!(
+                html,
+                "<figure><figcaption><b>{name}</b> has embeddings that aren't finite.</figcaption></figure>"
+            );
+            continue;
+        }
         for (how, places) in [("principal components", pca(&rows)), ("t-SNE", tsne(&rows))] {
             let points: Vec<_> = places
                 .iter()

@@ -38,8 +38,8 @@ pub struct Written {
 /// Writes a report; `say` hears what is being done.
 pub fn write(out: &Path, options: &Options, say: &dyn Fn(&str)) -> Result<Written> {
     say("reading the runs");
-    let gathered = gather::gather(&options.paths)?;
-    let mut lacks = Vec::new();
+    let mut gathered = gather::gather(&options.paths)?;
+    let mut lacks = std::mem::take(&mut gathered.lacks);
     let views = match embedding::views(&gathered, options, say) {
         Ok(views) => Some(views),
         Err(why) => {

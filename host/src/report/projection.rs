@@ -53,7 +53,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
 
-/// t-SNE (van der Maaten & Hinton, 2008) from the principal components, `[n]` pairs; the components
+/// Finite rows by t-SNE (van der Maaten & Hinton, 2008) from the principal components, `[n]` pairs; the components
 /// themselves for fewer than eight rows.
 pub fn tsne(rows: &[Vec<f64>]) -> Vec<(f64, f64)> {
     let start = pca(rows);

@@ -13,7 +13,8 @@ pub mod sweep;
 pub mod table;
 pub mod work;
 
-use crate::experiment::Experiment;
+use crate::bounds;
+use crate::experiment::{Experiment, misread};
 use crate::failure::{Failure, Result};
 use crate::settings::suggest;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,9 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use sweep::Sweep;
+
+/// Most trainings of a suite.
+const MOST: usize = 100_000;
 
 /// Keys of an experiment file.
 pub type Overlay = Map<String, Value>;
@@ -168,11 +172,7 @@ pub struct Over {
 impl Suite {
     /// Parses a suite file. `path` names it in messages.
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
-        let mut suite: Suite = toml::from_str(text).map_err(|e| {
-            let line = e.span().map_or(1, |at| 1 + text[..at.start].matches('\n').count());
-            let why = suggest(&e.message().replace('\n', " "));
-            Failure::usage(format!("{}, line {line}: {why}", path.display()))
-        })?;
+        let mut suite: Suite = toml::from_str(text).map_err(|e| misread(&e, text, path))?;
         if suite.title.is_empty() {
             let stem = path.file_stem().unwrap_or_default();
             suite.title = stem.to_string_lossy().into_owned();
@@ -258,6 +258,12 @@ impl Suite {
                     }
                     let sweep = Sweep::new(method, &experiment, schema)?;
                     for (trial, experiment) in sweep.trials(&experiment)? {
+                        if all.len() + self.seeds.len() > MOST {
+                            return Err(Failure::usage(format!(
+                                "the suite asks for more than {MOST} trainings; take fewer seeds, methods \
+                                 or trials"
+                            )));
+                        }
                         for &seed in &self.seeds {
                             let experiment = Experiment { seed, ..experiment.clone() };
                             all.push(Wanted {
@@ -346,6 +352,7 @@ fn experiment(
     let experiment: Experiment = serde_json::from_value(Value::Object(tree))
         .map_err(|e| Failure::usage(format!("{place}: {}", suggest(&e.to_string()))))?;
     let mut experiment = Experiment::read(None, experiment, &over.set)?;
+    bounds::check(&experiment).map_err(|e| Failure::usage(format!("{place}: {}", e.message)))?;
     if experiment.data.root.is_none() && experiment.data.entry()?.needs_root {
         let root = over.roots.get(&dataset.name).or_else(|| over.roots.get(""));
         experiment.data.root = root.map(|root| {

@@ -5,6 +5,7 @@ use crate::experiment::{Experiment, LossConfig};
 use crate::failure::{Failure, Result};
 use crate::plugin::digest;
 use crate::plugin::registry::Registry;
+use crate::regular;
 use crate::suite::Over;
 use retort_core::fs::atomic_write;
 use retort_core::trainer::checkpoint_in;
@@ -44,7 +45,7 @@ impl Folder {
 
     /// The summary of a job that has come to its end.
     pub fn summary(&self, id: &str) -> Option<Value> {
-        let text = std::fs::read_to_string(self.run(id).join("summary.json")).ok()?;
+        let text = regular::read(&self.run(id).join("summary.json"), regular::SMALL).ok()?;
         let summary: Value = serde_json::from_str(&text).ok()?;
         let whole = summary["interrupted"] != json!(true) && summary["recall"].is_object();
         (whole && self.run(id).join("checkpoint.safetensors").is_file()).then_some(summary)
@@ -115,7 +116,7 @@ impl Planner {
                     Source::Trained(experiment) => {
                         let dataset = &suite.dataset[wanted.dataset];
                         let label = format!("source on {}, seed {}", dataset.label, wanted.seed);
-                        let name = format!("source-{}-s{}", dataset.name, wanted.seed);
+                        let name = format!("source-{}-s{}", slug(&dataset.name), wanted.seed);
                         let job = self.job("source", &name, &label, *experiment, None)?;
                         source = Some(self.folder.run(&job.id));
                         source_job = Some(job.id.clone());
@@ -185,6 +186,12 @@ impl Planner {
         }
         if let Some(losses) = tree["loss"].as_array_mut() {
             for loss in losses {
+                // As before hyperparameters had a table of their own: results made then still count.
+                if let Some(Value::Object(hyper)) =
+                    loss.as_object_mut().and_then(|loss| loss.remove("hyper"))
+                {
+                    hyper.into_iter().for_each(|(key, value)| loss[key] = value);
+                }
                 let name = loss["name"].as_str().and_then(|n| n.rsplit('#').next());
                 loss["name"] = json!(name.unwrap_or_default());
             }
@@ -245,10 +252,11 @@ fn names(suite: &Suite, wanted: &Wanted) -> (String, String) {
     (format!("{name}-s{}", wanted.seed), format!("{label}, seed {}", wanted.seed))
 }
 
-/// Letters, digits and underscores.
+/// Letters, digits and underscores, 60 at most: what files and folders can be called.
 fn slug(text: &str) -> String {
     let text: String = text
         .chars()
+        .take(60)
         .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
         .collect();
     text.trim_matches('_').to_owned()

@@ -4,6 +4,7 @@ use super::plan::{Folder, Planned};
 use super::statistics::{deviation, mean, paired_t};
 use super::{Over, Source, Suite};
 use crate::failure::{Failure, Result};
+use crate::regular;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -257,7 +258,7 @@ fn source(
 }
 
 fn summary(run: &Path) -> Option<Value> {
-    serde_json::from_str(&std::fs::read_to_string(run.join("summary.json")).ok()?).ok()
+    serde_json::from_str(&regular::read(&run.join("summary.json"), regular::SMALL).ok()?).ok()
 }
 
 fn done(run: &Path, summary: &Value, seed: u64, ks: &[usize]) -> Option<Done> {
@@ -322,10 +323,41 @@ fn test(rows: &[Row], d: usize) -> Option<Test> {
     })
 }
 
+/// Most bytes of `results.json`.
+const MOST: u64 = 64 << 20;
+
 /// Reads the results that `retort compare` left in a suite's folder.
 pub fn read(folder: &Path) -> Result<Results> {
     let path = folder.join("results.json");
-    let text = std::fs::read_to_string(&path)
+    let text = regular::read(&path, MOST)
         .map_err(|e| Failure::file("read", &path, format!("{e}; `retort compare` writes it")))?;
-    serde_json::from_str(&text).map_err(|e| Failure::file("use", &path, e))
+    let results: Results =
+        serde_json::from_str(&text).map_err(|e| Failure::file("use", &path, e))?;
+    results.check().map_err(|why| Failure::file("use", &path, why))?;
+    Ok(results)
+}
+
+impl Results {
+    /// Refuses tables whose rows don't fit their columns: the file may be anybody's.
+    fn check(&self) -> std::result::Result<(), String> {
+        for (t, table) in self.tables.iter().enumerate() {
+            for row in &table.rows {
+                let fits = |(column, cell): (&Column, &Cell)| {
+                    let n = column.ks.len();
+                    cell.recall.len() == n && cell.runs.iter().all(|run| run.recall.len() == n)
+                };
+                let cells = table.columns.iter().zip(&row.cells);
+                if row.cells.len() != table.columns.len() || !cells.into_iter().all(fits) {
+                    let name = &row.name;
+                    return Err(format!(
+                        "row {name:?} of table {t} doesn't fit the table's columns"
+                    ));
+                }
+            }
+            if table.sweeps.iter().any(|s| s.trials.iter().any(|t| t.1.len() != s.datasets.len())) {
+                return Err(format!("a sweep of table {t} doesn't fit its data sets"));
+            }
+        }
+        Ok(())
+    }
 }

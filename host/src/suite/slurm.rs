@@ -3,6 +3,8 @@
 use super::plan::{Folder, Job};
 use super::work::{Outcome, done, prepare, why};
 use crate::failure::{Failure, Result};
+use crate::output::say;
+use crate::{clean, regular};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -46,7 +48,7 @@ pub fn run(jobs: &[&Job], folder: &Folder, options: &Options) -> Result<Outcome>
         folder.write("slurm.json", &text)?;
     }
     let tasks = jobs.len();
-    eprintln!("Slurm has {tasks} trainings as job {}", arrays.join(", "));
+    say(format_args!("Slurm has {tasks} trainings as job {}", arrays.join(", ")));
     let mut outcome = wait(&arrays, jobs, folder, options.stop)?;
     if !outcome.stopped {
         for job in jobs.iter().filter(|job| folder.summary(&job.id).is_none()) {
@@ -65,11 +67,11 @@ pub fn run(jobs: &[&Job], folder: &Folder, options: &Options) -> Result<Outcome>
 /// Waits for arrays that an earlier call submitted, if there are any in the queue.
 pub fn attach(folder: &Folder, stop: &'static AtomicBool) -> Result<Outcome> {
     let path = folder.0.join("slurm.json");
-    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(Outcome::default()) };
+    let Ok(text) = regular::read(&path, regular::SMALL) else { return Ok(Outcome::default()) };
     let submitted: Submitted =
         serde_json::from_str(&text).map_err(|e| Failure::file("use", &path, e))?;
     let mut waiting = Vec::new();
-    for array in submitted.arrays {
+    for array in submitted.arrays.into_iter().filter(|array| is_number(array)) {
         if queued(&array)? {
             waiting.push(array);
         }
@@ -77,7 +79,7 @@ pub fn attach(folder: &Folder, stop: &'static AtomicBool) -> Result<Outcome> {
     if waiting.is_empty() {
         return Ok(Outcome::default());
     }
-    eprintln!("Slurm still works on job {}", waiting.join(", "));
+    say(format_args!("Slurm still works on job {}", waiting.join(", ")));
     wait(&waiting, &[], folder, stop)
 }
 
@@ -114,13 +116,17 @@ fn submit(jobs: &[&Job], number: usize, folder: &Folder, options: &Options) -> R
     // `--parsable` prints the number, and after a semicolon the cluster's name.
     let said = String::from_utf8_lossy(&output.stdout);
     let id = said.trim().split(';').next().unwrap_or_default().to_owned();
-    if id.is_empty() || !id.chars().all(|c| c.is_ascii_digit()) {
+    if !is_number(&id) {
         return Err(Failure::new(format!(
             "sbatch printed {:?}, which is no job number",
             said.trim()
         )));
     }
     Ok(id)
+}
+
+fn is_number(array: &str) -> bool {
+    !array.is_empty() && array.chars().all(|c| c.is_ascii_digit())
 }
 
 fn output(mut command: Command, name: &str) -> Result<Output> {
@@ -164,7 +170,8 @@ fn wait(
     let mut tell = || {
         for job in jobs {
             if let Some(summary) = folder.summary(&job.id).filter(|_| told.insert(job.id.clone())) {
-                eprintln!("[{}/{}] {}: {}", told.len(), jobs.len(), job.label, done(&summary));
+                let (n, label) = (told.len(), clean::line(&job.label));
+                say(format_args!("[{n}/{}] {label}: {}", jobs.len(), done(&summary)));
             }
         }
     };

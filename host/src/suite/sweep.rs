@@ -172,14 +172,14 @@ fn values(
     };
     let low = low.max(allowed.min.unwrap_or(f64::MIN));
     let log = range.log || (value.is_string() && open && low > 0.0);
-    if !(low.is_finite() && high.is_finite() && low < high) {
-        return Err(format!("the range {low} to {high} is empty"));
+    if !(low < high && (high - low).is_finite()) {
+        return Err(format!("the range {low} to {high} is empty, or endless"));
     }
     if log && low <= 0.0 {
         return Err(format!("a logarithmic range starts above 0, not at {low}"));
     }
-    if range.points < 2 {
-        return Err("`points` must be at least 2".to_owned());
+    if !(2..=MOST).contains(&range.points) {
+        return Err(format!("`points` must be 2 to {MOST}"));
     }
     let integer = field.is_some_and(|f| f.kind == Kind::Integer);
     Ok(Values::Range { min: low, max: high, log, integer, points: range.points })
@@ -194,6 +194,7 @@ fn field(
     let (loss, name) = match key.strip_prefix("loss.").and_then(|rest| rest.split_once('.')) {
         Some((number, name)) => {
             let number: usize = number.parse().map_err(|_| format!("{number} is no number"))?;
+            let name = name.strip_prefix("hyper.").unwrap_or(name);
             (experiment.loss.get(number).ok_or(format!("there is no loss {number}"))?, name)
         }
         None if key.contains('.') => return Ok(None),
@@ -223,10 +224,10 @@ fn grid(keys: &Keys) -> std::result::Result<Vec<Map<String, Value>>, String> {
             };
             list.iter().map(with).collect::<Vec<_>>()
         };
-        trials = trials.iter().flat_map(more).collect();
-        if trials.len() > MOST {
+        if trials.len() * list.len() > MOST {
             return Err(format!("the grid has more than {MOST} combinations"));
         }
+        trials = trials.iter().flat_map(more).collect();
     }
     Ok(trials)
 }

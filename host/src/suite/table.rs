@@ -1,6 +1,8 @@
 //! A suite's tables as text, Markdown, LaTeX and CSV.
 
-use super::result::{Recall, Results, Table, Test};
+use super::result::{Column, Recall, Results, Table, Test};
+use crate::clean;
+use crate::output::json_text;
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
@@ -42,7 +44,7 @@ pub fn write(results: &Results, format: Format) -> String {
         Format::Markdown => markdown(results),
         Format::Latex => latex(results),
         Format::Csv => csv(results),
-        Format::Json => serde_json::to_string_pretty(results).unwrap_or_default() + "\n",
+        Format::Json => json_text(results) + "\n",
     }
 }
 
@@ -83,17 +85,22 @@ fn published(table: &Table) -> bool {
     table.rows.iter().flat_map(|r| &r.cells).flat_map(|c| &c.recall).any(|r| r.published.is_some())
 }
 
-/// Header and rows as words. `best` marks the best of a column.
-fn cells(table: &Table, plus_minus: &str, best: impl Fn(String) -> String) -> Vec<Vec<String>> {
+/// Header and rows as words. `name` makes names fit for the format, `best` marks the best of a column.
+fn cells(
+    table: &Table,
+    name: fn(&str) -> String,
+    plus_minus: &str,
+    best: impl Fn(String) -> String,
+) -> Vec<Vec<String>> {
     let several = table.columns.len() > 1;
     let mut header = vec!["METHOD".to_owned()];
     for column in &table.columns {
-        let name = if several { format!("{} ", column.dataset) } else { String::new() };
+        let name = if several { format!("{} ", name(&column.dataset)) } else { String::new() };
         header.extend(column.ks.iter().map(|k| format!("{name}R@{k}")));
     }
     let mut lines = vec![header];
     for row in &table.rows {
-        let mut line = vec![row_name(&row.name, &row.chosen)];
+        let mut line = vec![name(&row_name(&row.name, &row.chosen))];
         for recall in row.cells.iter().flat_map(|c| &c.recall) {
             let own = number(recall, plus_minus).map(|n| if recall.best { best(n) } else { n });
             let own = own.unwrap_or_else(|| "-".to_owned());
@@ -107,12 +114,13 @@ fn cells(table: &Table, plus_minus: &str, best: impl Fn(String) -> String) -> Ve
     lines
 }
 
-fn notes(results: &Results, table: &Table) -> Vec<String> {
-    let mut notes: Vec<String> = table
-        .columns
-        .iter()
-        .filter_map(|c| c.test.as_ref().map(|t| sentence(&c.dataset, t) + "."))
-        .collect();
+fn notes(results: &Results, table: &Table, name: fn(&str) -> String) -> Vec<String> {
+    let test = |column: &Column| {
+        let test = column.test.clone()?;
+        let test = Test { best: name(&test.best), runner_up: name(&test.runner_up), ..test };
+        Some(sentence(&name(&column.dataset), &test) + ".")
+    };
+    let mut notes: Vec<String> = table.columns.iter().filter_map(test).collect();
     if published(table) {
         notes.push("In brackets: the paper's published numbers.".to_owned());
     }
@@ -133,23 +141,24 @@ fn text(results: &Results) -> String {
     let seeds: Vec<String> = results.seeds.iter().map(u64::to_string).collect();
     let mut out = format!(
         "{}\n{LEGEND}\nSeeds: {}. An asterisk marks the best method.\n",
-        results.title,
+        plain(&results.title),
         seeds.join(", ")
     );
     for table in &results.tables {
         if !table.setting.is_empty() {
-            let _ = write!(out, "\n{}\n", table.setting);
+            let _ = write!(out, "\n{}\n", plain(&table.setting));
         }
-        let lines = cells(table, " ± ", |n| format!("*{n}"));
+        let lines = cells(table, plain, " ± ", |n| format!("*{n}"));
         let _ = write!(out, "\n{}\n\n", align(&lines));
-        for note in notes(results, table) {
+        for note in notes(results, table, plain) {
             let _ = writeln!(out, "{note}");
         }
         for sweep in &table.sweeps {
-            let mut lines = vec![vec![format!("{}: TRIAL", sweep.method)]];
-            lines[0].extend(sweep.datasets.iter().map(|d| format!("{d} R@{}", sweep.k)));
+            let mut lines = vec![vec![format!("{}: TRIAL", plain(&sweep.method))]];
+            let datasets = sweep.datasets.iter();
+            lines[0].extend(datasets.map(|d| format!("{} R@{}", plain(d), sweep.k)));
             for (trial, means) in &sweep.trials {
-                let mut line = vec![values(trial)];
+                let mut line = vec![plain(&values(trial))];
                 let mean = |m: &Option<f64>| m.map_or("-".to_owned(), |m| format!("{m:.1}"));
                 line.extend(means.iter().map(mean));
                 lines.push(line);
@@ -178,21 +187,20 @@ fn align(lines: &[Vec<String>]) -> String {
 }
 
 fn markdown(results: &Results) -> String {
-    let mut out = format!("## {}\n\n{LEGEND}\n", results.title);
+    let mut out = format!("## {}\n\n{LEGEND}\n", mark(&results.title));
     for table in &results.tables {
         if !table.setting.is_empty() {
-            let _ = write!(out, "\n### {}\n", table.setting);
+            let _ = write!(out, "\n### {}\n", mark(&table.setting));
         }
-        let lines = cells(table, " ± ", |n| format!("**{n}**"));
+        let lines = cells(table, mark, " ± ", |n| format!("**{n}**"));
         for (i, line) in lines.iter().enumerate() {
-            let line: Vec<String> = line.iter().map(|c| c.replace('|', "\\|")).collect();
             let _ = writeln!(out, "{}| {} |", if i == 0 { "\n" } else { "" }, line.join(" | "));
             if i == 0 {
                 let _ = writeln!(out, "|---|{}", "--:|".repeat(line.len() - 1));
             }
         }
         out.push('\n');
-        for note in notes(results, table) {
+        for note in notes(results, table, mark) {
             let _ = writeln!(out, "{note}  ");
         }
     }
@@ -200,10 +208,10 @@ fn markdown(results: &Results) -> String {
 }
 
 fn latex(results: &Results) -> String {
-    let mut out = format!("% {}: needs \\usepackage{{booktabs}}\n", results.title);
+    let mut out = format!("% {}: needs \\usepackage{{booktabs}}\n", plain(&results.title));
     for table in &results.tables {
         let count: usize = table.columns.iter().map(|c| c.ks.len()).sum();
-        let _ = writeln!(out, "% {}", table.setting);
+        let _ = writeln!(out, "% {}", plain(&table.setting));
         let _ = write!(out, "\\begin{{tabular}}{{l{}}}\n\\toprule\n", "c".repeat(count));
         for column in &table.columns {
             let (n, name) = (column.ks.len(), tex(&column.dataset));
@@ -214,19 +222,36 @@ fn latex(results: &Results) -> String {
             let _ = write!(out, " & R@{k}");
         }
         out.push_str(" \\\\\n\\midrule\n");
-        for line in cells(table, " $\\pm$ ", |n| format!("\\textbf{{{n}}}")).into_iter().skip(1) {
-            let mut line = line.into_iter();
-            let name = line.next().map(|n| tex(&n)).unwrap_or_default();
-            let _ = writeln!(out, "{name} & {} \\\\", line.collect::<Vec<_>>().join(" & "));
+        let lines = cells(table, tex, " $\\pm$ ", |n| format!("\\textbf{{{n}}}"));
+        for line in lines.into_iter().skip(1) {
+            let _ = writeln!(out, "{} \\\\", line.join(" & "));
         }
         out.push_str("\\bottomrule\n\\end{tabular}\n");
-        for note in notes(results, table) {
+        for note in notes(results, table, plain) {
             let _ = writeln!(out, "% {note}");
         }
     }
     out
 }
 
+/// A name for a terminal, or for a comment.
+fn plain(text: &str) -> String {
+    clean::line(text).into_owned()
+}
+
+/// A name for Markdown: no link, no HTML, no column of its own.
+fn mark(text: &str) -> String {
+    let mut out = String::new();
+    for c in clean::line(text).chars() {
+        if matches!(c, '\\' | '`' | '*' | '[' | ']' | '<' | '>' | '|' | '~' | '&') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// A name for LaTeX.
 fn tex(text: &str) -> String {
     let escape = |c: char| match c {
         '&' | '%' | '$' | '#' | '_' | '{' | '}' => format!("\\{c}"),
@@ -235,7 +260,7 @@ fn tex(text: &str) -> String {
         '^' => "\\textasciicircum{}".to_owned(),
         c => c.to_string(),
     };
-    text.chars().map(escape).collect()
+    clean::line(text).chars().map(escape).collect()
 }
 
 fn csv(results: &Results) -> String {
@@ -269,9 +294,36 @@ fn csv(results: &Results) -> String {
     out
 }
 
+/// A text of CSV. What a spreadsheet would take for a formula begins with an apostrophe.
 fn quote(text: &str) -> String {
-    if text.contains([',', '"', '\n']) {
+    let text = clean::line(text);
+    let text =
+        if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text.into() };
+    if text.contains([',', '"', '\'']) {
         return format!("\"{}\"", text.replace('"', "\"\""));
     }
-    text.to_owned()
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{mark, quote, tex};
+
+    #[test]
+    fn names_stay_names_in_every_format() {
+        assert_eq!(
+            mark("a|b\n<img src=x>[c](d) rkd_x"),
+            "a\\|b\\\\n\\<img src=x\\>\\[c\\](d) rkd_x"
+        );
+        assert_eq!(
+            tex("\\input{/etc/x}\n%"),
+            "\\textbackslash{}input\\{/etc/x\\}\\textbackslash{}n\\%"
+        );
+        assert_eq!(quote("=HYPERLINK(\"x\")"), "\"'=HYPERLINK(\"\"x\"\")\"");
+        for (text, quoted) in
+            [("@a", "\"'@a\""), ("-1", "\"'-1\""), ("a,b", "\"a,b\""), ("rkd", "rkd")]
+        {
+            assert_eq!(quote(text), quoted);
+        }
+    }
 }

@@ -3,11 +3,12 @@
 use super::plan::{Folder, Job};
 use crate::failure::{Failure, Result};
 use crate::folder::{CHECKPOINT, is_run};
+use crate::{clean, output, regular};
 use indicatif::{ProgressBar, ProgressStyle};
 use retort_core::fs::atomic_write;
 use serde_json::Value;
 use std::fs::File;
-use std::io::IsTerminal as _;
+use std::io::{ErrorKind, IsTerminal as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,7 +41,7 @@ pub struct Outcome {
 /// Jobs inherit it: while one that lost its suite still trains, no other suite starts there.
 pub fn lock(folder: &Folder) -> Result<File> {
     let path = folder.0.join("lock");
-    let file = File::create(&path).map_err(|e| Failure::file("make", &path, e))?;
+    let (file, _) = regular::make(&path).map_err(|e| Failure::file("make", &path, e))?;
     file.try_lock().map_err(|_| {
         Failure::new(format!(
             "another `retort compare`, or a training that one left behind, still works in {}: wait \
@@ -58,6 +59,12 @@ pub fn prepare(folder: &Folder, job: &Job, device: &str) -> Result<Vec<String>> 
         .map_err(|e| Failure::new(format!("can't write the experiment as TOML: {e}")))?;
     let (config, run) = (folder.config(&job.id), folder.run(&job.id));
     atomic_write(&config, text.as_bytes()).map_err(Failure::new)?;
+    // What it said before; a link of this name would lead its words elsewhere.
+    let log = folder.log(&job.id);
+    match std::fs::remove_file(&log) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(Failure::file("delete", &log, e)),
+        _ => {}
+    }
     let path = |path: &Path| path.display().to_string();
     let device = format!("--device={device}");
     if is_run(&run) && run.join(CHECKPOINT).is_file() {
@@ -74,7 +81,7 @@ pub fn prepare(folder: &Folder, job: &Job, device: &str) -> Result<Vec<String>> 
 
 /// Why a job failed, from what it said.
 pub fn why(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let text = regular::read(log, regular::SMALL).unwrap_or_default();
     let error = text.lines().rev().find_map(|l| l.strip_prefix("error: "));
     let last = error.or_else(|| text.lines().rev().find(|l| !l.trim().is_empty()));
     last.map_or_else(|| "it said nothing".to_owned(), str::to_owned)
@@ -97,8 +104,8 @@ pub fn run(jobs: &[&Job], folder: &Folder, options: &Options) -> Result<Outcome>
     let mut running: Vec<(&Job, Child, Instant)> = Vec::new();
     let bar = bar(jobs.len());
     let say = |text: String| match &bar {
-        Some(bar) => bar.println(text),
-        None => eprintln!("{text}"),
+        Some(bar) => bar.println(clean::line(&text)),
+        None => output::say(clean::line(&text)),
     };
     let (mut ended, all) = (0, jobs.len());
     loop {
@@ -143,7 +150,7 @@ pub fn run(jobs: &[&Job], folder: &Folder, options: &Options) -> Result<Outcome>
         running = still;
         if let Some(bar) = &bar {
             let labels: Vec<&str> = running.iter().map(|(job, ..)| job.label.as_str()).collect();
-            bar.set_message(labels.join(" · "));
+            bar.set_message(clean::line(&labels.join(" · ")).into_owned());
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -166,13 +173,14 @@ fn bar(jobs: usize) -> Option<ProgressBar> {
 }
 
 fn start(folder: &Folder, job: &Job, options: &Options) -> Result<Child> {
+    let arguments = prepare(folder, job, options.device)?;
     let path = folder.log(&job.id);
-    let log = File::create(&path).map_err(|e| Failure::file("write", &path, e))?;
+    let log = File::create_new(&path).map_err(|e| Failure::file("write", &path, e))?;
     let clone = |file: &File| file.try_clone().map_err(|e| Failure::file("write", &path, e));
     let program = std::env::current_exe().map_err(Failure::new)?;
     let mut command = Command::new(program);
     command
-        .args(prepare(folder, job, options.device)?)
+        .args(arguments)
         .stdin(Stdio::from(clone(options.lock)?))
         .stdout(Stdio::from(clone(&log)?))
         .stderr(Stdio::from(log));
