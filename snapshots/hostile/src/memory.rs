@@ -82,8 +82,8 @@ impl Loss for Memory {
                 sum + step.param(&format!("p{i}"), [N, N / 4], Init::Zeros).slice(0, 0..1).sum()
             }),
             With::Buffers => times.fold(x, |sum, i| {
-                let buffer = step.buffer(&format!("b{i}"), [N, N / 4], Init::Zeros);
-                sum + buffer.get().slice(0, 0..1).sum()
+                let buffer = step.buffer(&format!("b{i}"), [N, N / 4], Init::Zeros).get();
+                sum + buffer.slice(0, 0..1).sum()
             }),
             With::Gathers => {
                 let zeros = step.range(0..N * N / 8).modulo(1);

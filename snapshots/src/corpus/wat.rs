@@ -12,8 +12,36 @@ pub fn assemble(name: &str) -> Vec<u8> {
 }
 
 /// The component of these forms in the shell.
-pub fn component(forms: &str) -> Result<Vec<u8>, wat::Error> {
-    wat::parse_str(filled(&read("shell"), forms))
+pub fn component(text: &str) -> Result<Vec<u8>, wat::Error> {
+    let mut bytes = wat::parse_str(filled(&read("shell"), text))?;
+    let depth = forms(text).iter().find_map(|form| number(form.strip_prefix("(nest ")?));
+    bytes.extend(section(&nested(depth.unwrap_or(0))));
+    Ok(bytes)
+}
+
+/// A component in a component, and so on, this deep. (As text, the assembler refuses it.)
+fn nested(depth: usize) -> Vec<u8> {
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+    (0..depth).fold(Vec::new(), |inner, _| [EMPTY, &section(&inner)].concat())
+}
+
+/// The section of a component that holds a component; nothing if that is empty.
+fn section(component: &[u8]) -> Vec<u8> {
+    if component.is_empty() {
+        return Vec::new();
+    }
+    let (mut out, mut size) = (vec![4], component.len());
+    while size > 0x7f {
+        out.push(size as u8 | 0x80);
+        size >>= 7;
+    }
+    out.push(size as u8);
+    out.extend_from_slice(component);
+    out
+}
+
+fn number(text: &str) -> Option<usize> {
+    text.trim_end_matches(')').parse().ok()
 }
 
 /// A form that describes the pack by these bytes.
@@ -45,7 +73,7 @@ pub fn names() -> Vec<String> {
 /// The shell with the forms of `attack` in their places.
 fn filled(shell: &str, attack: &str) -> String {
     let mut text = shell.to_owned();
-    for form in forms(attack) {
+    for form in forms(attack).into_iter().filter(|form| !form.starts_with("(nest")) {
         let form = expanded(form);
         if form.starts_with("(module") {
             return form;
@@ -63,17 +91,11 @@ fn filled(shell: &str, attack: &str) -> String {
     text
 }
 
-/// `(repeat N form)` and `(nest N)` written out, other forms as they are.
+/// `(repeat N form)` written out, other forms as they are.
 fn expanded(form: &str) -> String {
-    let number = |text: &str| text.trim_end_matches(')').parse::<usize>().unwrap_or(0);
     let mut words = form.splitn(3, ' ');
-    match (words.next(), words.next(), words.next()) {
-        (Some("(repeat"), Some(times), Some(rest)) => {
-            rest[..rest.len() - 1].repeat(number(times))
-        }
-        (Some("(nest"), Some(depth), None) => {
-            "(component ".repeat(number(depth)) + &")".repeat(number(depth))
-        }
+    match (words.next(), words.next().and_then(number), words.next()) {
+        (Some("(repeat"), Some(times), Some(rest)) => rest[..rest.len() - 1].repeat(times),
         _ => form.to_owned(),
     }
 }
