@@ -5,6 +5,7 @@ use crate::settings::{assignment, suggest};
 use retort_core::Limits;
 use retort_core::Recipe;
 use retort_core::backbone::NetworkConfig;
+use retort_core::fs::read_text;
 use retort_datasets as datasets;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -279,7 +280,7 @@ impl Experiment {
         let mut experiment = match file {
             None => base,
             Some(path) => {
-                let text = std::fs::read_to_string(path)
+                let text = read_text(path, 16 << 20)
                     .map_err(|e| Failure::file("read the experiment", path, e))?;
                 toml::from_str(&text).map_err(|e| {
                     let line = e.span().map_or(1, |at| 1 + text[..at.start].matches('\n').count());
