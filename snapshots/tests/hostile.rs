@@ -260,9 +260,9 @@ fn strike(job: &Job, limits: &Limits) -> Result<(), String> {
     for epoch in 0..2 {
         let mut inputs = Case::example(6, 4, 3).inputs(&cpu(), FloatDType::F32);
         (inputs.epoch, inputs.progress) = (epoch, epoch as f64 / 2.0);
-        let evaluation =
-            retort_host::evaluation::Evaluation::run(&mut session, &inputs).map_err(|e| e.to_string())?;
-        evaluation.gradients(&session, &inputs);
+        let evaluation = retort_host::evaluation::Evaluation::run(&mut session, &inputs)
+            .map_err(|e| e.to_string())?;
+        evaluation.gradients(&session, &inputs).map_err(|e| e.to_string())?;
         session.commit();
     }
     Ok(())
@@ -288,8 +288,7 @@ fn other_losses_and_later_ones_compute_what_they_did() {
     };
     let value = good("native");
     for (i, ((name, path), job)) in first.iter().enumerate() {
-        let given: Vec<String> =
-            job.attack.limits.split_whitespace().map(str::to_owned).collect();
+        let given: Vec<String> = job.attack.limits.split_whitespace().map(str::to_owned).collect();
         let limits = limits(&given).unwrap();
         let ended = strike(job, &limits);
         assert_eq!(good(path), value, "after {name} ({path}): {ended:?}");

@@ -164,6 +164,9 @@ fn attacks_end_as_on_the_cpu() {
 
     let here = corpus::run(&jobs, &Program { device: "cpu".to_owned(), ..program }, &place);
     for ((job, there), here) in jobs.iter().zip(&ends).zip(&here) {
-        assert!(there.message == here.message || there.message.contains("32 bits"), "{job}: {there:?}, {here:?}");
+        assert!(
+            there.message == here.message || there.message.contains("32 bits"),
+            "{job}: {there:?}, {here:?}"
+        );
     }
 }

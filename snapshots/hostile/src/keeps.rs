@@ -21,9 +21,7 @@ choice! {
         LongName = "long_name",
         LongLog = "long_log",
         LongInput = "long_input",
-        EmptyName = "empty_name",
         EscapeName = "escape_name",
-        DottedName = "dotted_name",
     }
 }
 
@@ -91,12 +89,10 @@ impl Loss for Keeps {
                 good
             }
             What::LongInput => good + step.once(&"long".repeat(1 << 18), x).sum(),
-            What::EmptyName => good + new(""),
             What::EscapeName => {
-                step.log("\u{1b}[2J\u{1b}]0;owned\u{7}\u{202e}", good);
-                good + new("\u{1b}[31mred\u{202e}")
+                let name = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}";
+                good + step.param(name, [0], Init::Zeros).sum()
             }
-            What::DottedName => good + new("../../../etc/passwd"),
             _ => good,
         }
     }

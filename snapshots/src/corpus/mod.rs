@@ -5,9 +5,9 @@ mod memory;
 mod run;
 pub mod wat;
 
-pub use run::{Ended, Place, Program, base, run, table, watched};
 pub use attacks::attacks;
 pub use memory::Memory;
+pub use run::{Ended, Place, Program, base, run, table, watched};
 
 use crate::built;
 use std::path::{Path, PathBuf};

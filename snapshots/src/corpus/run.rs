@@ -34,9 +34,8 @@ impl Place {
     /// Makes the folder.
     pub fn new() -> std::io::Result<Self> {
         let place = Place(tempfile::tempdir()?);
-        write(&place.folder().join(BATCH), &Case::example(6, 4, 3).tensors()).map_err(|e| {
-            std::io::Error::other(e.message)
-        })?;
+        write(&place.folder().join(BATCH), &Case::example(6, 4, 3).tensors())
+            .map_err(|e| std::io::Error::other(e.message))?;
         Ok(place)
     }
 

@@ -61,7 +61,8 @@ fn read(name: &str) -> String {
 /// If the folder can't be read.
 pub fn names() -> Vec<String> {
     let folder = workspace().join("snapshots/hostile/wat");
-    let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let entries =
+        std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let stem = |path: &Path| Some(path.file_stem()?.to_str()?.to_owned());
     let mut names: Vec<String> =
@@ -78,11 +79,13 @@ fn filled(shell: &str, attack: &str) -> String {
         if form.starts_with("(module") {
             return form;
         }
-        let component = ["(import", "(core", "(component"].iter().any(|head| form.starts_with(head));
+        let component =
+            ["(import", "(core", "(component"].iter().any(|head| form.starts_with(head));
         let place = if let Some(old) = find(&text, head(&form)) {
             old
         } else {
-            let before = if component { "  ;; The memory" } else { "    (export \"describe\" (func" };
+            let before =
+                if component { "  ;; The memory" } else { "    (export \"describe\" (func" };
             let at = text.find(before).unwrap_or(text.len());
             at..at
         };
@@ -139,13 +142,15 @@ fn length(text: &str) -> usize {
             b'(' => depth += 1,
             b')' if depth <= 1 => return i + 1,
             b')' => depth -= 1,
-            b'"' => while let Some((_, byte)) = bytes.next() {
-                match byte {
-                    b'\\' => drop(bytes.next()),
-                    b'"' => break,
-                    _ => {}
+            b'"' => {
+                while let Some((_, byte)) = bytes.next() {
+                    match byte {
+                        b'\\' => drop(bytes.next()),
+                        b'"' => break,
+                        _ => {}
+                    }
                 }
-            },
+            }
             b';' if text[i..].starts_with(";;") => {
                 bytes.by_ref().find(|(_, byte)| *byte == b'\n');
             }

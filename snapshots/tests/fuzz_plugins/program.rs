@@ -69,7 +69,8 @@ impl fmt::Display for Program {
             self.commits
         )?;
         for (i, line) in self.lines.iter().enumerate() {
-            let op = Op::from_code(line.op).map_or_else(|| line.op.to_string(), |op| op.to_string());
+            let op =
+                Op::from_code(line.op).map_or_else(|| line.op.to_string(), |op| op.to_string());
             let args = line.args.iter().take(8).map(|arg| match arg {
                 Arg::Of(line) => format!("%{line}"),
                 Arg::Forged(bits) => format!("{bits:#x}"),
@@ -145,8 +146,20 @@ pub fn program(seed: u64, number: u64) -> Program {
 const ODD_LABELS: [i64; 6] = [i64::MAX, i64::MIN, -1, 1 << 31, 1 << 53, 0];
 
 const UNARY: [Op; 14] = [
-    Op::Neg, Op::Exp, Op::Ln, Op::Ln1p, Op::Sqrt, Op::Relu, Op::Abs, Op::Detach, Op::Tanh,
-    Op::Sigmoid, Op::Sin, Op::Cos, Op::Sum, Op::Transpose,
+    Op::Neg,
+    Op::Exp,
+    Op::Ln,
+    Op::Ln1p,
+    Op::Sqrt,
+    Op::Relu,
+    Op::Abs,
+    Op::Detach,
+    Op::Tanh,
+    Op::Sigmoid,
+    Op::Sin,
+    Op::Cos,
+    Op::Sum,
+    Op::Transpose,
 ];
 const SCALAR: [Op; 6] =
     [Op::AddScalar, Op::MulScalar, Op::DivScalar, Op::PowScalar, Op::ClampMin, Op::ClampMax];
@@ -154,9 +167,30 @@ const REDUCE: [Op; 5] = [Op::SumDim, Op::MeanDim, Op::MaxDim, Op::MinDim, Op::Cu
 const BINARY: [Op; 8] =
     [Op::Add, Op::Sub, Op::Mul, Op::Div, Op::Max, Op::Min, Op::Greater, Op::Equal];
 const NUMBERS: [f64; 24] = [
-    0.0, -0.0, 1.0, -1.0, 0.5, 2.0, 3.0, 7.0, 16.0, 255.0, 65536.0, 1e6, 2_147_483_647.0,
-    2_147_483_648.0, 4_294_967_296.0, 9_007_199_254_740_993.0, 8e15, 1e19, 1e300, -1e300, f64::NAN,
-    f64::INFINITY, f64::NEG_INFINITY, f64::MIN_POSITIVE,
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    2.0,
+    3.0,
+    7.0,
+    16.0,
+    255.0,
+    65536.0,
+    1e6,
+    2_147_483_647.0,
+    2_147_483_648.0,
+    4_294_967_296.0,
+    9_007_199_254_740_993.0,
+    8e15,
+    1e19,
+    1e300,
+    -1e300,
+    f64::NAN,
+    f64::INFINITY,
+    f64::NEG_INFINITY,
+    f64::MIN_POSITIVE,
 ];
 
 impl Author {
@@ -550,7 +584,8 @@ impl Author {
                 7 => line.attrs.truncate(rng.random_range(0..2)),
                 _ => {
                     let long = "x".repeat(5000);
-                    let names = ["", "target", "labels", "\u{1b}[2J\0", "../x", &long, "n1", "epoch"];
+                    let names =
+                        ["", "target", "labels", "\u{1b}[2J\0", "../x", &long, "n1", "epoch"];
                     names.choose(rng).unwrap().clone_into(&mut line.name);
                 }
             }

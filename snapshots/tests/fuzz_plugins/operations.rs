@@ -121,7 +121,12 @@ impl Target {
     }
 
     /// Three steps of a program; the value of each, or what it ended with.
-    fn steps(&self, program: &Program, session: &mut Session, dtype: FloatDType) -> Result<(), String> {
+    fn steps(
+        &self,
+        program: &Program,
+        session: &mut Session,
+        dtype: FloatDType,
+    ) -> Result<(), String> {
         let inputs = self.inputs(program, dtype);
         if program.commits[1] {
             session.probe(&inputs).map_err(|e| e.to_string())?;
@@ -229,7 +234,8 @@ impl Case for Target {
     fn summary(&self) -> String {
         let mut ended: Vec<_> = self.ended.iter().collect();
         ended.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
-        let ended: Vec<String> = ended.iter().take(12).map(|(why, n)| format!("{n} {why}")).collect();
+        let ended: Vec<String> =
+            ended.iter().take(12).map(|(why, n)| format!("{n} {why}")).collect();
         format!(
             "{} programs, {} of {} tame ones to their end; {}",
             self.ran,

@@ -30,13 +30,13 @@ fn patience() -> Duration {
     Duration::from_secs(if gpu { 120 } else { 5 })
 }
 
-/// Runs a target: `count` cases, those of `RETORT_FUZZ_SECONDS`, or the one of `RETORT_FUZZ_NUMBER`.
+/// Runs a target: `count` cases, those of `RETORT_FUZZ_SECONDS`, or the one of `RETORT_FUZZ_CASE`.
 pub fn fuzz<C: Case>(test: &str, count: u64, target: fn() -> C) {
     let seed = number("RETORT_FUZZ_SEED").unwrap_or(1);
     if let Some(first) = number(CHILD) {
         return work(seed, first, target());
     }
-    if let Some(number) = number("RETORT_FUZZ_NUMBER") {
+    if let Some(number) = number("RETORT_FUZZ_CASE") {
         let mut target = target();
         let ended = target.run(seed, number, true);
         println!("{}", target.summary());
@@ -80,7 +80,7 @@ pub fn fuzz<C: Case>(test: &str, count: u64, target: fn() -> C) {
     println!("{test}: {next} cases of seed {seed} in {took} s; {}", said.join("; "));
     assert!(
         findings.is_empty(),
-        "{} findings of seed {seed}; RETORT_FUZZ_SEED={seed} RETORT_FUZZ_NUMBER=… repeats one:\n{}",
+        "{} findings of seed {seed}; RETORT_FUZZ_SEED={seed} RETORT_FUZZ_CASE=… repeats one:\n{}",
         findings.len(),
         findings.join("\n")
     );

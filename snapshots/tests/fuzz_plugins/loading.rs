@@ -26,10 +26,10 @@ pub struct Target {
 
 impl Target {
     pub fn new() -> Self {
-        // Half a million functions and endless loops only cost time here.
-        let names = wat::names().into_iter().filter(|name| {
-            name != "functions" && name != "nested" && !name.ends_with("loops")
-        });
+        // Thousands of functions and endless loops only cost time here.
+        let names = wat::names()
+            .into_iter()
+            .filter(|name| name != "functions" && name != "nested" && !name.ends_with("loops"));
         let mut components: Vec<(String, Vec<u8>)> =
             names.map(|name| (name.clone(), wat::assemble(&name))).collect();
         let pack = std::fs::read(built(PACK).wasm.unwrap()).unwrap();
@@ -138,8 +138,20 @@ impl Case for Target {
 }
 
 const WORDS: [&str; 14] = [
-    "", "../../x", "a/b", "\u{1b}[2J", "\u{202e}", "\0", "weight", "name", "lr_factor", "Attack",
-    "attack", "é", "integer", "float",
+    "",
+    "../../x",
+    "a/b",
+    "\u{1b}[2J",
+    "\u{202e}",
+    "\0",
+    "weight",
+    "name",
+    "lr_factor",
+    "Attack",
+    "attack",
+    "é",
+    "integer",
+    "float",
 ];
 const NUMBERS: [f64; 10] = [0.0, -1.0, 0.5, 1e300, -1e300, 1e15, 2.0, 7.0, 65.0, 4_294_967_296.0];
 

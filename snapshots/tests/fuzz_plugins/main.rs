@@ -2,11 +2,11 @@
 //! fixed number of cases in the suite. By hand, for hours:
 //!
 //! ```sh
-//! RETORT_FUZZ_SECONDS=3600 RETORT_FUZZ_SEED=7 cargo test --workspace --test fuzz -- --nocapture
+//! RETORT_FUZZ_SECONDS=3600 RETORT_FUZZ_SEED=7 cargo test --workspace --test fuzz_plugins -- --nocapture
 //! ```
 //!
 //! on a GPU with `RETORT_TEST_DEVICE=gpu:0`. A finding names its seed and number; `RETORT_FUZZ_SEED=7
-//! RETORT_FUZZ_NUMBER=1234` repeats that one alone and shows it.
+//! RETORT_FUZZ_CASE=1234` repeats that one alone and shows it.
 
 #![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests; equality is bit for bit")]
 
