@@ -76,10 +76,14 @@ pub fn attacks() -> Vec<Attack> {
 /// Indices that lie outside.
 fn places() -> Vec<Attack> {
     let index = |name, ways: &[&str]| {
-        loss(name, "indices", &["is not in 0..6", "its integers may leave", "is not a whole number"])
-            .ways(ways)
-            .on_gpu()
-            .in_64_bits()
+        loss(
+            name,
+            "indices",
+            &["is not in 0..6", "its integers may leave", "is not a whole number"],
+        )
+        .ways(ways)
+        .on_gpu()
+        .in_64_bits()
     };
     vec![
         index("rows_outside", &["at=6", "at=16", "at=-1", "at=-7"]),
@@ -109,9 +113,13 @@ fn places() -> Vec<Attack> {
         index("joined_indices", &["made=joined at=6", "of=one_hot made=joined at=-1"]),
         index("sorted_indices", &["made=sorted at=7", "of=gather made=sorted at=100"]),
         index("label_indices", &["made=labels at=6", "of=one_hot made=labels at=4"]),
-        loss("contrast_indices", "indices", &["limit `tensor_bytes`", "limit `held_bytes`", "is not a size"])
-            .ways(&["made=contrast at=1e9", "made=contrast at=1e15"])
-            .on_gpu(),
+        loss(
+            "contrast_indices",
+            "indices",
+            &["limit `tensor_bytes`", "limit `held_bytes`", "is not a size"],
+        )
+        .ways(&["made=contrast at=1e9", "made=contrast at=1e15"])
+        .on_gpu(),
     ]
 }
 
