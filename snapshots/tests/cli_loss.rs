@@ -396,9 +396,12 @@ fn packs_that_misdescribe_themselves_are_refused() {
             "its default 1 isn't a number (at least 2)",
         ),
         (field(serde_json::json!({"range": {"min": 2, "max": 1}})), "its range is empty: 2 to 1"),
-        (good.replacen(":1}", ":1e999}", 1), "description isn't what the interface asks for"),
         (
-            good.replacen(":1}", &format!(":{deep}}}"), 1),
+            good.replacen("\"default\":1", "\"default\":1e999", 1),
+            "description isn't what the interface asks for",
+        ),
+        (
+            good.replacen("\"default\":1", &format!("\"default\":{deep}"), 1),
             "description isn't what the interface asks",
         ),
         (good[..good.len() / 2].to_owned(), "description isn't what the interface asks for"),
@@ -602,8 +605,8 @@ mod cache {
         }
 
         fn entries(&self) -> Vec<PathBuf> {
-            let entries = std::fs::read_dir(self.folder().join("components")).unwrap();
-            entries.map(|e| e.unwrap().path()).collect()
+            let entries = std::fs::read_dir(self.folder().join("components"));
+            entries.into_iter().flatten().map(|e| e.unwrap().path()).collect()
         }
 
         /// The entry of a component.
