@@ -367,7 +367,8 @@ fn carry_out(
     let best_file = trainer.best_checkpoint();
     let result = trainer.run(&mut record, place.stop);
     record.end();
-    let early = matches!(result, Err(TrainError::Setup(_) | TrainError::Probe(_) | TrainError::Data(_)));
+    let early =
+        matches!(result, Err(TrainError::Setup(_) | TrainError::Probe(_) | TrainError::Data(_)));
     let nothing = early && record.is_empty() && !folder.join(CHECKPOINT).exists();
     if let Some(claim) = claim.filter(|_| !nothing) {
         claim.keep();
