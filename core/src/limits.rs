@@ -60,7 +60,7 @@ impl Limits {
             ("compile_seconds", self.compile_seconds),
         ];
         if let Some((key, v)) = seconds.iter().find(|(_, v)| !(*v > 0.0 && *v <= SECONDS)) {
-            return Err(format!("limits.{key} = {v}: it must be above 0, and at most {SECONDS}"));
+            return Err(format!("limits.{key} = {v:?}: it must be above 0, and at most {SECONDS}"));
         }
         let counts = [
             ("handles", self.handles as u64),

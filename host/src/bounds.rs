@@ -22,11 +22,11 @@ pub fn check(experiment: &Experiment) -> Result<()> {
     recall_at(&experiment.recall_at)?;
     for (i, loss) in experiment.loss.iter().enumerate() {
         if !loss.weight.is_finite() {
-            return Err(wrong(&format!("loss.{i}.weight"), loss.weight, "a finite number"));
+            return Err(wrong(&format!("loss.{i}.weight"), short(loss.weight), "a finite number"));
         }
         if let Some(factor) = loss.lr_factor.filter(|x| !(x.is_finite() && *x >= 0.0)) {
             let key = format!("loss.{i}.lr_factor");
-            return Err(wrong(&key, factor, "a number of at least 0"));
+            return Err(wrong(&key, short(factor), "a number of at least 0"));
         }
     }
     let (rows, size) = (recipe.batch as u128 * recipe.views as u128, experiment.data.size()?);
@@ -50,7 +50,7 @@ pub fn data(data: &Data) -> Result<()> {
     let share = data.validation_classes;
     if !(0.0..1.0).contains(&share) {
         let is = "a share of the training classes, from 0 to below 1";
-        return Err(wrong("data.validation_classes", share, is));
+        return Err(wrong("data.validation_classes", short(share), is));
     }
     Ok(())
 }
@@ -64,6 +64,11 @@ fn recall_at(ks: &[usize]) -> Result<()> {
         Some(k) => Err(wrong("recall_at", k, &format!("numbers of neighbours, 1 to {K}"))),
         None => Ok(()),
     }
+}
+
+/// A number without hundreds of digits.
+fn short(x: f64) -> String {
+    format!("{x:?}")
 }
 
 fn wrong(key: &str, value: impl std::fmt::Display, is: &str) -> Failure {

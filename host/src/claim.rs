@@ -21,7 +21,7 @@ pub struct Claim {
 
 impl Claim {
     /// Takes a folder, and makes it where it isn't there. It must be empty but for what a training leaves
-    /// that was killed before it [is a run](is_run).
+    /// that was killed before it [is a run](crate::folder::is_run).
     pub fn new(dir: &Path) -> Result<Self> {
         loop {
             let missing = dir.ancestors().take_while(|a| !is_there(a)).map(Path::to_owned);

@@ -544,7 +544,8 @@ fn a_set_up_that_fails_leaves_no_folder() {
     let cases: &[(&[&str], i32, &str)] = &[
         (&["--loss=proxy_ancor"], 2, "proxy_ancor"),
         (&["--loss=proxy_anchor", "--set=alpha=-3"], 2, "alpha"),
-        (&["--loss=proxy_anchor", "--dataset=omniglot", "--data-root=nowhere"], 1, "nowhere"),
+        (&["--loss=proxy_anchor", "--dataset=omniglot"], 1, "omniglot"),
+        (&["--loss=proxy_anchor", "--set=data.classes=4", "--set=data.images=2"], 1, "batch"),
         (&["--loss=rkd", "--source=nowhere"], 1, "nowhere"),
         (&["--loss=rkd", "--source=broken.safetensors"], 1, "broken.safetensors"),
         (&["--loss=proxy_anchor", "--pretrained=broken.safetensors"], 1, "broken.safetensors"),
