@@ -816,6 +816,11 @@ fn distance_weighted_negatives_are_drawn_as_by_the_authors() {
 
 #[test]
 fn labels_are_compared_whole() {
+    for loss in ["supcon", "circle", "contrastive", "multi_similarity", "triplet", "n_pair"] {
+        let [large, small] = ["lab_big31.safetensors", "lab_small.safetensors"]
+            .map(|file| evaluated(loss, file, &[]));
+        assert_eq!(large, small, "{loss}");
+    }
     let crd = |file| evaluated("crd_batch", file, &["--classes=8", "--set=dim=4", "--set=queue=4"]);
     assert_eq!(crd("crdb_0.safetensors"), crd("crdb_16777216.safetensors"));
 

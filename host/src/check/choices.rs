@@ -16,7 +16,7 @@ pub fn words(field: &Field) -> Vec<Value> {
     }
 }
 
-/// Combinations of choices that are tried; of a loss with more, each choice alone.
+/// Combinations of choices that are tried; of a loss with more, the first so many choices, each alone.
 const MOST: usize = 32;
 
 /// The hyperparameters with every combination of choices, each with its name.
@@ -40,6 +40,7 @@ fn variants(subject: &Subject) -> Vec<(String, Map<String, Value>)> {
             out.extend(of(&subject.hyper, field));
         }
     }
+    out.truncate(MOST);
     let name = |hyper: &Map<String, Value>| {
         let words = chosen.iter().map(|f| format!("{} = {}, ", f.name, hyper[&f.name]));
         words.collect::<String>()
