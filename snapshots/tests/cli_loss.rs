@@ -283,7 +283,10 @@ fn files_that_cannot_be_used_exit_with_1_and_name_file_and_tensor() {
         (evaluate("rkd", &put("labels", integers(&[]))), "tensor labels has shape [0]"),
         (evaluate("rkd", &put("labels", integers(&[0, 1, 2]))), "labels has 3 rows, but target"),
         (evaluate("rkd", &put("target_features.0", floats(&[5, 3]))), "target_features.0 has 5"),
-        (evaluate("proxy_anchor", &labels([0, 0, 1, 1, 2, i64::MAX])), "has to be said (--classes)"),
+        (
+            evaluate("proxy_anchor", &labels([0, 0, 1, 1, 2, i64::MAX])),
+            "has to be said (--classes)",
+        ),
         (evaluate("proxy_anchor", &labels([0, 0, 1, 1, 2, 1 << 40])), "has to be said (--classes)"),
         (evaluate("crd", &put("ids", integers(&[0, 1, 2, 3, 4, i64::MAX]))), "tensor ids holds 92"),
         (
@@ -430,9 +433,9 @@ fn plugin_files_that_are_no_files_are_refused_at_once() {
         huge.set_len(10 << 30).unwrap();
         for (name, part) in [
             ("folder", "it is a folder"),
-            ("device", "it is no regular file"),
-            ("pipe", "it is no regular file"),
-            ("huge", "it has 10737418240 bytes, more than "),
+            ("device", "it is a device, not a file"),
+            ("pipe", "it is a pipe, not a file"),
+            ("huge", "it has 10737418240 bytes, and such a file may have "),
         ] {
             let begun = std::time::Instant::now();
             let file = format!("{name}.{end}");
