@@ -76,10 +76,14 @@ pub fn attacks() -> Vec<Attack> {
 /// Indices that lie outside.
 fn places() -> Vec<Attack> {
     let index = |name, ways: &[&str]| {
-        loss(name, "indices", &["is not in 0..6", "its integers may leave", "is not a whole number"])
-            .ways(ways)
-            .on_gpu()
-            .in_64_bits()
+        loss(
+            name,
+            "indices",
+            &["is not in 0..6", "its integers may leave", "is not a whole number", "is not a size"],
+        )
+        .ways(ways)
+        .on_gpu()
+        .in_64_bits()
     };
     vec![
         index("rows_outside", &["at=6", "at=16", "at=-1", "at=-7"]),
@@ -109,9 +113,13 @@ fn places() -> Vec<Attack> {
         index("joined_indices", &["made=joined at=6", "of=one_hot made=joined at=-1"]),
         index("sorted_indices", &["made=sorted at=7", "of=gather made=sorted at=100"]),
         index("label_indices", &["made=labels at=6", "of=one_hot made=labels at=4"]),
-        loss("contrast_indices", "indices", &["limit `tensor_bytes`", "limit `held_bytes`", "is not a size"])
-            .ways(&["made=contrast at=1e9", "made=contrast at=1e15"])
-            .on_gpu(),
+        loss(
+            "contrast_indices",
+            "indices",
+            &["limit `tensor_bytes`", "limit `held_bytes`", "is not a size"],
+        )
+        .ways(&["made=contrast at=1e9", "made=contrast at=1e15"])
+        .on_gpu(),
     ]
 }
 
@@ -204,8 +212,8 @@ fn memory() -> Vec<Attack> {
         fill("reads", "with=reads"),
         loss("many_tensors", "memory", &["limit `handles`"])
             .ways(&["with=small times=200000"])
-            .within(10.0, 160),
-        wat("input_loops", &["limit `handles`"]),
+            .within(20.0, 600),
+        wat("input_loops", &["limit `handles`"]).within(20.0, 600),
         loss("hungry", "hungry", &["limit `memory_bytes`"])
             .limits("memory_bytes=50000000")
             .in_sandbox(),
@@ -274,7 +282,7 @@ fn state() -> Vec<Attack> {
             &["what=once_many", "what=param_many"],
             &["limit `handles`", "limit `"],
         )
-        .within(10.0, 200),
+        .within(20.0, 600),
         keeps(
             "wrong_writes",
             &["what=set_wrong", "what=set_unknown", "what=rows_wrong", "what=rows_few"],
@@ -317,7 +325,7 @@ fn talk() -> Vec<Attack> {
         wat("error_escapes", &["no"]),
         loss("times_of_logs", "times", &["limit `"])
             .ways(&["by=logs times=200000"])
-            .within(8.0, 200),
+            .within(20.0, 600),
     ]
 }
 

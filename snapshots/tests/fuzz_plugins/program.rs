@@ -1,7 +1,7 @@
 //! Random programs of operations: most are as an author would write them, so that they get deep; in
 //! some, a few lines are wild.
 
-use rand::seq::IndexedRandom as _;
+use rand::seq::{IndexedMutRandom as _, IndexedRandom as _};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use retort_sdk::Op;
@@ -586,7 +586,7 @@ impl Author {
                     let long = "x".repeat(5000);
                     let names =
                         ["", "target", "labels", "\u{1b}[2J\0", "../x", &long, "n1", "epoch"];
-                    names.choose(rng).unwrap().clone_into(&mut line.name);
+                    line.name = (*names.choose(rng).unwrap()).to_owned();
                 }
             }
         }
