@@ -47,7 +47,7 @@ impl Loss for Indices {
         let index = match self.made {
             Made::Constant => one(at),
             Made::Added => one(at / 2).plus(one(at - at / 2)),
-            Made::Modulo => one(-1).modulo(at as usize + 1),
+            Made::Modulo => one(-1).modulo((self.at + 1.0) as usize),
             Made::Drawn => step.random_index([64], at as usize),
             Made::Range => step.range(0..at as usize + 1),
             Made::Joined => one(0).cat(0, one(at)),

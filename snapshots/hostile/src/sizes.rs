@@ -31,13 +31,14 @@ hyper! {
         /// Who is given the size.
         to: To = To::Matmul,
         /// The size.
-        size: usize = 0,
+        size: f64 = 0.0,
     }
 }
 
 impl Loss for Sizes {
     fn loss(&self, step: &Step) -> Tensor {
-        let (x, n) = (step.target(), self.size);
+        // Where addresses have 32 bits, the largest there is.
+        let (x, n) = (step.target(), self.size as usize);
         let made = match self.to {
             To::Matmul => step.random_uniform([n, 2, 1]).matmul(step.random_uniform([1, 3])),
             To::OneHot => step.range(0..n.min(2)).one_hot(n),

@@ -79,7 +79,7 @@ fn places() -> Vec<Attack> {
         loss(
             name,
             "indices",
-            &["is not in 0..6", "its integers may leave", "is not a whole number"],
+            &["is not in 0..6", "its integers may leave", "is not a whole number", "is not a size"],
         )
         .ways(ways)
         .on_gpu()
@@ -212,8 +212,8 @@ fn memory() -> Vec<Attack> {
         fill("reads", "with=reads"),
         loss("many_tensors", "memory", &["limit `handles`"])
             .ways(&["with=small times=200000"])
-            .within(10.0, 160),
-        wat("input_loops", &["limit `handles`"]),
+            .within(20.0, 600),
+        wat("input_loops", &["limit `handles`"]).within(20.0, 600),
         loss("hungry", "hungry", &["limit `memory_bytes`"])
             .limits("memory_bytes=50000000")
             .in_sandbox(),
@@ -282,7 +282,7 @@ fn state() -> Vec<Attack> {
             &["what=once_many", "what=param_many"],
             &["limit `handles`", "limit `"],
         )
-        .within(10.0, 200),
+        .within(20.0, 600),
         keeps(
             "wrong_writes",
             &["what=set_wrong", "what=set_unknown", "what=rows_wrong", "what=rows_few"],
@@ -325,7 +325,7 @@ fn talk() -> Vec<Attack> {
         wat("error_escapes", &["no"]),
         loss("times_of_logs", "times", &["limit `"])
             .ways(&["by=logs times=200000"])
-            .within(8.0, 200),
+            .within(20.0, 600),
     ]
 }
 
