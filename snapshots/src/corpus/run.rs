@@ -243,7 +243,7 @@ pub fn watched(mut command: Command, seconds: f64) -> Ended {
     }
     end.stderr = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
     let last = end.stderr.lines().rfind(|line| line.starts_with("error: ")).unwrap_or_default();
-    end.message = last.trim_start_matches("error: ").to_owned();
+    last.trim_start_matches("error: ").clone_into(&mut end.message);
     end
 }
 
