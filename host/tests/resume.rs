@@ -573,13 +573,13 @@ fn a_set_up_that_fails_leaves_no_folder() {
 #[test]
 fn nothing_is_written_through_a_link() {
     use std::os::unix::fs::{MetadataExt as _, symlink};
+    type Plant = fn(&Path, &Path);
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let victim = dir.join("victim");
     std::fs::write(&victim, "precious").unwrap();
     let more = ["--loss=proxy_anchor", "--epochs=2"];
     json(&retort(&[&training(&more, "--out=whole")[..], &["--json"]].concat(), dir));
-    type Plant = fn(&Path, &Path);
     let plant: [(&str, Plant); 5] = [
         ("it is a link", |to, at| symlink(to, at).unwrap()),
         ("it is a link", |_, at| symlink("/nowhere/at/all", at).unwrap()),
@@ -789,7 +789,7 @@ fn caches_that_are_killed_are_whole() {
     };
     let begun = Instant::now();
     let wanted = json(&load("cache-whole").output().unwrap());
-    let took = begun.elapsed();
+    let (took, mut moment) = (begun.elapsed(), moments());
     for round in 0..8 {
         let cache = format!("cache-{round}");
         killed(&mut load(&cache), moment(took));
