@@ -787,6 +787,7 @@ fn caches_that_are_killed_are_whole() {
         command.env("RETORT_CACHE", dir.join(cache));
         command
     };
+    let mut moment = moments();
     let begun = Instant::now();
     let wanted = json(&load("cache-whole").output().unwrap());
     let (took, mut moment) = (begun.elapsed(), moments());
