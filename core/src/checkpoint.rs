@@ -83,6 +83,22 @@ pub enum CheckpointError {
     Collect(String),
 }
 
+impl CheckpointError {
+    /// Readers quote what they read: a file's own words come in one line, and not without end.
+    fn unreadable(path: &Path, why: &str) -> Self {
+        const MOST: usize = 600;
+        let mut text = String::new();
+        for c in why.chars() {
+            if text.len() > MOST {
+                text.push('…');
+                break;
+            }
+            if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
+        }
+        CheckpointError::Read { path: path.to_owned(), why: text }
+    }
+}
+
 /// What is in a checkpoint.
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -220,7 +236,7 @@ pub fn load_state_dict(
 
 /// Reads a checkpoint onto a device.
 pub fn load(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError> {
-    let read = |why: String| CheckpointError::Read { path: path.to_owned(), why };
+    let read = |why: String| CheckpointError::unreadable(path, &why);
     let bytes = read_regular(path, u64::MAX).map_err(|e| read(e.to_string()))?;
     let damaged = |e: &dyn std::fmt::Display| {
         read(format!("it isn't a whole safetensors file ({e}); use another copy of it"))
@@ -413,7 +429,7 @@ fn filled(
     let fault = misfit.text();
     if !misfit.unreadable.is_empty() {
         let why = format!("{fault}; use another copy of it");
-        return Err(CheckpointError::Read { path: path.to_owned(), why });
+        return Err(CheckpointError::unreadable(path, &why));
     }
     let NetworkConfig { name, embedding, .. } = network;
     let advice = advice(&misfit, network, weights);

@@ -71,12 +71,13 @@ pub struct Failure {
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.what)?;
-        if let Some(at) = &self.at {
-            write!(f, " at {at}")?;
-        }
-        if !self.what.is_empty() {
-            f.write_str(": ")?;
+        let at = self.at.as_ref().map(|at| format!("at {at}"));
+        let place: Vec<&str> = [self.what.as_str(), at.as_deref().unwrap_or_default()]
+            .into_iter()
+            .filter(|s| !s.is_empty())
+            .collect();
+        if !place.is_empty() {
+            write!(f, "{}: ", place.join(" "))?;
         }
         f.write_str(&self.why)
     }

@@ -236,12 +236,12 @@ static GENERATION: AtomicU32 = AtomicU32::new(1);
 type Fallible<T> = Result<T, String>;
 
 impl Interpreter {
-    pub(crate) fn new(device: Device, dtype: FloatDType, limits: Limits, seed: u64) -> Self {
+    pub(crate) fn new(device: Device, dtype: FloatDType, limits: &Limits, seed: u64) -> Self {
         Interpreter {
             integers: integers_of(&device),
             device,
             dtype,
-            budget: Budget::new(&limits),
+            budget: Budget::new(limits),
             seed,
             step: 0,
             draws: 0,

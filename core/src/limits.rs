@@ -52,15 +52,27 @@ impl Default for Limits {
 impl Limits {
     /// Refuses limits that limit nothing; the message names the key.
     pub fn check(&self) -> Result<(), String> {
+        const SECONDS: f64 = 1e7;
+        const BYTES: u64 = 1 << 50; // no machine has them
         let seconds = [
-            ("host_seconds", self.host_seconds),
             ("seconds", self.seconds),
+            ("host_seconds", self.host_seconds),
             ("compile_seconds", self.compile_seconds),
         ];
-        match seconds.iter().find(|(_, v)| !(*v > 0.0 && *v <= 1e9)) {
-            Some((key, v)) => {
-                Err(format!("limits.{key} = {v}: it must be above 0, and at most 1e9 seconds"))
-            }
+        if let Some((key, v)) = seconds.iter().find(|(_, v)| !(*v > 0.0 && *v <= SECONDS)) {
+            return Err(format!("limits.{key} = {v:?}: it must be above 0, and at most {SECONDS}"));
+        }
+        let counts = [
+            ("handles", self.handles as u64),
+            ("tensor_bytes", self.tensor_bytes),
+            ("held_bytes", self.held_bytes),
+            ("memory_bytes", self.memory_bytes as u64),
+            ("table_elements", self.table_elements as u64),
+            ("instances", self.instances as u64),
+            ("component_bytes", self.component_bytes),
+        ];
+        match counts.iter().find(|(_, v)| *v > BYTES) {
+            Some((key, v)) => Err(format!("limits.{key} = {v}: it must be at most {BYTES}")),
             None => Ok(()),
         }
     }

@@ -249,10 +249,10 @@ impl Recipe {
             ("ema_decay", self.ema_decay),
         ];
         if let Some((key, v)) = not_negative.iter().find(|(_, v)| !v.is_finite() || *v < 0.0) {
-            return Err(format!("{key} = {v}: it must be a number of at least 0"));
+            return Err(format!("{key} = {v:?}: it must be a number of at least 0"));
         }
         if self.ema_decay >= 1.0 {
-            return Err(format!("ema_decay = {}: it must be below 1", self.ema_decay));
+            return Err(format!("ema_decay = {:?}: it must be below 1", self.ema_decay));
         }
         if self.patience > 0 && self.evaluate_every == 0 {
             return Err(format!(

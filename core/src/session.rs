@@ -233,7 +233,7 @@ impl Session {
     /// A loss ready for its first step.
     pub fn new(name: &str, code: Box<dyn LossCode>, setup: Setup) -> Self {
         let seed = random::key(setup.seed, name);
-        let interpreter = Interpreter::new(setup.device, setup.dtype, setup.limits, seed);
+        let interpreter = Interpreter::new(setup.device, setup.dtype, &setup.limits, seed);
         Session {
             name: name.to_owned(),
             code,

@@ -342,6 +342,10 @@ fn strings(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
+/// What it is called, what makes it, and what its error says.
+#[cfg(unix)]
+type Kind<'a> = (&'a str, &'a dyn Fn(&Path), &'a str);
+
 /// A pipe in a folder, where `mkfifo` is.
 #[cfg(unix)]
 fn pipe(path: &Path) {
@@ -356,7 +360,7 @@ fn what_is_no_file_is_never_waited_for() {
     let at = |name: &str| root.path().join(name);
     put(root.path(), "a/1.png", PNG);
     put(root.path(), "b/1.png", PNG);
-    let kinds: [(&str, &dyn Fn(&Path), &str); 6] = [
+    let kinds: [Kind; 6] = [
         ("pipe", &pipe, "it is a pipe, not a file"),
         ("linked pipe", &|path| symlink(at("pipe"), path).unwrap(), "it is a pipe"),
         ("socket", &|path| drop(std::os::unix::net::UnixListener::bind(path).unwrap()), "a socket"),

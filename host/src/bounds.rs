@@ -4,7 +4,6 @@
 
 use crate::experiment::{Data, Experiment};
 use crate::failure::{Failure, Result};
-use retort_core::Limits;
 
 /// Most entries of `recall_at`, and the greatest.
 const KS: usize = 1000;
@@ -13,23 +12,21 @@ const K: usize = 1_000_000;
 const SIZE: std::ops::RangeInclusive<usize> = 8..=1024;
 /// Most bytes of a batch's pictures, one a colour.
 const BATCH: u128 = 8 << 30;
-/// Most bytes of anything: no machine has them.
-const BYTES: u64 = 1 << 50;
 
 /// Refuses an experiment with a number that makes no sense; the message names its key.
 pub fn check(experiment: &Experiment) -> Result<()> {
     let recipe = &experiment.train;
     recipe.check().map_err(|e| Failure::usage(format!("train: {e}")))?;
     data(&experiment.data)?;
-    limits(&experiment.limits)?;
+    experiment.limits.check().map_err(Failure::usage)?;
     recall_at(&experiment.recall_at)?;
     for (i, loss) in experiment.loss.iter().enumerate() {
         if !loss.weight.is_finite() {
-            return Err(wrong(&format!("loss.{i}.weight"), loss.weight, "a finite number"));
+            return Err(wrong(&format!("loss.{i}.weight"), short(loss.weight), "a finite number"));
         }
         if let Some(factor) = loss.lr_factor.filter(|x| !(x.is_finite() && *x >= 0.0)) {
             let key = format!("loss.{i}.lr_factor");
-            return Err(wrong(&key, factor, "a number of at least 0"));
+            return Err(wrong(&key, short(factor), "a number of at least 0"));
         }
     }
     let (rows, size) = (recipe.batch as u128 * recipe.views as u128, experiment.data.size()?);
@@ -53,28 +50,9 @@ pub fn data(data: &Data) -> Result<()> {
     let share = data.validation_classes;
     if !(0.0..1.0).contains(&share) {
         let is = "a share of the training classes, from 0 to below 1";
-        return Err(wrong("data.validation_classes", share, is));
+        return Err(wrong("data.validation_classes", short(share), is));
     }
     Ok(())
-}
-
-/// The same for what a loss may use.
-pub fn limits(limits: &Limits) -> Result<()> {
-    if !(limits.seconds > 0.0 && limits.seconds <= 1e7) {
-        return Err(wrong("limits.seconds", limits.seconds, "above 0, and at most 1e7"));
-    }
-    let counts = [
-        ("limits.handles", limits.handles as u64),
-        ("limits.tensor_bytes", limits.tensor_bytes),
-        ("limits.held_bytes", limits.held_bytes),
-        ("limits.memory_bytes", limits.memory_bytes as u64),
-        ("limits.table_elements", limits.table_elements as u64),
-        ("limits.instances", limits.instances as u64),
-    ];
-    match counts.into_iter().find(|(_, value)| *value > BYTES) {
-        Some((key, value)) => Err(wrong(key, value, &format!("at most {BYTES}"))),
-        None => Ok(()),
-    }
 }
 
 fn recall_at(ks: &[usize]) -> Result<()> {
@@ -86,6 +64,11 @@ fn recall_at(ks: &[usize]) -> Result<()> {
         Some(k) => Err(wrong("recall_at", k, &format!("numbers of neighbours, 1 to {K}"))),
         None => Ok(()),
     }
+}
+
+/// A number without hundreds of digits.
+fn short(x: f64) -> String {
+    format!("{x:?}")
 }
 
 fn wrong(key: &str, value: impl std::fmt::Display, is: &str) -> Failure {

@@ -1,11 +1,11 @@
 //! An experiment file: data, network, losses and recipe of one training, as TOML.
 
-use crate::bounded;
 use crate::failure::{Failure, Result};
 use crate::settings::{assignment, suggest};
 use retort_core::Limits;
 use retort_core::Recipe;
 use retort_core::backbone::NetworkConfig;
+use retort_core::fs::read_text;
 use retort_datasets as datasets;
 use retort_sdk::schema::RESERVED;
 use serde::{Deserialize, Serialize};
@@ -320,7 +320,7 @@ impl Experiment {
         let mut experiment = match file {
             None => base,
             Some(path) => {
-                let text = bounded::text(path)
+                let text = read_text(path, 16 << 20)
                     .map_err(|e| Failure::file("read the experiment", path, e))?;
                 Self::parse(&text, path)?
             }

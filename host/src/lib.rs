@@ -3,7 +3,6 @@
 // `output` is the one place that writes to the terminal.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-pub mod bounded;
 pub mod bounds;
 pub mod case;
 pub mod check;

@@ -41,8 +41,10 @@ impl Lock {
     /// The lock, unless another process has it.
     fn try_take(dir: &Path) -> std::io::Result<Option<Self>> {
         let path = dir.join(LOCK);
+        let mut is_new = false;
         for attempt in 0.. {
-            let (mut file, is_new) = regular::make(&path)?;
+            let (file, made) = regular::make(&path)?;
+            is_new |= made;
             match file.try_lock() {
                 // Who had it before may have deleted it: then it locks nothing.
                 Ok(()) if !regular::is_at(&file, &path) => continue,
@@ -57,12 +59,23 @@ impl Lock {
                 Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(e)) => return Err(e),
             }
-            file.set_len(0)?;
-            file.rewind()?;
-            writeln!(file, "{}", std::process::id())?;
-            return Ok(Some(Lock { file, path, is_new }));
+            let mut lock = Lock { file, path, is_new };
+            return match lock.sign() {
+                Err(e) if is_new => {
+                    lock.remove();
+                    Err(e)
+                }
+                signed => signed.map(|()| Some(lock)),
+            };
         }
         Ok(None)
+    }
+
+    /// Says which process has it.
+    fn sign(&mut self) -> std::io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        writeln!(self.file, "{}", std::process::id())
     }
 
     /// Lets go of the folder, without a trace.

@@ -21,6 +21,7 @@ pub struct Record {
     /// Where the evaluations are made: `test` or `validation`.
     split: &'static str,
     start: Instant,
+    empty: bool,
     /// Seconds of training before this process.
     before: f64,
 }
@@ -32,28 +33,25 @@ impl Record {
         let mut metrics = Draft::new(&folder.join(METRICS)).map_err(Failure::new)?;
         let mut events = Draft::new(&folder.join(tensorboard::FILE)).map_err(Failure::new)?;
         let (mut begun, mut before) = (false, 0.0);
-        let mut begin = |events: &mut Draft, time: f64| {
-            let first = !std::mem::replace(&mut begun, true);
-            if first { events.append(&tensorboard::header(time)) } else { Ok(()) }
-        };
         for line in Lines::open(folder)? {
             let (mut text, line) = line?;
             if is_known_at(&line, step) {
                 text.push('\n');
                 metrics.append(text.as_bytes()).map_err(Failure::new)?;
-                begin(&mut events, line["time"].as_f64().unwrap_or_else(now))
-                    .map_err(Failure::new)?;
+                header(&mut events, &mut begun, line["time"].as_f64().unwrap_or_else(now))?;
                 events.append(&tensorboard::records(&line)).map_err(Failure::new)?;
                 before = line["seconds"].as_f64().unwrap_or(0.0);
             }
         }
-        begin(&mut events, now()).map_err(Failure::new)?;
+        let empty = !begun;
+        header(&mut events, &mut begun, now())?;
         Ok(Record {
             metrics: Appender::new(folder.join(METRICS), metrics)?,
             events: Appender::new(folder.join(tensorboard::FILE), events)?,
             progress,
             split,
             start: Instant::now(),
+            empty,
             before,
         })
     }
@@ -63,17 +61,31 @@ impl Record {
         self.before + self.start.elapsed().as_secs_f64()
     }
 
+    /// Whether nothing was logged yet, by any process.
+    pub fn is_empty(&self) -> bool {
+        self.empty
+    }
+
     /// Clears the progress bar.
     pub fn end(&mut self) {
         self.progress.end();
     }
 
     fn line(&mut self, mut line: Value) -> std::result::Result<(), TrainError> {
+        self.empty = false;
         line["seconds"] = json!(self.seconds());
         line["time"] = json!(now());
         self.metrics.append(format!("{line}\n").as_bytes())?;
         Ok(self.events.append(&tensorboard::records(&line))?)
     }
+}
+
+/// Begins the events, once.
+fn header(events: &mut Draft, begun: &mut bool, time: f64) -> Result<()> {
+    if std::mem::replace(begun, true) {
+        return Ok(());
+    }
+    events.append(&tensorboard::header(time)).map_err(Failure::new)
 }
 
 /// Whether a checkpoint made after `step` steps knows a line. That of an epoch comes after the

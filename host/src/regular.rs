@@ -2,33 +2,25 @@
 //! reader, a device or a huge file fill the memory, and a link write elsewhere.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Error, ErrorKind, Read as _, Result};
+use std::io::{Error, ErrorKind, Result};
 use std::path::Path;
+
+pub use retort_core::fs::{open_regular as open, read_text as read};
 
 /// Most bytes of a run's or suite's small files.
 pub const SMALL: u64 = 8 << 20;
 
-/// Opens a file to read it. A link may lead to it.
-pub fn open(path: &Path) -> Result<File> {
+/// Opens a file to read it, unless it is a symbolic link.
+pub fn open_itself(path: &Path) -> Result<File> {
     let mut options = File::options();
     options.read(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt as _;
-        options.custom_flags(libc::O_NONBLOCK); // a pipe without a writer
+        // Neither a pipe without a writer is waited for.
+        options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
     }
     plain(options.open(path)?)
-}
-
-/// Reads a text of at most `most` bytes.
-pub fn read(path: &Path, most: u64) -> Result<String> {
-    let mut bytes = Vec::new();
-    if open(path)?.take(most + 1).read_to_end(&mut bytes)? as u64 > most {
-        let why = format!("it has more than {most} bytes, which no such file has");
-        return Err(Error::new(ErrorKind::FileTooLarge, why));
-    }
-    let not = |_| Error::new(ErrorKind::InvalidData, "it isn't UTF-8");
-    String::from_utf8(bytes).map_err(not)
 }
 
 /// Opens a file to read and write it, and makes it where it isn't there; `true` if it was made. What

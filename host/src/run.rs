@@ -5,13 +5,13 @@ use crate::course::Lines;
 use crate::difference::{Difference, differing};
 use crate::experiment::{Experiment, Pictures, SelectOn, left_out};
 use crate::failure::{Failure, Result};
-use crate::folder::{CHECKPOINT, CONFIG, INFO, Run, SUMMARY};
+use crate::folder::{CHECKPOINT, CONFIG, INFO, METRICS, Run, SUMMARY};
 use crate::lock::Lock;
 use crate::plugin::digest;
 use crate::plugin::registry::Registry;
 use crate::progress::Progress;
 use crate::record::Record;
-use crate::{bounds, clean, hardware, output};
+use crate::{bounds, clean, hardware, output, tensorboard};
 use retort_core::backbone::Backbone;
 use retort_core::checkpoint::{self, CheckpointError, OpenOptions};
 use retort_core::device::DeviceInfo;
@@ -125,8 +125,8 @@ pub fn train(
     });
     merge(&mut info, identity(&experiment, &prepared)?);
     claim.write(INFO, &format!("{info:#}\n"))?;
-    claim.keep();
-    carry_out(&experiment, &folder, label, prepared, 0, place)
+    claim.add(&[METRICS, tensorboard::FILE]);
+    carry_out(&experiment, &folder, label, prepared, 0, place, Some(&mut claim))
 }
 
 /// Goes on with a run from its last checkpoint, to the same end as if it had never stopped.
@@ -183,7 +183,7 @@ pub fn resume(folder: &Path, allow_changed: bool, place: &mut Place) -> Result<F
         output::say(format_args!("{} goes on after step {step}", clean::line(&run)));
     }
     let label = format!("{} ({})", run.role(), run.losses());
-    carry_out(&run.config, folder, &label, prepared, step, place)
+    carry_out(&run.config, folder, &label, prepared, step, place, None)
 }
 
 /// What a run's numbers depend on beside the device, as `run.json` keeps it.
@@ -367,7 +367,8 @@ fn check_selection(experiment: &Experiment) -> Result<()> {
     }
 }
 
-/// Trains, and writes down how it ended.
+/// Trains, and writes down how it ended. The claim to a new run's folder is kept, unless nothing was
+/// trained.
 fn carry_out(
     experiment: &Experiment,
     folder: &Path,
@@ -375,6 +376,7 @@ fn carry_out(
     prepared: Prepared,
     step: u64,
     place: &mut Place,
+    claim: Option<&mut Claim>,
 ) -> Result<Finished> {
     let Prepared { trainer, test, split, losses, parameters, .. } = prepared;
     let train = trainer.train.clone();
@@ -383,6 +385,12 @@ fn carry_out(
     let best_file = trainer.best_checkpoint();
     let result = trainer.run(&mut record, place.stop);
     record.end();
+    let early =
+        matches!(result, Err(TrainError::Setup(_) | TrainError::Probe(_) | TrainError::Data(_)));
+    let nothing = early && record.is_empty() && !folder.join(CHECKPOINT).exists();
+    if let Some(claim) = claim.filter(|_| !nothing) {
+        claim.keep();
+    }
     let mut summary = result?;
     let left_out = left_out(&[&train, &test]);
     let mut best = Value::Null;

@@ -62,5 +62,8 @@ pub fn limits(list: &[String]) -> Result<Limits> {
             return Err(Failure::usage(format!("--limit {key}: {} is no number", object[&key])));
         }
     }
-    serde_json::from_value(all).map_err(|e| Failure::usage(format!("--limit: {e}")))
+    let limits: Limits =
+        serde_json::from_value(all).map_err(|e| Failure::usage(format!("--limit: {e}")))?;
+    limits.check().map_err(Failure::usage)?;
+    Ok(limits)
 }

@@ -18,6 +18,16 @@ const RIGHT: Rgb<u8> = Rgb([0, 160, 70]);
 const WRONG: Rgb<u8> = Rgb([215, 40, 40]);
 const UNKNOWN: Rgb<u8> = Rgb([150, 150, 150]);
 
+/// Neighbours that one sheet shows: 100 rows of them.
+pub const MOST: usize = 1000;
+
+/// A picture as small as it will be on the sheet.
+pub fn small(picture: &Image) -> Image {
+    let longest = picture.width.max(picture.height).max(1);
+    let fit = |side: usize| (side * SIDE as usize / longest).max(1);
+    picture.resized(fit(picture.width), fit(picture.height)).with_channels(3)
+}
+
 /// Writes a PNG: the query in a blue frame, then its neighbours, nearest first and ten in a row. A
 /// neighbour's frame is green if it is of the query's class, red if not, grey if that isn't known.
 pub fn write(path: &Path, query: &Image, neighbours: &[(Image, Option<bool>)]) -> Result<()> {
@@ -52,9 +62,7 @@ fn draw(sheet: &mut RgbImage, left: u32, top: u32, picture: &Image, frame: Rgb<u
             }
         }
     }
-    let longest = picture.width.max(picture.height).max(1);
-    let fit = |side: usize| (side * SIDE as usize / longest).max(1);
-    let small = picture.resized(fit(picture.width), fit(picture.height)).with_channels(3);
+    let small = small(picture);
     let (x0, y0) = ((SIDE - small.width as u32) / 2, (SIDE - small.height as u32) / 2);
     for (i, pixel) in small.pixels.as_chunks::<3>().0.iter().enumerate() {
         let (x, y) = ((i % small.width) as u32, (i / small.width) as u32);

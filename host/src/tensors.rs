@@ -197,13 +197,22 @@ impl File {
         Ok(list)
     }
 
-    /// Labels or ids, below [`MOST`]; none if the file has none.
-    pub fn indices(&self, name: &str) -> Result<Vec<i64>> {
+    /// Labels, which a loss may only compare: any numbers; none if the file has none.
+    pub fn labels(&self) -> Result<Vec<i64>> {
+        self.integers("labels")
+    }
+
+    fn integers(&self, name: &str) -> Result<Vec<i64>> {
         let Some(data) = self.tensors.get(name) else { return Ok(Vec::new()) };
         if data.rank() != 1 || data.dtype().is_float() {
             return Err(self.wrong(name, "must hold integers [n]"));
         }
-        let values: Vec<i64> = data.iter::<i64>().collect();
+        Ok(data.iter::<i64>().collect())
+    }
+
+    /// Numbers of samples or classes, below [`MOST`]; none if the file has none.
+    pub fn indices(&self, name: &str) -> Result<Vec<i64>> {
+        let values = self.integers(name)?;
         match values.iter().find(|&&v| usize::try_from(v).map_or(true, |v| v >= MOST)) {
             Some(bad) => {
                 let why = format!("holds {bad}; it must not be negative, and be below {MOST}");

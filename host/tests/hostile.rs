@@ -76,3 +76,29 @@ fn a_component_that_loops_or_eats_memory_ends_its_run_only() {
         assert!(message.contains(part), "{message}");
     }
 }
+
+/// Ctrl-C ends a step that a loss doesn't end.
+#[cfg(unix)]
+#[test]
+fn an_endless_step_can_be_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let pack = concat!(env!("CARGO_MANIFEST_DIR"), "/../snapshots/hostile");
+    let build = ["plugin", "build", pack, "--wasm", "--profile=dev", "--yes", "--json"];
+    let built: serde_json::Value =
+        serde_json::from_slice(&retort(&build, dir.path()).stdout).unwrap();
+    let loss = format!("--loss={}#endless", built["packs"][0]["path"].as_str().unwrap());
+    let args = ["train", "source", "--device=cpu", "--epochs=1", "--set=limits.seconds=600"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_retort"));
+    command.args(args).args([&loss, "--out=run"]).current_dir(dir.path());
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    assert!(child.try_wait().unwrap().is_none(), "it must be at work");
+    let asked = std::time::Instant::now();
+    let told = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(told.success());
+    let output = child.wait_with_output().unwrap();
+    assert!(asked.elapsed().as_secs() < 5, "{:?}", asked.elapsed());
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("error: at set-up: endless was stopped"), "{text}");
+}

@@ -4,6 +4,8 @@
 
 use safetensors::SafeTensors;
 use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -544,7 +546,8 @@ fn a_set_up_that_fails_leaves_no_folder() {
     let cases: &[(&[&str], i32, &str)] = &[
         (&["--loss=proxy_ancor"], 2, "proxy_ancor"),
         (&["--loss=proxy_anchor", "--set=alpha=-3"], 2, "alpha"),
-        (&["--loss=proxy_anchor", "--dataset=omniglot", "--data-root=nowhere"], 1, "nowhere"),
+        (&["--loss=proxy_anchor", "--dataset=omniglot"], 1, "omniglot"),
+        (&["--loss=proxy_anchor", "--set=data.classes=4", "--set=data.images=2"], 1, "batch"),
         (&["--loss=rkd", "--source=nowhere"], 1, "nowhere"),
         (&["--loss=rkd", "--source=broken.safetensors"], 1, "broken.safetensors"),
         (&["--loss=proxy_anchor", "--pretrained=broken.safetensors"], 1, "broken.safetensors"),
@@ -570,13 +573,13 @@ fn a_set_up_that_fails_leaves_no_folder() {
 #[test]
 fn nothing_is_written_through_a_link() {
     use std::os::unix::fs::{MetadataExt as _, symlink};
+    type Plant = fn(&Path, &Path);
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let victim = dir.join("victim");
     std::fs::write(&victim, "precious").unwrap();
     let more = ["--loss=proxy_anchor", "--epochs=2"];
     json(&retort(&[&training(&more, "--out=whole")[..], &["--json"]].concat(), dir));
-    type Plant = fn(&Path, &Path);
     let plant: [(&str, Plant); 5] = [
         ("it is a link", |to, at| symlink(to, at).unwrap()),
         ("it is a link", |_, at| symlink("/nowhere/at/all", at).unwrap()),
@@ -694,6 +697,7 @@ fn exports_that_are_killed_are_whole_or_not_there() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     source(dir);
+    // `checkpoint export` replaces nothing; the others do.
     let exports: [(&str, &[&str]); 3] = [
         ("x.safetensors", &["checkpoint", "export", "source", "--out"]),
         (
@@ -721,6 +725,9 @@ fn exports_that_are_killed_are_whole_or_not_there() {
                 Ok(bytes) => assert!(bytes == whole || round % 2 == 1 && bytes == old, "{name}"),
                 Err(_) => assert!(round % 2 == 0, "{name}: what was there is lost"),
             }
+            if args(name)[0] == "checkpoint" {
+                let _ = std::fs::remove_file(&out);
+            }
             let again = command(&args(name), dir).output().unwrap();
             assert!(again.status.success(), "{name}: {}", String::from_utf8_lossy(&again.stderr));
             assert!(std::fs::read(&out).unwrap() == whole, "{name}: other bytes");
@@ -728,76 +735,50 @@ fn exports_that_are_killed_are_whole_or_not_there() {
     }
 }
 
-/// A pack of one loss, for cargo to build.
-fn pack(dir: &Path) {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let manifest = format!(
-        "[package]\nname = \"scratch-pack\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n\
-         [lib]\ncrate-type = [\"cdylib\"]\n[dependencies]\nretort-sdk = {{ path = \"{}\" }}\n\
-         [profile.dev]\nopt-level = 2\ndebug = 0\n[profile.dev.package.\"*\"]\nopt-level = 1\n\
-         debug-assertions = false\noverflow-checks = false\n[profile.dev.build-override]\nopt-level = 0\n",
-        workspace.join("sdk").display()
-    );
-    std::fs::create_dir_all(dir.join("src")).unwrap();
-    std::fs::write(dir.join("Cargo.toml"), manifest).unwrap();
-    std::fs::copy(workspace.join("Cargo.lock"), dir.join("Cargo.lock")).unwrap();
-}
-
-/// A build that is killed, cargo too, leaves the plugin that was there; the next one works.
+/// A build that is killed, cargo too, leaves whole plugins or none, and what was there before; the next one
+/// works.
 #[test]
-fn builds_and_caches_that_are_killed_are_whole() {
+fn builds_that_are_killed_are_whole() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    pack(&dir.join("pack"));
-    let target = Path::new(env!("CARGO_BIN_EXE_retort")).ancestors().nth(2).unwrap();
-    let good = include_str!("../../snapshots/hostile/src/good.rs");
-    let version = |n: u32| {
-        let lib = "retort_sdk::losses! { good::Good, }\n";
-        std::fs::write(dir.join("pack/src/lib.rs"), lib).unwrap();
-        let good = format!(
-            "{good}\n/// Version {n}.\n#[unsafe(no_mangle)]\npub extern \"C\" fn version() -> u32 {{ {n} }}\n"
-        );
-        std::fs::write(dir.join("pack/src/good.rs"), good).unwrap();
-    };
+    let pack = concat!(env!("CARGO_MANIFEST_DIR"), "/../snapshots/hostile");
     let build = |out: &str| {
-        let args = ["plugin", "build", "pack", "--wasm", "--native", "--profile=dev", "--yes"];
-        let mut command = command(&[&args[..], &[out, "--json"]].concat(), dir);
-        command.env("CARGO_TARGET_DIR", target).env("CARGO_NET_OFFLINE", "true");
-        command
+        let (out, args) = (format!("--out={out}"), ["plugin", "build", pack, "--profile=dev"]);
+        command(&[&args[..], &["--native", "--yes", "--json", &out]].concat(), dir)
     };
-    let bytes = |out: &str| -> Vec<Vec<u8>> {
-        let mut files: Vec<_> =
-            std::fs::read_dir(dir.join(out)).unwrap().map(|e| e.unwrap().path()).collect();
-        files.retain(|path| !path.file_name().unwrap().to_string_lossy().starts_with('.'));
-        files.sort();
-        files.iter().map(|path| std::fs::read(path).unwrap()).collect()
+    let files = |out: &str| -> BTreeMap<OsString, Vec<u8>> {
+        let entries = std::fs::read_dir(dir.join(out)).into_iter().flatten().map(|e| e.unwrap());
+        let named = entries.filter(|e| !e.file_name().to_string_lossy().starts_with('.'));
+        named.map(|e| (e.file_name(), std::fs::read(e.path()).unwrap())).collect()
     };
-    version(0);
-    json(&build("--out=warm").output().unwrap());
-    let mut moment = moments();
-    let mut there = bytes("warm");
-    assert_eq!(there.len(), 2);
+    json(&build("warm").output().unwrap());
     let begun = Instant::now();
-    version(1);
-    json(&build("--out=warm").output().unwrap());
-    let took = begun.elapsed();
-    for n in 2..6 {
-        let old = std::mem::take(&mut there);
-        let old = if n == 2 { bytes("warm") } else { old };
-        version(n);
-        killed(&mut build("--out=warm"), moment(took));
-        let left = bytes("warm");
-        json(&build("--out=warm").output().unwrap());
-        there = bytes("warm");
-        let whole = |(i, file): (usize, &Vec<u8>)| *file == old[i] || *file == there[i];
-        assert!(left.len() == 2 && left.iter().enumerate().all(whole), "version {n}");
-        assert_ne!(old, there);
+    json(&build("warm").output().unwrap());
+    let (took, whole) = (begun.elapsed(), files("warm"));
+    assert_eq!(whole.len(), 1);
+    let mut moment = moments();
+    for round in 0..8 {
+        let new = format!("out-{round}");
+        for out in ["warm", &new] {
+            killed(&mut build(out), moment(took));
+            let left = files(out);
+            assert!(left.len() == 1 || out == new, "{out}: what was there is lost");
+            assert!(left.iter().all(|(name, bytes)| whole[name] == *bytes), "{out}");
+        }
+        json(&build(&new).output().unwrap());
+        assert!(files(&new) == whole, "the same source, the same plugins");
     }
-    std::fs::remove_dir_all(dir.join("pack/target")).ok();
-    json(&build("--out=fresh").output().unwrap());
-    assert!(bytes("fresh") == there, "the same source, the same plugins");
+}
 
-    // The cache of compiled components: whatever a killed process left, the loss gives its value.
+/// Whatever a killed process left in the cache of compiled components, the loss is the same.
+#[test]
+fn caches_that_are_killed_are_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let pack = concat!(env!("CARGO_MANIFEST_DIR"), "/../snapshots/hostile");
+    let args =
+        ["plugin", "build", pack, "--profile=dev", "--wasm", "--yes", "--json", "--out=warm"];
+    json(&retort(&args, dir));
     let wasm = std::fs::read_dir(dir.join("warm")).unwrap().map(|e| e.unwrap().path());
     let wasm = wasm.into_iter().find(|path| path.extension().is_some_and(|e| e == "wasm")).unwrap();
     let load = |cache: &str| {
@@ -806,9 +787,10 @@ fn builds_and_caches_that_are_killed_are_whole() {
         command.env("RETORT_CACHE", dir.join(cache));
         command
     };
+    let mut moment = moments();
     let begun = Instant::now();
     let wanted = json(&load("cache-whole").output().unwrap());
-    let took = begun.elapsed();
+    let (took, mut moment) = (begun.elapsed(), moments());
     for round in 0..8 {
         let cache = format!("cache-{round}");
         killed(&mut load(&cache), moment(took));

@@ -368,7 +368,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn pack() -> Value {
-        json!({"interface": 1, "sdk": "by hand", "losses": [{"name": "a", "doc": "", "hyper": [
+        json!({"interface": 1, "sdk": "by hand", "losses": [{"name": "a", "doc": "", "paper": "", "source": "", "hyper": [
             {"name": "x", "doc": "", "kind": "float", "default": 1, "range": {"min": 0, "max": 2}},
             {"name": "n", "doc": "", "kind": "integer", "default": 3},
             {"name": "on", "doc": "", "kind": "choice", "default": "b", "choices": ["a", "b"]},

@@ -74,9 +74,8 @@ class Case:
             gradients = torch.autograd.grad(loss, [inputs[k] for k in names], allow_unused=True, retain_graph=True)
             gradients = {k: summary(g) for k, g in zip(names, gradients) if g is not None}
             made = {"example": [n, d, salt], "loss": loss.item(), "gradients": gradients}
-            if not steps:
-                made |= {"formulas": {k: [s, scale, *shape] for k, (s, scale, shape) in self.formulas.items()}}
-                made |= {"inputs": self.given}
+            formulas = {k: [s, scale, *shape] for k, (s, scale, shape) in self.formulas.items() if k not in kept}
+            made |= {"formulas": formulas, "inputs": self.given}
             made |= {"after": {k: x.detach().tolist() for k, x in after.items()}} if after else {}
             steps.append(made)
             kept = {k: x for k, x in inputs.items() if k.startswith("param.")} | after

@@ -69,7 +69,7 @@ const WRAPPERS: [&str; 6] =
 impl Weights {
     /// Reads a `.pth` of any age, or a `.safetensors`; nothing in it is ever executed.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
-        let fail = |why: String| CheckpointError::Read { path: path.to_owned(), why };
+        let fail = |why: String| CheckpointError::unreadable(path, &why);
         let mut head = Vec::new();
         let file = open_regular(path).map_err(|e| fail(e.to_string()))?;
         let size = file.metadata().map_err(|e| fail(e.to_string()))?.len();

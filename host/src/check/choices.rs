@@ -16,7 +16,7 @@ pub fn words(field: &Field) -> Vec<Value> {
     }
 }
 
-/// Combinations of choices that are tried; of a loss with more, each choice alone.
+/// Combinations of choices that are tried; of a loss with more, the first so many choices, each alone.
 const MOST: usize = 32;
 
 /// The hyperparameters with every combination of choices, each with its name.
@@ -40,6 +40,7 @@ fn variants(subject: &Subject) -> Vec<(String, Map<String, Value>)> {
             out.extend(of(&subject.hyper, field));
         }
     }
+    out.truncate(MOST);
     let name = |hyper: &Map<String, Value>| {
         let words = chosen.iter().map(|f| format!("{} = {}, ", f.name, hyper[&f.name]));
         words.collect::<String>()
@@ -121,7 +122,10 @@ pub fn check(subject: &Subject) -> Verdict {
 /// The batch with coinciding samples, and with all close together.
 fn awkward(case: &Case) -> [Case; 2] {
     let (mut twice, mut near) = (case.clone(), case.clone());
-    twice.change_rows(|_, rows| rows[1] = rows[0].clone());
+    twice.change_rows(|_, rows| {
+        let first = rows[0].clone();
+        rows[1] = first;
+    });
     near.change_rows(|_, rows| {
         let first = rows[0].clone();
         for row in rows {

@@ -5,8 +5,9 @@ use crate::command::Common;
 use crate::failure::{Failure, Result};
 use crate::plugin::registry::{Found, Registry};
 use crate::settings::{assignments, limits};
-use crate::{bounded, output, pin, tensors};
+use crate::{output, pin, tensors};
 use clap::Args;
+use retort_core::fs::read_text;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -136,7 +137,7 @@ fn recorded(args: &Check, found: &Found) -> Result<Option<(String, String)>> {
         return Ok(own.map(|text| ("retort's own snapshot".to_owned(), text.to_owned())));
     };
     let path = if place.is_dir() { pin::file_in(place, name) } else { place.clone() };
-    let text = bounded::text(&path).map_err(|e| Failure::file("read", &path, e))?;
+    let text = read_text(&path, 64 << 20).map_err(|e| Failure::file("read", &path, e))?;
     let of = pin::loss_of(&text).map_err(|e| Failure::file("use", &path, e.message))?;
     if of != name {
         let why = format!("it is the snapshot of {of}, not of {name}");

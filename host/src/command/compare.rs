@@ -11,6 +11,7 @@ use crate::suite::{Over, Suite, slurm, work};
 use crate::{clean, output};
 use clap::{Args, ValueEnum};
 use retort_core::Limits;
+use retort_core::fs::read_text;
 use retort_datasets::Split;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -75,7 +76,7 @@ pub enum On {
 
 /// Runs the command.
 pub fn run(args: &Compare, common: &Common) -> Result<()> {
-    let text = std::fs::read_to_string(&args.suite)
+    let text = read_text(&args.suite, 16 << 20)
         .map_err(|e| Failure::file("read the suite", &args.suite, e))?;
     let mut suite = Suite::parse(&text, &args.suite)?;
     let over = over(args)?;

@@ -248,9 +248,12 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
     let mut session =
         Session::new(&found.definition.name, found.create(&hyper, &limits)?, setup.clone());
     session.load_state(file.state())?;
-    let (labels, ids) = (file.indices("labels")?, file.indices("ids")?);
-    // `indices` has seen to it that none is negative, nor the greatest there is.
-    let highest = |list: &[i64]| list.iter().max().map_or(0, |&m| m as usize + 1);
+    let (labels, ids) = (file.labels()?, file.indices("ids")?);
+    // A label that can't be a class's number says nothing about how many there are.
+    let highest = |list: &[i64]| match list.iter().max() {
+        Some(&most) if (0..tensors::MOST as i64).contains(&most) => most as usize + 1,
+        _ => 0,
+    };
     let inputs = Inputs {
         source: file.source(&setup)?,
         target_features: file.target_features(&setup)?,
@@ -273,7 +276,6 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
             "--views {views}: the batch's {rows} rows aren't {views} views of some samples"
         )));
     }
-    file.check_below("labels", inputs.classes, "--classes")?;
     file.check_below("ids", inputs.samples, "--samples")?;
     file.check_samples(inputs.samples)?;
     let evaluation = Evaluation::run(&mut session, &inputs)?;

@@ -7,7 +7,6 @@ use crate::plugin::{Origin, Pack, build, registry::Registry};
 use crate::settings::limits;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Actions of `retort plugin`.
@@ -90,10 +89,9 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
             }
             if unloaded > 0 {
                 let what = if unloaded == 1 { "library isn't" } else { "libraries aren't" };
-                let _ = writeln!(
-                    std::io::stderr(),
+                output::say(format_args!(
                     "{unloaded} native {what} loaded: --native would run their code"
-                );
+                ));
             }
             show(&packs, common);
             Ok(())

@@ -90,10 +90,15 @@ pub fn run(args: &Search, common: &Common) -> Result<()> {
     if args.top == 0 || args.top > others {
         return Err(Failure::usage(format!("--top {}: it may be 1 to {others}", args.top)));
     }
+    if args.out.is_some() && args.top > sheet::MOST {
+        let most = sheet::MOST;
+        return Err(Failure::usage(format!("--out draws {most} neighbours, not {}", args.top)));
+    }
     let found = neighbours(&all, query, args.top, args.sample)?;
     let right = |row: usize| class.map(|class| pictures.labels()[row] == class);
     if let Some(path) = &args.out {
-        let shown = found.iter().map(|n| Ok((pictures.image(n.row)?, right(n.row))));
+        let small = |row| pictures.image(row).map(|picture| sheet::small(&picture));
+        let shown = found.iter().map(|n| Ok((small(n.row)?, right(n.row))));
         sheet::write(path, &picture, &shown.collect::<Result<Vec<_>>>()?)?;
     }
 

@@ -4,11 +4,15 @@ use crate::command::Common;
 use crate::failure::{Failure, Result};
 use crate::plugin::registry::{Found, Registry};
 use crate::settings::limits;
-use crate::{bounded, output, pin};
+use crate::{output, pin};
 use clap::Subcommand;
+use retort_core::fs::read_text;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// Most bytes of a snapshot.
+const TEXT: u64 = 16 << 20;
 
 /// Actions of `retort snapshot`.
 #[derive(Debug, Subcommand)]
@@ -78,7 +82,7 @@ fn record(plugins: &[String], out: &Path, force: bool, common: &Common) -> Resul
         let name = &found.definition.name;
         let path = pin::file_in(out, name);
         let text = pin::record(&found, &limits)?;
-        if !force && let Ok(old) = bounded::text(&path) {
+        if !force && let Ok(old) = read_text(&path, TEXT) {
             let differences = pin::differences(&old, &text, pin::TOLERANCE);
             if let Some(first) = differences.first() {
                 return Err(Failure::new(format!(
@@ -124,7 +128,7 @@ fn verify(plugins: &[String], against: &Path, tolerance: f64, common: &Common) -
     for found in &all {
         let name = &found.definition.name;
         let path = if against.is_dir() { pin::file_in(against, name) } else { against.to_owned() };
-        let old = bounded::text(&path).map_err(|e| {
+        let old = read_text(&path, TEXT).map_err(|e| {
             let why = format!("{e}; `retort snapshot record` makes it");
             Failure::file("read", &path, why)
         })?;

@@ -226,10 +226,11 @@ pub struct Dot<'a> {
 pub fn dots(rows: &[Dot], x_label: &str) -> String {
     const NAMES: f64 = 116.0;
     const LINE: f64 = 25.0;
-    let all = rows.iter().flat_map(|r| {
-        let ends = [r.mean - r.deviation, r.mean + r.deviation];
-        r.values.iter().copied().chain(ends).collect::<Vec<_>>()
-    });
+    let ends = |r: &Dot| {
+        let deviation = if r.deviation.is_finite() { r.deviation } else { 0.0 };
+        [r.mean - deviation, r.mean + deviation]
+    };
+    let all = rows.iter().flat_map(|r| r.values.iter().copied().chain(ends(r)));
     let (low, high) = bounds(all);
     let margin = 0.12 * half((low, high));
     let (low, high) = ((low - margin).max(f64::MIN), (high + margin).min(f64::MAX));
@@ -248,6 +249,7 @@ pub fn dots(rows: &[Dot], x_label: &str) -> String {
     }
     for (i, row) in rows.iter().enumerate().filter(|(_, row)| row.mean.is_finite()) {
         let (y, colour) = (6.0 + LINE * (i as f64 + 0.5), if row.reference { "c10" } else { "c0" });
+        let [left, right] = ends(row).map(x);
         let _ = write!(
             svg,
             "<text class=\"name\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\
@@ -255,8 +257,8 @@ pub fn dots(rows: &[Dot], x_label: &str) -> String {
             NAMES - 10.0,
             y + 4.0,
             escape(row.name),
-            x(row.mean - row.deviation),
-            x(row.mean + row.deviation)
+            left,
+            right
         );
         for value in row.values.iter().filter(|v| v.is_finite()) {
             let at = x(*value);

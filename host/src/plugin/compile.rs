@@ -51,7 +51,10 @@ pub(crate) fn serve() -> Option<ExitCode> {
         .read_to_end(&mut component)
         .map_err(|e| e.to_string())
         .and_then(|_| precompile(&component))
-        .and_then(|code| std::io::stdout().write_all(&code).map_err(|e| e.to_string()));
+        .and_then(|code| {
+            let mut out = std::io::stdout().lock();
+            out.write_all(&code).and_then(|()| out.flush()).map_err(|e| e.to_string())
+        });
     Some(match code {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -198,7 +201,7 @@ fn wait(
     if bar.is_hidden() {
         result = code.recv_timeout(left(PATIENCE[1]));
         if matches!(result, Err(RecvTimeoutError::Timeout)) && started.elapsed() < deadline {
-            let _ = writeln!(std::io::stderr(), "compiling {name} …");
+            crate::output::say(format_args!("compiling {name} …"));
         }
     }
     if matches!(result, Err(RecvTimeoutError::Timeout)) {

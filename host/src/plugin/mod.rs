@@ -178,7 +178,7 @@ fn short(text: &str) -> String {
 
 /// All of a plugin's file: a regular one, of at most `most` bytes, which is how `limit` is set.
 fn read_file(path: &std::path::Path, most: u64, limit: &str) -> Result<Vec<u8>, PluginError> {
-    crate::bounded::bytes(path, most).map_err(|source| match source.kind() {
+    retort_core::fs::read_regular(path, most).map_err(|source| match source.kind() {
         std::io::ErrorKind::FileTooLarge => {
             PluginError::NotAPlugin { path: path.to_owned(), why: format!("{source}{limit}") }
         }

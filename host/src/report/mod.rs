@@ -8,7 +8,7 @@ mod projection;
 mod tables;
 
 use crate::failure::{Failure, Result};
-use crate::page;
+use crate::{clean, page};
 use gather::{Gathered, Run};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,8 @@ pub struct Written {
 
 /// Writes a report; `say` hears what is being done.
 pub fn write(out: &Path, options: &Options, say: &dyn Fn(&str)) -> Result<Written> {
+    // Networks have the names of their runs.
+    let say = &|what: &str| say(&clean::line(what));
     say("reading the runs");
     let mut gathered = gather::gather(&options.paths)?;
     let mut lacks = std::mem::take(&mut gathered.lacks);

@@ -7,7 +7,7 @@ use crate::plugin::digest;
 use crate::plugin::registry::Registry;
 use crate::regular;
 use crate::suite::Over;
-use retort_core::fs::atomic_write;
+use retort_core::fs::{atomic_write, read_regular};
 use retort_core::trainer::checkpoint_in;
 use retort_sdk::schema::Definition;
 use serde_json::{Value, json};
@@ -228,8 +228,8 @@ impl Planner {
         if let Some(known) = self.digests.get(&file) {
             return Ok(known.clone());
         }
-        let bytes =
-            std::fs::read(&file).map_err(|e| Failure::file("read the weights", &file, e))?;
+        let bytes = read_regular(&file, u64::MAX)
+            .map_err(|e| Failure::file("read the weights", &file, e))?;
         let text = digest(&bytes);
         self.digests.insert(file, text.clone());
         Ok(text)

@@ -20,7 +20,7 @@ pub fn deviation(values: &[f64]) -> f64 {
 /// Student's paired t-test, two-sided: the probability of differences between `a[i]` and `b[i]`, the
 /// same seed with two methods, at least as large on average if the methods were equally good.
 ///
-/// `None` for fewer than two pairs. It supposes that the differences are normally distributed, which
+/// `None` for fewer than two pairs, and for numbers beyond all arithmetic. It supposes that the differences are normally distributed, which
 /// few seeds can't show: read it as a scale, not as a proof.
 pub fn paired_t(a: &[f64], b: &[f64]) -> Option<f64> {
     let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
@@ -33,6 +33,9 @@ pub fn paired_t(a: &[f64], b: &[f64]) -> Option<f64> {
         return Some(if mean == 0.0 { 1.0 } else { 0.0 });
     }
     let t = mean / (deviation / (n as f64).sqrt());
+    if t.is_nan() {
+        return None;
+    }
     let student = StudentsT::new(0.0, 1.0, (n - 1) as f64).ok()?;
     Some((2.0 * student.sf(t.abs())).min(1.0))
 }
@@ -49,6 +52,7 @@ mod tests {
         let p = paired_t(&[1.0, 2.0, 3.0, 4.0, 5.0], &[1.1, 1.9, 3.2, 3.7, 5.3]).unwrap();
         assert!((p - 0.729_181_624_344_666_7).abs() < 1e-9, "{p}");
         assert_eq!(paired_t(&[1.0], &[2.0]), None);
+        assert_eq!(paired_t(&[f64::MAX, f64::MIN, 0.0], &[f64::MIN, f64::MAX, 1.0]), None);
         assert_eq!(paired_t(&[1.0, 2.0], &[1.0, 2.0]), Some(1.0));
         assert!((deviation(&[1.0, 2.0, 3.0]) - 1.0).abs() < 1e-12);
     }

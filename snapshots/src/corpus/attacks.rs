@@ -263,13 +263,13 @@ fn time() -> Vec<Attack> {
 
 /// What the host keeps for a loss, and what comes back from it.
 fn state() -> Vec<Attack> {
+    const NOTHING: &[&str] = &["doesn't depend on", "nothing that learns", "no gradient"];
     let late = |name, what: &'static str| {
         loss(name, "keeps", &["after set-up", "it has shape"]).ways(&[what]).in_training()
     };
     let keeps = |name, ways: &[&str], says| loss(name, "keeps", says).ways(ways);
     let back =
         |name, back: &'static str, says| loss(name, "returns", says).ways(&[back]).in_training();
-    const NOTHING: &[&str] = &["doesn't depend on", "nothing that learns", "no gradient"];
     vec![
         late("late_once", "what=once"),
         late("late_parameter", "what=param"),

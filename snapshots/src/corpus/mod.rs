@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// Something a pack does that the host must survive.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "a table's columns")]
 pub struct Attack {
     /// Its name.
     pub name: &'static str,

@@ -246,7 +246,7 @@ pub fn watched(mut command: Command, seconds: f64) -> Ended {
     let lines = text.lines().filter(|line| !line.contains("third_party/swiftshader"));
     end.stderr = lines.fold(String::new(), |text, line| text + line + "\n");
     let last = end.stderr.lines().rfind(|line| line.starts_with("error: ")).unwrap_or_default();
-    end.message = last.trim_start_matches("error: ").to_owned();
+    last.trim_start_matches("error: ").clone_into(&mut end.message);
     end
 }
 

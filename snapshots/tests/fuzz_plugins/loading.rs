@@ -11,7 +11,7 @@ use retort_host::plugin::{PluginError, component, registry::Found};
 use retort_snapshots::corpus::{PACK, wat};
 use retort_snapshots::{built, cpu};
 use serde_json::{Map, Value, json};
-use std::path::PathBuf;
+use std::path::Path;
 
 /// What is changed, and what is counted.
 pub struct Target {
@@ -78,7 +78,7 @@ impl Target {
     }
 
     /// Loads a component, and computes its first loss once.
-    fn load(&mut self, path: &PathBuf) -> Result<(), PluginError> {
+    fn load(&mut self, path: &Path) -> Result<(), PluginError> {
         let limits = Limits {
             seconds: 0.2,
             host_seconds: 0.5,

@@ -99,7 +99,7 @@ impl Target {
         Setup { device: self.device.clone(), dtype, seed: 3, limits }
     }
 
-    fn values(&self, dims: &[usize], dtype: FloatDType) -> TensorData {
+    fn values(dims: &[usize], dtype: FloatDType) -> TensorData {
         let n = dims.iter().product::<usize>();
         let values: Vec<f32> = (0..n).map(|i| (i * 37 % 64) as f32 / 32.0 - 1.0).collect();
         TensorData::new(values, dims.to_vec()).convert_dtype(DType::from(dtype))
@@ -108,10 +108,10 @@ impl Target {
     fn inputs(&self, program: &Program, dtype: FloatDType) -> Inputs {
         let options = || (&self.device, DType::from(dtype));
         let (n, d) = (program.rows, program.width);
-        let target = Tensor::<2>::from_data(self.values(&[n, d], dtype), options());
-        let map = Tensor::<4>::from_data(self.values(&[n, 3, 4, 4], dtype), options());
+        let target = Tensor::<2>::from_data(Self::values(&[n, d], dtype), options());
+        let map = Tensor::<4>::from_data(Self::values(&[n, 3, 4, 4], dtype), options());
         Inputs {
-            source: Some(Tensor::from_data(self.values(&[n, d + 4], dtype), options())),
+            source: Some(Tensor::from_data(Self::values(&[n, d + 4], dtype), options())),
             target_features: vec![Feature::Map(map.require_grad())],
             labels: program.labels.clone(),
             ids: (0..n as i64).map(|i| i % (n / program.views) as i64).collect(),
@@ -226,7 +226,7 @@ impl Case for Target {
         if self.cpu && memory.grown() > MEBIBYTES {
             return Err(format!("it took {} MiB", memory.grown()));
         }
-        if number % 20 == 0 {
+        if number.is_multiple_of(20) {
             let value = self.good();
             let first = *self.value.get_or_insert(value);
             if value != first {
@@ -251,9 +251,9 @@ impl Case for Target {
     }
 
     fn check(&self) -> Result<(), String> {
-        match self.good * 2 >= self.tame {
-            true => Ok(()),
-            false => Err(format!("programs don't get deep any more: {}", self.summary())),
+        if self.good * 2 >= self.tame {
+            return Ok(());
         }
+        Err(format!("programs don't get deep any more: {}", self.summary()))
     }
 }

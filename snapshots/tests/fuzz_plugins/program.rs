@@ -324,9 +324,10 @@ impl Author {
                 let n: usize = dims.iter().product();
                 let mut attrs = vec![dims.len() as f64];
                 attrs.extend(floats(&dims));
-                let (op, kind) = match self.rng.random_bool(0.5) {
-                    true => (Op::Constant, Kind::Float),
-                    false => (Op::ConstantIndex, Kind::Int),
+                let (op, kind) = if self.rng.random_bool(0.5) {
+                    (Op::Constant, Kind::Float)
+                } else {
+                    (Op::ConstantIndex, Kind::Int)
                 };
                 attrs.extend((0..n).map(|i| i as f64 % 7.0));
                 self.give(op, &[], &attrs, (kind, dims));
@@ -483,8 +484,8 @@ impl Author {
 
     /// Lines about what the host keeps.
     fn state(&mut self, a: &Known) {
-        let buffers = self.named.iter().filter(|(op, ..)| *op == Op::Buffer);
-        let buffer = buffers.last().map(|(_, name, dims)| (name.clone(), dims.clone()));
+        let mut buffers = self.named.iter().filter(|(op, ..)| *op == Op::Buffer);
+        let buffer = buffers.next_back().map(|(_, name, dims)| (name.clone(), dims.clone()));
         match (self.rng.random_range(0..6), buffer) {
             (0, Some((name, dims))) if !dims.is_empty() => {
                 let m = self.rng.random_range(1..5);
