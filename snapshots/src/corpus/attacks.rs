@@ -211,9 +211,9 @@ fn memory() -> Vec<Attack> {
         fill("gradients", "with=gradients"),
         fill("reads", "with=reads"),
         loss("many_tensors", "memory", &["limit `handles`"])
-            .ways(&["with=small times=200000"])
+            .ways(&["with=small times=200000", "with=aside times=90000"])
             .within(20.0, 600),
-        wat("input_loops", &["limit `handles`"]).within(20.0, 600),
+        wat("input_loops", &["limit `handles`"]).limits("seconds=1").within(20.0, 600),
         loss("hungry", "hungry", &["limit `memory_bytes`"])
             .limits("memory_bytes=50000000")
             .in_sandbox(),
@@ -276,7 +276,7 @@ fn state() -> Vec<Attack> {
         late("late_buffer", "what=buffer"),
         late("grown_parameter", "what=param_grows"),
         late("grown_buffer", "what=buffer_grows"),
-        keeps("late_rows", &["what=rows_late"], &["is not in 0..64"]).in_training().on_gpu(),
+        keeps("late_rows", &["what=rows_late"], &["is not in 0..64"]).in_training(),
         keeps(
             "many_names",
             &["what=once_many", "what=param_many"],

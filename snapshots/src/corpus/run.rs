@@ -241,7 +241,10 @@ pub fn watched(mut command: Command, seconds: f64) -> Ended {
             }
         }
     }
-    end.stderr = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
+    let text = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
+    // The software GPU's own remarks, which the program can't keep back.
+    let lines = text.lines().filter(|line| !line.contains("third_party/swiftshader"));
+    end.stderr = lines.fold(String::new(), |text, line| text + line + "\n");
     let last = end.stderr.lines().rfind(|line| line.starts_with("error: ")).unwrap_or_default();
     last.trim_start_matches("error: ").clone_into(&mut end.message);
     end
