@@ -19,10 +19,10 @@ use child::fuzz;
 
 #[test]
 fn programs_of_operations_end_in_a_value_or_an_error() {
-    fuzz("programs_of_operations_end_in_a_value_or_an_error", 1500, operations::Target::new);
+    fuzz("programs_of_operations_end_in_a_value_or_an_error", 20_000, operations::Target::new);
 }
 
 #[test]
 fn descriptions_and_components_load_or_are_refused() {
-    fuzz("descriptions_and_components_load_or_are_refused", 400, loading::Target::new);
+    fuzz("descriptions_and_components_load_or_are_refused", 1500, loading::Target::new);
 }
