@@ -56,21 +56,21 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 /// Finite rows by t-SNE (van der Maaten & Hinton, 2008) from the principal components, `[n]` pairs; the components
 /// themselves for fewer than eight rows.
 pub fn tsne(rows: &[Vec<f64>]) -> Vec<(f64, f64)> {
-    let start = pca(rows);
-    if rows.len() < 8 {
-        return start;
-    }
+    let components = pca(rows);
+    // Its sums depend on how many threads share them.
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let Some(one) = one.ok().filter(|_| rows.len() >= 8) else { return components };
     let rows: Vec<Vec<f32>> = rows.iter().map(|r| r.iter().map(|x| *x as f32).collect()).collect();
-    let spread = start.iter().map(|p| p.0.abs()).fold(1e-12, f64::max);
+    let spread = components.iter().map(|p| p.0.abs()).fold(1e-12, f64::max);
     let start: Vec<f32> =
-        start.iter().flat_map(|p| [p.0, p.1]).map(|x| (1e-2 * x / spread) as f32).collect();
+        components.iter().flat_map(|p| [p.0, p.1]).map(|x| (1e-2 * x / spread) as f32).collect();
     let perplexity = (rows.len() as f32 / 5.0).clamp(2.0, 20.0);
     let mut tsne: tSNE<f32, Vec<f32>, 2> = tSNE::new(&rows);
     tsne.perplexity(perplexity).epochs(600).initial_embedding(start);
     let distance = |a: &Vec<f32>, b: &Vec<f32>| {
         a.iter().zip(b).map(|(x, y)| (x - y).powi(2)).sum::<f32>().sqrt()
     };
-    let places = tsne.exact(distance).embedding();
+    let places = one.install(|| tsne.exact(distance).embedding());
     places.chunks_exact(2).map(|p| (f64::from(p[0]), f64::from(p[1]))).collect()
 }
 
