@@ -30,6 +30,8 @@ const MAX_MESSAGE: usize = 4096;
 const MAX_OPERANDS: usize = 3;
 /// Numbers of one operation that isn't a constant.
 const MAX_ATTRS: usize = 8;
+/// Exponents lie below: backends take whole ones as integers.
+const MAX_EXPONENT: f64 = 1e9;
 /// Whole numbers that a float holds exactly.
 const MAX_EXACT: f64 = (1u64 << 53) as f64;
 
@@ -889,6 +891,9 @@ impl Interpreter {
             | Op::ClampMax => {
                 let (a, rank) = self.float(args, 0)?;
                 let &[x] = attrs else { return Err("one attribute is needed".to_owned()) };
+                if op == Op::PowScalar && (x.is_nan() || x.abs() >= MAX_EXPONENT) {
+                    return Err(format!("{x} is not an exponent that a power can have"));
+                }
                 self.reserve(a.dims())?;
                 let out = match op {
                     Op::AddScalar => a.add_scalar(x),

@@ -9,7 +9,8 @@ use sysinfo::System;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Tensors that a step may make.
+    /// Tensors that a step may make; more than 20,000 count as so many. Burn's autodiff takes time with
+    /// their square to forget those that a loss made and didn't use, and a stack that grows with them.
     pub handles: usize,
     /// Bytes of one tensor.
     pub tensor_bytes: u64,
@@ -35,7 +36,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            handles: 100_000,
+            handles: 5_000,
             tensor_bytes: 4 << 30,
             held_bytes: 0,
             host_seconds: 120.0,
@@ -77,10 +78,10 @@ impl Limits {
         }
     }
 
-    /// The same with what follows the machine in numbers.
+    /// The same with what follows the machine in numbers, and no more tensors than end well.
     pub(crate) fn resolved(&self) -> Self {
         let held_bytes = if self.held_bytes == 0 { memory() / 2 } else { self.held_bytes };
-        Limits { held_bytes, ..self.clone() }
+        Limits { held_bytes, handles: self.handles.min(MOST_HANDLES), ..self.clone() }
     }
 
     /// The deadline of a step as a duration.
@@ -88,6 +89,10 @@ impl Limits {
         Duration::try_from_secs_f64(self.seconds).unwrap_or(Duration::ZERO)
     }
 }
+
+/// With more tensors than these that a loss made and didn't use, the next backward pass takes minutes;
+/// with twice as many the stack of a program's first thread ends.
+const MOST_HANDLES: usize = 20_000;
 
 /// Bytes of memory of this machine, or of the container that this process lives in.
 fn memory() -> u64 {

@@ -790,7 +790,7 @@ fn caches_that_are_killed_are_whole() {
     let mut moment = moments();
     let begun = Instant::now();
     let wanted = json(&load("cache-whole").output().unwrap());
-    let (took, mut moment) = (begun.elapsed(), moments());
+    let took = begun.elapsed();
     for round in 0..8 {
         let cache = format!("cache-{round}");
         killed(&mut load(&cache), moment(took));
