@@ -65,12 +65,14 @@ pub fn tsne(rows: &[Vec<f64>]) -> Vec<(f64, f64)> {
     let start: Vec<f32> =
         components.iter().flat_map(|p| [p.0, p.1]).map(|x| (1e-2 * x / spread) as f32).collect();
     let perplexity = (rows.len() as f32 / 5.0).clamp(2.0, 20.0);
-    let mut tsne: tSNE<f32, Vec<f32>, 2> = tSNE::new(&rows);
-    tsne.perplexity(perplexity).epochs(600).initial_embedding(start);
     let distance = |a: &Vec<f32>, b: &Vec<f32>| {
         a.iter().zip(b).map(|(x, y)| (x - y).powi(2)).sum::<f32>().sqrt()
     };
-    let places = one.install(|| tsne.exact(distance).embedding());
+    let places = one.install(|| {
+        let mut tsne: tSNE<f32, Vec<f32>, 2> = tSNE::new(&rows);
+        tsne.perplexity(perplexity).epochs(600).initial_embedding(start);
+        tsne.exact(distance).embedding()
+    });
     places.chunks_exact(2).map(|p| (f64::from(p[0]), f64::from(p[1]))).collect()
 }
 
