@@ -978,7 +978,9 @@ impl Interpreter {
                     _ => (dimension(attrs.first(), rank)?, dimension(attrs.get(1), rank)?),
                 };
                 self.budget.view()?;
-                Ok(Slot::float(a.swap_dims(d, e), rank))
+                // Flex sums wrong strides where two dimensions of size 1 were exchanged: it changes nothing.
+                let same = a.dims()[d] == 1 && a.dims()[e] == 1;
+                Ok(Slot::float(if same { a } else { a.swap_dims(d, e) }, rank))
             }
             Op::Reshape => {
                 let (a, _) = self.float(args, 0)?;

@@ -624,3 +624,20 @@ fn copies_and_what_is_needed_for_a_moment_count_as_memory() {
         assert!(message.contains("limit `held_bytes`"), "{message}");
     }
 }
+
+/// Burn's flex panicked in the gradient, or might have summed other elements.
+#[test]
+fn exchanged_dimensions_of_size_1_change_nothing() {
+    let mut session = session(|step| {
+        let p = step.call(Op::Param as u32, &[], &[2.0, 1.0, 8.0, 7.0, 6.0, 1.0], "p");
+        let p = op(step, Op::SwapDims, &[p], &[1.0, 0.0]);
+        let m = op(step, Op::MeanDim, &[p], &[0.0]);
+        let m = op(step, Op::SwapDims, &[m], &[3.0, 0.0]);
+        op(step, Op::Sum, &[m], &[])
+    });
+    let value = session.step(&inputs(4)).unwrap().value;
+    let gradients = value.backward();
+    let gradient = session.parameters().values[0].val().grad(&gradients).unwrap();
+    let seventh = |x: f32| (x - 1.0 / 7.0).abs() < 1e-6;
+    assert!(gradient.into_data().iter::<f32>().all(seventh));
+}
