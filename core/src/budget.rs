@@ -94,10 +94,9 @@ impl Budget {
         wanted && self.begun.elapsed() > PATIENCE
     }
 
-    /// Runs one of the host's functions on the step's account.
-    pub(crate) fn timed<T>(&mut self, start: Instant, result: T) -> T {
+    /// One of the host's functions that began at `start` has ended.
+    pub(crate) fn took(&mut self, start: Instant) {
         self.measured += start.elapsed();
-        result
     }
 
     /// Refuses to go on where the user wants to stop, or the step has had its time.
@@ -149,9 +148,8 @@ impl Budget {
             let scratch = elements.saturating_mul(scratch).saturating_add(gradient);
             scratch.saturating_add(self.operands.bytes)
         })?;
-        let passes = if self.operands.tracked { 3.0 } else { 1.0 };
         let touched = elements as f64 + self.operands.elements as f64;
-        self.spend(passes * touched / ELEMENTS_PER_SECOND)
+        self.spend(self.passes() * touched / ELEMENTS_PER_SECOND)
     }
 
     /// Bytes that stay until the step ends, and more that are needed for a moment.
@@ -176,8 +174,12 @@ impl Budget {
 
     /// Multiplications of a matrix product.
     pub(crate) fn product(&mut self, multiplications: f64) -> Fallible<()> {
-        let passes = if self.operands.tracked { 3.0 } else { 1.0 };
-        self.spend(passes * multiplications / PRODUCTS_PER_SECOND)
+        self.spend(self.passes() * multiplications / PRODUCTS_PER_SECOND)
+    }
+
+    /// How often the operation's work is done: a backward pass costs as much as two forward.
+    fn passes(&self) -> f64 {
+        if self.operands.tracked { 3.0 } else { 1.0 }
     }
 
     /// Comparisons of a sort.

@@ -84,13 +84,25 @@ impl std::fmt::Display for Failure {
 }
 
 /// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
     text.unwrap_or_else(|| "no reason given".to_owned())
 }
 
-/// Runs what the backend computes; a panic of its is an error, in its own words.
+/// A panic of the backend's, in a message.
+pub(crate) fn refused(why: impl std::fmt::Display) -> String {
+    format!("the backend refused: {why}")
+}
+
+impl LossError {
+    /// The backend panicked while it computed a loss.
+    pub fn refused(loss: &str, why: &str) -> Self {
+        LossError::Fault { loss: loss.to_owned(), fault: refused(why) }
+    }
+}
+
+/// Runs what may panic, such as what the backend computes; a panic is an error, in its own words.
 pub fn guarded<T>(compute: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(compute)).map_err(|panic| panic_text(&*panic))
 }

@@ -6,7 +6,7 @@
 
 use crate::bounds::Bounds;
 use crate::budget::{Budget, MAX_DIMENSION, Operands, elements};
-use crate::error::{Failure, panic_text};
+use crate::error::{Failure, guarded, refused};
 use crate::limits::Limits;
 use crate::random;
 use burn::tensor::{
@@ -17,7 +17,6 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use retort_sdk::Op;
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
@@ -123,12 +122,15 @@ impl State {
     /// Bytes that are kept: of a parameter also its gradient and two moments, of a buffer also what
     /// replaces it.
     fn bytes(&self) -> u64 {
-        let bytes = |(tensor, _): &(Tensor<4>, usize)| {
-            tensor.dims().iter().product::<usize>() as u64 * tensor.dtype().size() as u64
-        };
+        let bytes = |(tensor, _): &(Tensor<4>, usize)| bytes_of(tensor);
         let params = self.params.values().map(bytes).sum::<u64>();
         PARAM_COPIES * params + BUFFER_COPIES * self.buffers.values().map(bytes).sum::<u64>()
     }
+}
+
+/// Bytes of a tensor's elements.
+fn bytes_of(tensor: &Tensor<4>) -> u64 {
+    tensor.dims().iter().product::<usize>() as u64 * tensor.dtype().size() as u64
 }
 
 /// A parameter, its gradient and two moments.
@@ -334,11 +336,12 @@ impl Interpreter {
     pub fn call(&mut self, op: u32, args: &[u64], attrs: &[f64], name: &str) -> u64 {
         self.calls += 1;
         let start = Instant::now();
-        let handle = self.guarded_call(op, args, attrs, name);
-        self.budget.timed(start, handle)
+        let handle = self.dispatch(op, args, attrs, name);
+        self.budget.took(start);
+        handle
     }
 
-    fn guarded_call(&mut self, op: u32, args: &[u64], attrs: &[f64], name: &str) -> u64 {
+    fn dispatch(&mut self, op: u32, args: &[u64], attrs: &[f64], name: &str) -> u64 {
         let Some(known) = Op::from_code(op) else {
             self.fail(
                 format!("operation {op}"),
@@ -367,10 +370,7 @@ impl Interpreter {
     fn run(&mut self, op: Op, args: &[u64], attrs: &[f64], name: &str) -> u64 {
         let result = self.accept(op, args, attrs, name).and_then(|()| {
             // The backend's panics (out of memory, say) are errors of this step too.
-            let result = catch_unwind(AssertUnwindSafe(|| self.execute(op, args, attrs, name)));
-            result.unwrap_or_else(|panic| {
-                Err(format!("the backend refused: {}", panic_text(&*panic)))
-            })
+            guarded(|| self.execute(op, args, attrs, name)).unwrap_or_else(|why| Err(refused(why)))
         });
         match result {
             Ok(slot) => {
@@ -450,13 +450,11 @@ impl Interpreter {
         let start = Instant::now();
         let going_on = self.budget.go_on();
         let dims = going_on.and_then(|()| self.slot(tensor).map(Slot::dims));
-        match self.budget.timed(start, dims) {
-            Ok(dims) => dims,
-            Err(why) => {
-                self.fail("shape".to_owned(), why);
-                vec![1; 4]
-            }
-        }
+        self.budget.took(start);
+        dims.unwrap_or_else(|why| {
+            self.fail("shape".to_owned(), why);
+            vec![1; 4]
+        })
     }
 
     /// The plugin's `read`: values, row-major. None once the step has failed.
@@ -465,10 +463,9 @@ impl Interpreter {
             return Vec::new();
         }
         let start = Instant::now();
-        let values = catch_unwind(AssertUnwindSafe(|| self.values(tensor)));
-        let values = values
-            .unwrap_or_else(|panic| Err(format!("the backend refused: {}", panic_text(&*panic))));
-        self.budget.timed(start, values).unwrap_or_else(|why| {
+        let values = guarded(|| self.values(tensor)).unwrap_or_else(|why| Err(refused(why)));
+        self.budget.took(start);
+        values.unwrap_or_else(|why| {
             self.fail("read".to_owned(), why);
             Vec::new()
         })
@@ -672,8 +669,7 @@ impl Interpreter {
         }
         let (tensor, rank) = self.initial(attrs, name)?;
         let copies = if op == Op::Param { PARAM_COPIES } else { BUFFER_COPIES };
-        let bytes = tensor.dims().iter().product::<usize>() as u64 * tensor.dtype().size() as u64;
-        self.budget.hold(copies * bytes, 0)?;
+        self.budget.hold(copies * bytes_of(&tensor), 0)?;
         let (map, tensor) = match op {
             Op::Param => (&mut self.state.params, tensor.require_grad()),
             _ => (&mut self.state.buffers, tensor),
@@ -757,8 +753,7 @@ impl Interpreter {
                     return Err(appears_late());
                 }
                 self.state.firsts.insert(name.to_owned());
-                let bytes = self.slot(operand(args, 0)?)?.operand().bytes;
-                self.budget.hold(BUFFER_COPIES * bytes, 0)?;
+                self.budget.hold(BUFFER_COPIES * bytes_of(&value), 0)?;
                 let value = value.detach();
                 let write = Write::Once { buffer: name.to_owned(), value: value.clone(), rank };
                 self.writes.push(write);

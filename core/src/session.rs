@@ -173,12 +173,10 @@ fn matrix(tensor: Tensor<2>) -> Result<Slot, String> {
 /// only be compared: a negative number that no other has stands for it.
 fn whole_numbers(list: &[i64], device: &Device, integers: Bounds) -> Slot {
     let Bounds { low, high } = integers;
-    let mut names: BTreeMap<i64, i64> = list.iter().map(|&i| (i, i)).collect();
-    let mut free = (1..=high).map(|i| -i).filter(|i| !list.contains(i));
-    for (_, name) in names.iter_mut().filter(|(i, _)| !(low..=high).contains(*i)) {
-        *name = free.next().unwrap_or(low);
-    }
-    let list: Vec<i64> = list.iter().map(|i| names[i]).collect();
+    let odd: BTreeSet<i64> = list.iter().copied().filter(|i| !(low..=high).contains(i)).collect();
+    let free = (1..=high).map(|i| -i).filter(|i| !list.contains(i));
+    let names: BTreeMap<i64, i64> = odd.into_iter().zip(free).collect();
+    let list: Vec<i64> = list.iter().map(|i| names.get(i).copied().unwrap_or(*i)).collect();
     let tensor = Tensor::<1, Int>::from_data(list.as_slice(), device);
     Slot::int(tensor.reshape([1, 1, 1, list.len()]), Bounds::of(&list), 1)
 }
@@ -276,7 +274,7 @@ impl Session {
             interpreter.rehearse();
         });
         self.discard();
-        tried.map_err(|why| LossError::Fault { loss: loss.clone(), fault: refused(&why) })?;
+        tried.map_err(|why| LossError::refused(&loss, &why))?;
         if !tracked {
             let params = if learns { ", and not on its parameters either" } else { "" };
             let fault = format!(
@@ -524,11 +522,6 @@ impl Session {
     pub fn set_step_number(&mut self, step: u64) {
         self.step = step;
     }
-}
-
-/// A fault of the backend, in a loss's message.
-fn refused(why: &str) -> String {
-    format!("the backend refused: {why}")
 }
 
 fn map_insert(

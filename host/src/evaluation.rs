@@ -33,11 +33,8 @@ impl Evaluation {
         session: &Session,
         inputs: &Inputs,
     ) -> Result<BTreeMap<String, TensorData>, LossError> {
-        let fault = |why| LossError::Fault {
-            loss: session.name().to_owned(),
-            fault: format!("the backend refused: {why}"),
-        };
-        retort_core::guarded(|| self.all_gradients(session, inputs)).map_err(fault)
+        retort_core::guarded(|| self.all_gradients(session, inputs))
+            .map_err(|why| LossError::refused(session.name(), &why))
     }
 
     fn all_gradients(&self, session: &Session, inputs: &Inputs) -> BTreeMap<String, TensorData> {

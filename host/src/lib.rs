@@ -39,7 +39,7 @@ pub mod tensors;
 
 use clap::Parser as _;
 use failure::{Failure, Result};
-use std::panic::catch_unwind;
+use retort_core::guarded;
 use std::process::ExitCode;
 
 /// Runs the command line and reports its failure, once.
@@ -54,13 +54,10 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(answer) => return unparsed(&answer),
     };
-    let done = catch_unwind(|| command::run(&cli)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+    let done = guarded(|| command::run(&cli)).unwrap_or_else(|why| {
+        let version = env!("CARGO_PKG_VERSION");
         Err(Failure::new(format!(
-            "a bug in retort ({}): {}. Please report it with the command you ran.",
-            env!("CARGO_PKG_VERSION"),
-            text.unwrap_or_else(|| "no message".to_owned())
+            "a bug in retort ({version}): {why}. Please report it with the command you ran."
         )))
     });
     end(done)

@@ -222,12 +222,13 @@ impl File {
         }
     }
 
-    /// Refuses labels or ids of which there are only `count`; `flag` says so on the command line.
-    pub fn check_below(&self, name: &str, count: usize, flag: &str) -> Result<()> {
-        match self.indices(name)?.into_iter().find(|&v| v as usize >= count) {
+    /// Refuses ids beyond the number of samples.
+    pub fn check_ids(&self, samples: usize) -> Result<()> {
+        match self.indices("ids")?.into_iter().find(|&id| id as usize >= samples) {
             Some(bad) => {
-                let why = format!("holds {bad}, but there are {count} ({flag}), counted from 0");
-                Err(self.wrong(name, &why))
+                let why =
+                    format!("holds {bad}, but there are {samples} (--samples), counted from 0");
+                Err(self.wrong("ids", &why))
             }
             None => Ok(()),
         }

@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use retort_host::download::{Expected, Patience, download};
 use sha2::{Digest as _, Sha256};
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
@@ -41,6 +41,17 @@ impl Answer {
 
 type Requests = Arc<Mutex<Vec<String>>>;
 
+/// A request's head, read to its end.
+fn head_of(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
 /// A server that answers by the number of the request; its address and the requests it got.
 fn serve(answer: impl Fn(usize) -> Answer + Send + 'static) -> (String, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -50,13 +61,7 @@ fn serve(answer: impl Fn(usize) -> Answer + Send + 'static) -> (String, Requests
     std::thread::spawn(move || {
         for (number, stream) in listener.incoming().enumerate() {
             let mut stream = stream.unwrap();
-            let mut request = Vec::new();
-            while !request.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                stream.read_exact(&mut byte).unwrap();
-                request.push(byte[0]);
-            }
-            seen.lock().unwrap().push(String::from_utf8(request).unwrap().to_lowercase());
+            seen.lock().unwrap().push(head_of(&mut stream).to_lowercase());
             let Answer(status, headers, body) = answer(number);
             let head = format!("HTTP/1.1 {status}\r\n{headers}Connection: close\r\n\r\n");
             let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
@@ -236,12 +241,7 @@ fn stream(head: &'static str, body: impl Fn(usize) -> Option<Vec<u8>> + Send + '
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            let mut request = Vec::new();
-            while !request.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                stream.read_exact(&mut byte).unwrap();
-                request.push(byte[0]);
-            }
+            head_of(&mut stream);
             let mut sent = stream.write_all(head.as_bytes());
             for part in 0.. {
                 let Some(bytes) = body(part).filter(|_| sent.is_ok()) else { break };

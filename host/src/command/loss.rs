@@ -276,7 +276,7 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
             "--views {views}: the batch's {rows} rows aren't {views} views of some samples"
         )));
     }
-    file.check_below("ids", inputs.samples, "--samples")?;
+    file.check_ids(inputs.samples)?;
     file.check_samples(inputs.samples)?;
     let evaluation = Evaluation::run(&mut session, &inputs)?;
     file.check_state(&session)?;

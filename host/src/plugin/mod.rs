@@ -166,14 +166,10 @@ fn parse(description: &str, interface: u32) -> Result<schema::Pack, String> {
 /// What a plugin said, as far as a message can hold it.
 fn short(text: &str) -> String {
     const MOST: usize = 4096;
-    if text.len() <= MOST {
-        return text.to_owned();
+    match text.floor_char_boundary(MOST) {
+        end if end == text.len() => text.to_owned(),
+        end => format!("{}…", &text[..end]),
     }
-    let mut end = MOST;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}…", &text[..end])
 }
 
 /// All of a plugin's file: a regular one, of at most `most` bytes, which is how `limit` is set.
