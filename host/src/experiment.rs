@@ -111,6 +111,9 @@ pub struct LossConfig {
     /// Factor of the learning rate for its parameters; none takes the recipe's `loss_lr_factor`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr_factor: Option<f64>,
+    /// SHA-256 of the file that it must come from; a run's configuration names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// Hyperparameters that differ from their defaults.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub hyper: Map<String, Value>,
@@ -123,6 +126,7 @@ struct Given {
     #[serde(default = "one")]
     weight: f64,
     lr_factor: Option<f64>,
+    digest: Option<String>,
     #[serde(default)]
     hyper: Map<String, Value>,
     #[serde(flatten)]
@@ -133,7 +137,7 @@ impl TryFrom<Given> for LossConfig {
     type Error = String;
 
     fn try_from(given: Given) -> std::result::Result<Self, String> {
-        let Given { name, weight, lr_factor, mut hyper, beside } = given;
+        let Given { name, weight, lr_factor, digest, mut hyper, beside } = given;
         for (key, value) in beside {
             if hyper.contains_key(&key) {
                 return Err(format!(
@@ -142,7 +146,7 @@ impl TryFrom<Given> for LossConfig {
             }
             hyper.insert(key, value);
         }
-        Ok(LossConfig { name, weight, lr_factor, hyper })
+        Ok(LossConfig { name, weight, lr_factor, digest, hyper })
     }
 }
 
@@ -156,7 +160,8 @@ fn one() -> f64 {
 impl LossConfig {
     /// A loss with its default hyperparameters.
     pub fn new(name: &str) -> Self {
-        LossConfig { name: name.to_owned(), weight: 1.0, lr_factor: None, hyper: Map::new() }
+        let name = name.to_owned();
+        LossConfig { name, weight: 1.0, lr_factor: None, digest: None, hyper: Map::new() }
     }
 }
 
@@ -353,7 +358,11 @@ impl Experiment {
         };
         let mut parts: Vec<&str> = path.split('.').collect();
         // A loss's other keys are its hyperparameters.
-        if parts.len() > 2 && parts[0] == "loss" && !RESERVED.contains(&parts[2]) {
+        if parts.len() > 2
+            && parts[0] == "loss"
+            && !RESERVED.contains(&parts[2])
+            && parts[2] != "digest"
+        {
             parts.insert(2, "hyper");
         }
         let mut place = &mut tree;

@@ -167,6 +167,19 @@ impl Write for Quiet {
     }
 }
 
+/// A number for people, with at least four digits that say something.
+pub fn short(x: f64) -> String {
+    let size = x.abs();
+    if size.total_cmp(&0.0).is_eq() || !size.is_finite() || (0.1..1e6).contains(&size) {
+        format!("{x:.4}")
+    } else if (1e-4..0.1).contains(&size) {
+        let places = 3 - size.log10().floor() as i32;
+        format!("{x:.0$}", places as usize)
+    } else {
+        format!("{x:.3e}")
+    }
+}
+
 /// A number as JSON; those that JSON doesn't have are `"nan"`, `"inf"` and `"-inf"`.
 pub fn number(x: f64) -> Value {
     if x.is_finite() {

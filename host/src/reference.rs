@@ -87,6 +87,11 @@ pub fn losses(name: &str) -> Vec<LossConfig> {
     }
 }
 
+/// Whether a name is one of the authors'.
+pub fn is_authors(name: &str) -> bool {
+    !matches!(losses(name).as_slice(), [only] if only.name == name)
+}
+
 /// Sets a hyperparameter of those losses that the authors' flag of this name is for; whether there was
 /// one.
 pub fn set_hyper(losses: &mut [LossConfig], flag: &str, value: f64) -> bool {

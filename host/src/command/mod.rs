@@ -18,6 +18,7 @@ pub mod devices;
 pub mod embed;
 pub mod evaluate;
 pub mod fetch;
+pub mod hyper;
 pub mod loss;
 pub mod metrics;
 pub mod model;

@@ -1,5 +1,6 @@
 //! `retort train`: a source network, or a target with or without one.
 
+use crate::command::hyper::Hyper;
 use crate::command::recipe::{Recipe, put, put_some};
 use crate::command::{Common, stop_flag};
 use crate::experiment::{Experiment, SelectOn};
@@ -57,7 +58,8 @@ pub struct Train {
     /// Memory for decoded pictures, such as 8GiB.
     #[arg(long, value_name = "BYTES")]
     cache: Option<String>,
-    /// A loss, built in or `FILE#NAME`; may be given several times.
+    /// A loss, built in or `FILE#NAME`; may be given several times. Its hyperparameters may follow it as
+    /// flags: `--loss rkd --weight-angle 2`.
     #[arg(long = "loss", value_name = "NAME")]
     losses: Vec<String>,
     /// Weights to start from, such as ImageNet's: a checkpoint of any origin, of the same network.
@@ -101,6 +103,8 @@ pub struct Train {
     out: Option<PathBuf>,
     #[command(flatten)]
     recipe: Recipe,
+    #[command(flatten)]
+    hyper: Hyper,
 }
 
 /// Flags of `retort train target`.
@@ -128,10 +132,11 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
     };
     let experiment = resolve(role, train, target)?;
     if train.recipe.print_config {
-        return print(experiment, common);
+        return print(experiment, train, common);
     }
-    let (device, info) = device(train, common)?;
     let mut registry = Registry::new(experiment.limits.clone())?;
+    train.hyper.check(&experiment, &mut registry)?;
+    let (device, info) = device(train, common)?;
     let stop = stop_flag()?;
     if train.tui {
         progress::use_dashboard();
@@ -257,9 +262,10 @@ fn device(train: &Train, common: &Common) -> Result<(Device, DeviceInfo)> {
 }
 
 /// Prints what would be trained, all hyperparameters resolved.
-fn print(mut experiment: Experiment, common: &Common) -> Result<()> {
+fn print(mut experiment: Experiment, train: &Train, common: &Common) -> Result<()> {
     bounds::check(&experiment)?;
     let mut registry = Registry::new(experiment.limits.clone())?;
+    train.hyper.check(&experiment, &mut registry)?;
     for loss in &mut experiment.loss {
         loss.hyper = registry.find(&loss.name)?.resolve(&loss.hyper)?;
     }
@@ -271,8 +277,42 @@ fn print(mut experiment: Experiment, common: &Common) -> Result<()> {
     Ok(())
 }
 
+/// Refuses flags that mean nothing to what would be trained.
+fn meaningless(train: &Train, target: Option<&Target>, experiment: &Experiment) -> Result<()> {
+    let of_source = |target: &Target| {
+        let model = target.source_model.as_ref().map(|_| "--source-model");
+        model.or(target.source_norm.map(|_| "--source-norm"))
+    };
+    let (data, network) = (&experiment.data.name, &experiment.network.name);
+    let generated = !experiment.data.entry()?.needs_root;
+    let flags = [
+        (
+            target.and_then(of_source),
+            experiment.source.is_none(),
+            "there is no --source".to_owned(),
+        ),
+        (
+            train.data_root.as_ref().map(|_| "--data-root"),
+            generated,
+            format!("{data} needs no files: it is generated"),
+        ),
+        (
+            train.width.as_ref().map(|_| "--width"),
+            network != "convnet",
+            format!("{network} has its own width"),
+        ),
+    ];
+    for (flag, nothing, why) in flags {
+        if let Some(flag) = flag.filter(|_| nothing) {
+            return Err(Failure::usage(format!("{flag} means nothing here: {why}")));
+        }
+    }
+    Ok(())
+}
+
 fn resolve(role: &str, train: &Train, target: Option<&Target>) -> Result<Experiment> {
     let recipe = &train.recipe;
+    recipe.check()?;
     let dataset = train.dataset.as_deref().map(reference::dataset);
     let mut experiment = if let Some(file) = &train.file {
         Experiment::read(Some(file), Experiment::default(), &[])?
@@ -315,9 +355,17 @@ fn resolve(role: &str, train: &Train, target: Option<&Target>) -> Result<Experim
     }
     recipe.apply(&mut experiment);
     if !train.losses.is_empty() {
-        experiment.loss = train.losses.iter().flat_map(|name| reference::losses(name)).collect();
+        let mut places = Vec::new();
+        experiment.loss.clear();
+        for name in &train.losses {
+            places.push(experiment.loss.len());
+            experiment.loss.extend(reference::losses(name));
+        }
+        train.hyper.apply(&mut experiment, &places)?;
     }
-    recipe.apply_hyper(&mut experiment);
+    let authors = train.losses.iter().any(|name| reference::is_authors(name));
+    recipe.apply_hyper(&mut experiment, authors)?;
+    meaningless(train, target, &experiment)?;
     // The authors' way to ask for all GPUs; the first one is the training's own.
     if recipe.gpu_id == Some(-1) && experiment.also_on.is_empty() {
         let real = device::list().into_iter().filter(DeviceInfo::is_real_gpu);
