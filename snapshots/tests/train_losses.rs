@@ -172,3 +172,22 @@ fn a_source_that_cannot_teach_is_told_before_anything_is_trained() {
     assert!(message.contains("huge.safetensors can't teach"), "{message}");
     assert!(message.contains("its weights are, so they are too large"), "{message}");
 }
+
+#[test]
+fn a_warm_up_in_which_nothing_learns_is_said_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let text = |loss: &str| {
+        format!(
+            "{DATA}[train]\nepochs = 3\nnew_only_epochs = 2\nbatch = 12\n[[loss]]\nname = \"{loss}\"\n"
+        )
+    };
+    for (loss, out, times) in [("proxy_anchor", "source", 0), ("attention", "target", 1)] {
+        let source = if times == 0 { &[][..] } else { &["--source=source"] };
+        let made = train(path, &text(loss), out, source);
+        let message = String::from_utf8(made.stderr).unwrap();
+        assert!(made.status.success(), "{message}");
+        let said = "nothing that the losses see learns";
+        assert_eq!(message.matches(said).count(), times, "{message}");
+    }
+}

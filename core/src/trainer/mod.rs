@@ -169,6 +169,7 @@ impl Trainer {
         self.steps = per_epoch.saturating_mul(self.recipe.epochs);
         self.state.terms.iter_mut().for_each(|term| term.session.stop_on(stop));
         let start = Instant::now();
+        let mut idle = false; // said once
         let mut last = EpochReport { epoch: 0, step: 0, loss: f64::NAN, recall: None };
         for batch in self.load(sampler.epoch(0).into_iter().take(1).collect(), 0) {
             self.probe(&self.upload(batch?))?.iter().for_each(|text| observer.remark(text));
@@ -192,6 +193,14 @@ impl Trainer {
                     }
                     outcome => outcome?,
                 };
+                if outcome.as_ref().is_some_and(|step| !step.learns) && !idle {
+                    idle = true;
+                    observer.remark(&format!(
+                        "in the first epochs, in which only new parameters learn (train.new_only_epochs = {}), \
+                         nothing that the losses see learns: they change nothing until then",
+                        self.recipe.new_only_epochs
+                    ));
+                }
                 self.state.log.add(i, images, outcome);
                 let ended = self.state.batch == per_epoch;
                 if ended || self.state.step.is_multiple_of(self.recipe.log_every) {

@@ -83,7 +83,7 @@ impl Trainer {
         drop(inputs);
         let Some(step) = step else { return Ok(None) };
 
-        if !step.total.is_tracked() {
+        if !step.learns {
             return Ok(Some(step));
         }
         let mut gradients = step.total.backward();

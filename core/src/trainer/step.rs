@@ -15,6 +15,8 @@ use burn::tensor::{Gradients, Tensor};
 pub struct Step {
     /// Their weighted sum, `[1]`.
     pub total: Tensor<1>,
+    /// Whether anything that learns is in it.
+    pub learns: bool,
     /// Each loss with its weight, and what it reported, without one; `[1]`, without gradient.
     pub values: Vec<(String, Option<f64>, Tensor<1>)>,
 }
@@ -63,7 +65,7 @@ impl Trainer {
         let step = self.losses(&inputs)?;
         drop(inputs);
         // In the first epochs of a warm-up, what a loss sees may not learn.
-        if let Some(step) = step.as_ref().filter(|step| step.total.is_tracked()) {
+        if let Some(step) = step.as_ref().filter(|step| step.learns) {
             let mut gradients = step.total.backward();
             let of_network = GradientsParams::from_module(&mut gradients, &self.state.target);
             let of_losses = self.loss_gradients(&mut gradients);
@@ -113,7 +115,7 @@ impl Trainer {
                 Some(sum) => sum + value,
             });
         }
-        Ok(total.map(|total| Step { total, values }))
+        Ok(total.map(|total| Step { learns: total.is_tracked(), total, values }))
     }
 
     /// Moves the network's parameters, and their average.
