@@ -5,6 +5,7 @@ use crate::settings::{assignment, suggest};
 use retort_core::Limits;
 use retort_core::Recipe;
 use retort_core::backbone::NetworkConfig;
+use retort_core::checkpoint::{OpenOptions, Selection};
 use retort_core::fs::read_text;
 use retort_datasets as datasets;
 use retort_sdk::schema::RESERVED;
@@ -34,6 +35,12 @@ pub struct Experiment {
     pub recall_at: Vec<usize>,
     /// On which classes the best epoch is chosen.
     pub select_on: SelectOn,
+    /// Which of the source's keys are its network's.
+    #[serde(skip_serializing_if = "Keys::is_empty")]
+    pub source_keys: Keys,
+    /// Which keys of `pretrained` are the network's.
+    #[serde(skip_serializing_if = "Keys::is_empty")]
+    pub pretrained_keys: Keys,
     /// Pictures.
     pub data: Data,
     /// The network to train.
@@ -56,6 +63,41 @@ pub enum SelectOn {
     /// Classes held out of the training split (`data.validation_classes`); the test classes are
     /// looked at once, at the end.
     Validation,
+}
+
+/// Which keys of a checkpoint are the network's, where it doesn't show.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// What stands before them, such as `student.`; none finds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// Keys to leave out, such as `projector.*`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
+    /// Other names for layers, such as `head=embedding`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub map: Vec<String>,
+    /// Keys that the file may lack, such as `embedding.*`: those layers start afresh.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_missing: Vec<String>,
+}
+
+impl Keys {
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Keys::default()
+    }
+
+    /// How to open the checkpoint.
+    pub fn options(&self) -> OpenOptions {
+        let Keys { prefix, ignore, map, allow_missing } = self.clone();
+        OpenOptions {
+            select: Selection { prefix, ignore, map },
+            allow_missing,
+            ..OpenOptions::default()
+        }
+    }
 }
 
 /// A data set.
@@ -150,6 +192,9 @@ impl TryFrom<Given> for LossConfig {
     }
 }
 
+/// Keys of an experiment that aren't written while they say nothing.
+const UNSAID: [&str; 3] = ["also_on", "source_keys", "pretrained_keys"];
+
 /// The labelled pictures of a split.
 pub type Pictures = std::sync::Arc<dyn datasets::Dataset>;
 
@@ -176,6 +221,8 @@ impl Default for Experiment {
             pretrained: None,
             recall_at: vec![1, 2, 4, 8],
             select_on: SelectOn::Test,
+            source_keys: Keys::default(),
+            pretrained_keys: Keys::default(),
             data: Data::default(),
             network: NetworkConfig::default(),
             train: Recipe::default(),
@@ -344,9 +391,9 @@ impl Experiment {
     fn with(self, text: &str) -> Result<Self> {
         let (key, value) = assignment(text)?;
         let mut tree = serde_json::to_value(&self).map_err(Failure::new)?;
-        let known = tree
-            .as_object()
-            .is_some_and(|o| o.contains_key(key.split('.').next().unwrap_or_default()));
+        let first = key.split('.').next().unwrap_or_default();
+        let known =
+            tree.as_object().is_some_and(|o| o.contains_key(first)) || UNSAID.contains(&first);
         let path = match (known, self.loss.len()) {
             (true, _) => key.clone(),
             (false, 0) => {
@@ -374,7 +421,7 @@ impl Experiment {
                 _ if place.is_object() => &mut place[part],
                 _ => return Err(Failure::usage(format!("--set {key}: {part} is no key there"))),
             };
-            if part == "hyper" && place.is_null() {
+            if place.is_null() && (part == "hyper" || part.ends_with("_keys")) {
                 *place = json!({});
             }
         }

@@ -1,14 +1,16 @@
 //! A training with its folder: resolved configuration, plugins, metrics, checkpoints, summary.
 
 use crate::claim::{Claim, is_there, remove_torn};
+use crate::command::embed::digest as checkpoint_digest;
+use crate::command::open::remark;
 use crate::course::Lines;
 use crate::difference::{Difference, differing};
 use crate::experiment::{Experiment, Pictures, SelectOn, left_out};
 use crate::failure::{Failure, Result};
 use crate::folder::{CHECKPOINT, CONFIG, INFO, METRICS, Run, SUMMARY};
 use crate::lock::Lock;
+use crate::plugin::Pack;
 use crate::plugin::registry::Registry;
-use crate::plugin::{Pack, digest};
 use crate::progress::Progress;
 use crate::record::Record;
 use crate::{bounds, clean, hardware, kept, output, tensorboard};
@@ -288,21 +290,21 @@ fn prepare(
             let options = OpenOptions {
                 model: experiment.source_model.clone(),
                 l2_norm: experiment.source_norm,
-                ..OpenOptions::default()
+                ..experiment.source_keys.options()
             };
             let loaded =
                 checkpoint::open(&file, &options, &device).map_err(|e| misfit(e, SOURCE_FLAGS))?;
+            remark(&file, &loaded.remarks);
             // Both see the same batch: a target that can see grey sees colour if its source does.
             let channels = &mut experiment.network.channels;
             *channels = loaded.network.channels.max(*channels);
             check_pictures(&loaded, experiment, path)?;
-            let bytes = std::fs::read(&file).map_err(|e| Failure::file("read", &file, e))?;
             let source = loaded.backbone.cast(experiment.train.precision.dtype());
             let source = match experiment.train.precision.half() {
                 Some(half) => source.halved(half),
                 None => source,
             };
-            (Some(source), Some(json!({"digest": digest(&bytes)})))
+            (Some(source), Some(json!({"digest": checkpoint_digest(&file)?})))
         }
     };
     let mut replicas = Vec::new();
@@ -313,8 +315,14 @@ fn prepare(
     }
     let (network, seed) = (&experiment.network, experiment.seed);
     let target = match &experiment.pretrained {
-        Some(path) if weights => checkpoint::start(&checkpoint_in(path), network, seed, &device)
-            .map_err(|e| misfit(e, PRETRAINED_FLAGS))?,
+        Some(path) if weights => {
+            let (file, keys) = (checkpoint_in(path), experiment.pretrained_keys.options());
+            let options = OpenOptions { seed, ..keys };
+            let (target, remarks) = checkpoint::start(&file, network, &options, &device)
+                .map_err(|e| misfit(e, PRETRAINED_FLAGS))?;
+            remark(&file, &remarks);
+            target
+        }
         _ => Backbone::new(network, seed, &device).map_err(Failure::usage)?,
     };
     let target = target.cast(experiment.train.precision.dtype());
@@ -492,9 +500,11 @@ fn recall_of(folder: &Path, epoch: usize) -> Result<Value> {
     Ok(recall)
 }
 
-const SOURCE_FLAGS: &str = "In a training --model is --source-model; the other flags are those of \
-     `retort checkpoint import`, whose file is a --source too";
-const PRETRAINED_FLAGS: &str = "Here --model is the network to train";
+const SOURCE_FLAGS: &str = "In a training --model is --source-model, --prefix is --source-prefix, and so \
+     for --ignore and --map; the other flags are those of `retort checkpoint import`, whose file is a \
+     --source too";
+const PRETRAINED_FLAGS: &str = "Here --model is the network to train, --prefix is --pretrained-prefix, and \
+     so for --ignore, --map and --allow-missing";
 
 /// Checkpoints' advice names the flags of `retort checkpoint import`; trainings have others.
 fn misfit(e: CheckpointError, flags: &str) -> Failure {

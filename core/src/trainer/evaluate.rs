@@ -3,6 +3,7 @@
 use super::batch::upload;
 use super::{TrainError, dtype_of};
 use crate::backbone::{Backbone, Output};
+use crate::checkpoint::weights_in;
 use crate::metric::{Embeddings, recall_at};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
@@ -79,7 +80,11 @@ pub fn parameter_count(net: &Backbone) -> usize {
     count.0
 }
 
-/// The path of a run's checkpoint, or the checkpoint itself.
+/// The path of a run's checkpoint, of the weights in a folder of Hugging Face, or the checkpoint itself.
 pub fn checkpoint_in(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join("checkpoint.safetensors") } else { path.to_owned() }
+    if !path.is_dir() {
+        return path.to_owned();
+    }
+    let own = path.join("checkpoint.safetensors");
+    if own.exists() { own } else { weights_in(path).unwrap_or(own) }
 }

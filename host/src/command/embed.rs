@@ -3,7 +3,7 @@
 use crate::command::Common;
 use crate::command::evaluate::data;
 use crate::command::loss::Dtype;
-use crate::command::open::Open;
+use crate::command::open::Foreign;
 use crate::experiment::Data;
 use crate::failure::{Failure, Result};
 use crate::pictures::{Pictures, evaluation};
@@ -14,7 +14,7 @@ use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use clap::{Args, ValueEnum};
 use retort_core::Feature;
 use retort_core::backbone::{Backbone, NetworkConfig, Output};
-use retort_core::checkpoint;
+use retort_core::checkpoint::files_of;
 use retort_core::device::DeviceChoice;
 use retort_core::fs::open_regular;
 use retort_core::trainer::{checkpoint_in, outputs};
@@ -64,7 +64,7 @@ pub struct Embed {
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch: u16,
     #[command(flatten)]
-    open: Open,
+    open: Foreign,
 }
 
 /// Height and width of a picture that is given as numbers.
@@ -120,7 +120,7 @@ enum Source {
 pub fn run(args: &Embed, common: &Common) -> Result<()> {
     let (device, name) = device(args.dtype, common)?;
     let file = checkpoint_in(&args.checkpoint);
-    let loaded = checkpoint::open(&file, &args.open.options(), &device)?;
+    let loaded = args.open.checkpoint(&args.checkpoint, &device)?;
     let (config, device) = (loaded.network, device.inner());
     let size = loaded.image_size;
     let dtype = match args.dtype {
@@ -220,9 +220,11 @@ fn is_tensors(path: &Path) -> bool {
 
 /// A file's SHA-256.
 pub fn digest(path: &Path) -> Result<String> {
-    let fail = |e| Failure::file("read", path, e);
     let mut hash = Sha256::new();
-    std::io::copy(&mut open_regular(path).map_err(fail)?, &mut hash).map_err(fail)?;
+    for file in files_of(path) {
+        let fail = |e| Failure::file("read", &file, e);
+        std::io::copy(&mut open_regular(&file).map_err(fail)?, &mut hash).map_err(fail)?;
+    }
     Ok(format!("sha256:{:x}", hash.finalize()))
 }
 

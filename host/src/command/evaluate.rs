@@ -1,14 +1,13 @@
 //! `retort evaluate`: retrieval metrics of a checkpoint on classes it has never seen.
 
 use crate::command::Common;
-use crate::command::open::Open;
+use crate::command::open::Foreign;
 use crate::experiment::{Data, Experiment, left_out};
 use crate::failure::{Failure, Result};
 use crate::output;
 use crate::retrieval::Options;
 use clap::Args;
-use retort_core::checkpoint;
-use retort_core::trainer::{checkpoint_in, embed, parameter_count};
+use retort_core::trainer::{embed, parameter_count};
 use retort_datasets::Split;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -31,13 +30,13 @@ pub struct Evaluate {
     #[command(flatten)]
     options: Options,
     #[command(flatten)]
-    open: Open,
+    open: Foreign,
 }
 
 /// Runs the command.
 pub fn run(args: &Evaluate, common: &Common) -> Result<()> {
     let (device, info) = common.device()?;
-    let loaded = checkpoint::open(&checkpoint_in(&args.checkpoint), &args.open.options(), &device)?;
+    let loaded = args.open.checkpoint(&args.checkpoint, &device)?;
     let mut data = data(&args.checkpoint, args.dataset.as_ref(), args.data_root.as_ref())?;
     data.size = loaded.image_size;
     let channels = loaded.network.channels;

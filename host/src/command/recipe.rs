@@ -237,3 +237,10 @@ pub(super) fn put_some<T: Clone>(place: &mut Option<T>, value: Option<&T>) {
         *place = value.cloned();
     }
 }
+
+/// The same for lists.
+pub(super) fn put_all<T: Clone>(place: &mut Vec<T>, values: &[T]) {
+    if !values.is_empty() {
+        *place = values.to_vec();
+    }
+}

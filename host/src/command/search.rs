@@ -3,7 +3,7 @@
 use crate::command::Common;
 use crate::command::embed::{About, Part, digest};
 use crate::command::evaluate::data;
-use crate::command::open::Open;
+use crate::command::open::Foreign;
 use crate::experiment::Data;
 use crate::failure::{Failure, Result};
 use crate::pictures::{Pictures, evaluation};
@@ -12,7 +12,7 @@ use crate::{output, progress, sheet};
 use burn::module::Module as _;
 use burn::tensor::{Device, FloatDType};
 use clap::Args;
-use retort_core::checkpoint::{self, Checkpoint};
+use retort_core::checkpoint::Checkpoint;
 use retort_core::metric::{self, Embeddings};
 use retort_core::trainer::{checkpoint_in, embed, outputs};
 use retort_datasets::{Dataset, Image, Transform};
@@ -60,13 +60,13 @@ pub struct Search {
     #[arg(long, value_name = "NEIGHBOURS.png")]
     out: Option<PathBuf>,
     #[command(flatten)]
-    open: Open,
+    open: Foreign,
 }
 
 /// Runs the command.
 pub fn run(args: &Search, common: &Common) -> Result<()> {
     let (device, info) = common.device()?;
-    let loaded = checkpoint::open(&checkpoint_in(&args.run), &args.open.options(), &device)?;
+    let loaded = args.open.checkpoint(&args.run, &device)?;
     let file = args.embeddings.as_deref().map(Reader::open).transpose()?;
     let (place, part) = if let Some(file) = &file {
         embedded(file, args)?

@@ -1,7 +1,7 @@
 //! `retort train`: a source network, or a target with or without one.
 
 use crate::command::hyper::Hyper;
-use crate::command::recipe::{Recipe, put, put_some};
+use crate::command::recipe::{Recipe, put, put_all, put_some};
 use crate::command::{Common, stop_flag};
 use crate::experiment::{Experiment, SelectOn};
 use crate::failure::{Failure, Result};
@@ -65,6 +65,18 @@ pub struct Train {
     /// Weights to start from, such as ImageNet's: a checkpoint of any origin, of the same network.
     #[arg(long, value_name = "CHECKPOINT")]
     pretrained: Option<PathBuf>,
+    /// What stands before the network's keys in --pretrained, such as 'student.' [default: found].
+    #[arg(long, value_name = "PREFIX")]
+    pretrained_prefix: Option<String>,
+    /// Keys of --pretrained to leave out, such as 'projector.*'; may be given several times.
+    #[arg(long, value_name = "PATTERN")]
+    pretrained_ignore: Vec<String>,
+    /// Another name for a layer of --pretrained, such as 'head=embedding'; may be given several times.
+    #[arg(long, value_name = "THEIRS=OURS")]
+    pretrained_map: Vec<String>,
+    /// Keys that --pretrained may lack [default: 'embedding.*', if it has no layer like that].
+    #[arg(long, value_name = "PATTERN")]
+    pretrained_allow_missing: Vec<String>,
     /// Dimensions of the embedding.
     #[arg(long, visible_alias = "embedding-size")]
     embedding: Option<usize>,
@@ -116,6 +128,15 @@ pub struct Target {
     /// The source's network, if its keys don't tell.
     #[arg(long, value_name = "NETWORK")]
     source_model: Option<String>,
+    /// What stands before the source's keys, such as 'student.' [default: found].
+    #[arg(long, value_name = "PREFIX")]
+    source_prefix: Option<String>,
+    /// Keys of the source to leave out, such as 'projector.*'; may be given several times.
+    #[arg(long, value_name = "PATTERN")]
+    source_ignore: Vec<String>,
+    /// Another name for a layer of the source, such as 'head=embedding'; may be given several times.
+    #[arg(long, value_name = "THEIRS=OURS")]
+    source_map: Vec<String>,
     /// Whether the source's embeddings have unit length [default: as it was trained].
     #[arg(long, value_name = "SWITCH", value_parser = clap::builder::BoolishValueParser::new())]
     source_norm: Option<bool>,
@@ -340,8 +361,17 @@ fn resolve(role: &str, train: &Train, target: Option<&Target>) -> Result<Experim
         put_some(&mut experiment.source, target.source.as_ref());
         put_some(&mut experiment.source_model, target.source_model.as_ref());
         put_some(&mut experiment.source_norm, target.source_norm.as_ref());
+        let keys = &mut experiment.source_keys;
+        put_some(&mut keys.prefix, target.source_prefix.as_ref());
+        put_all(&mut keys.ignore, &target.source_ignore);
+        put_all(&mut keys.map, &target.source_map);
     }
     put_some(&mut experiment.pretrained, train.pretrained.as_ref());
+    let keys = &mut experiment.pretrained_keys;
+    put_some(&mut keys.prefix, train.pretrained_prefix.as_ref());
+    put_all(&mut keys.ignore, &train.pretrained_ignore);
+    put_all(&mut keys.map, &train.pretrained_map);
+    put_all(&mut keys.allow_missing, &train.pretrained_allow_missing);
     put_some(&mut experiment.data.cache, train.cache.as_ref());
     if let Some(split) = train.select_on {
         experiment.select_on = split;
@@ -371,5 +401,18 @@ fn resolve(role: &str, train: &Train, target: Option<&Target>) -> Result<Experim
         let real = device::list().into_iter().filter(DeviceInfo::is_real_gpu);
         experiment.also_on = real.skip(1).map(|d| d.id).collect();
     }
-    Experiment::read(None, experiment, &train.set)
+    let experiment = Experiment::read(None, experiment, &train.set)?;
+    let idle = [
+        ("source", experiment.source.is_none() && !experiment.source_keys.is_empty()),
+        ("pretrained", experiment.pretrained.is_none() && !experiment.pretrained_keys.is_empty()),
+    ];
+    for (name, idle) in idle {
+        if idle {
+            return Err(Failure::usage(format!(
+                "{name}_keys (--{name}-prefix, --{name}-ignore, --{name}-map) are those of a checkpoint: \
+                 name it with --{name}"
+            )));
+        }
+    }
+    Ok(experiment)
 }

@@ -5,7 +5,7 @@ use super::gather::{Gathered, Run};
 use crate::bounds;
 use crate::failure::{Failure, Result};
 use retort_core::backbone::Backbone;
-use retort_core::checkpoint;
+use retort_core::checkpoint::{self, OpenOptions};
 use retort_core::metric::Embeddings;
 use retort_core::trainer::{checkpoint_in, embed};
 use retort_datasets::{DataError, Dataset, Image, Split};
@@ -67,8 +67,11 @@ pub fn views(gathered: &Gathered, options: &Options, say: &dyn Fn(&str)) -> Resu
         let (network, seed) = (&run.experiment.network, run.experiment.seed);
         let network = match &run.experiment.pretrained {
             None => Backbone::new(network, seed, device).map_err(Failure::new)?,
-            Some(path) => checkpoint::start(&checkpoint_in(path), network, seed, device)
-                .map_err(Failure::new)?,
+            Some(path) => {
+                let options = OpenOptions { seed, ..run.experiment.pretrained_keys.options() };
+                let file = checkpoint_in(path);
+                checkpoint::start(&file, network, &options, device).map_err(Failure::new)?.0
+            }
         };
         let embeddings = embed(&network, &data, channels, device)?;
         views.push(View { name: "target before training".to_owned(), untrained: true, embeddings });

@@ -1,13 +1,14 @@
 //! What there is to do: jobs, named by a digest of everything that decides their numbers.
 
 use super::{Source, Suite, Wanted, sweep::Schema};
+use crate::command::embed::digest as checkpoint_digest;
 use crate::experiment::{Experiment, LossConfig};
 use crate::failure::{Failure, Result};
 use crate::plugin::digest;
 use crate::plugin::registry::Registry;
 use crate::regular;
 use crate::suite::Over;
-use retort_core::fs::{atomic_write, read_regular};
+use retort_core::fs::atomic_write;
 use retort_core::trainer::checkpoint_in;
 use retort_sdk::schema::Definition;
 use serde_json::{Value, json};
@@ -228,9 +229,7 @@ impl Planner {
         if let Some(known) = self.digests.get(&file) {
             return Ok(known.clone());
         }
-        let bytes = read_regular(&file, u64::MAX)
-            .map_err(|e| Failure::file("read the weights", &file, e))?;
-        let text = digest(&bytes);
+        let text = checkpoint_digest(&file)?;
         self.digests.insert(file, text.clone());
         Ok(text)
     }
