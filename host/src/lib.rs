@@ -18,6 +18,7 @@ pub mod failure;
 pub mod folder;
 pub mod hardware;
 pub mod lock;
+pub mod measurable;
 pub mod output;
 pub mod page;
 pub mod pictures;
