@@ -118,9 +118,17 @@ pub struct Data {
     pub images: Option<usize>,
     /// Share of the training classes that is held out for `select_on = "validation"`: the last ones.
     pub validation_classes: f64,
-    /// `folder`: which classes train: a part such as 0.5, names separated by commas, or a file.
+    /// `folder`: which classes train: a part such as 0.5, names separated by commas, or a file with a name a
+    /// line, here or in `root`.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "word")]
     pub train_classes: Option<String>,
+    /// `folder`: a CSV file, here or in `root`, with the columns path, label and perhaps split (train, val,
+    /// test, query, gallery), in place of class folders.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<String>,
+    /// What to do about class folders without a picture.
+    #[serde(skip_serializing_if = "OnCorrupt::is_error")]
+    pub on_empty_class: OnCorrupt,
     /// Memory for decoded pictures, such as `8GiB`; none keeps none.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "word")]
     pub cache: Option<String>,
@@ -131,15 +139,22 @@ pub struct Data {
     pub scaled_decoding: bool,
 }
 
-/// What to do about pictures that can't be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What to do about pictures that can't be read, and classes that have none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum OnCorrupt {
     /// End the run, naming the first.
     #[default]
     Error,
-    /// Leave them out of their batches, and say at the end which.
+    /// Leave them out, and say which.
     Skip,
+}
+
+impl OnCorrupt {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+    fn is_error(&self) -> bool {
+        *self == Self::Error
+    }
 }
 
 /// A loss with its weight and hyperparameters.
@@ -244,6 +259,8 @@ impl Default for Data {
             images: None,
             validation_classes: 0.0,
             train_classes: None,
+            labels: None,
+            on_empty_class: OnCorrupt::Error,
             cache: None,
             on_corrupt: OnCorrupt::Error,
             scaled_decoding: false,
@@ -252,21 +269,52 @@ impl Default for Data {
 }
 
 impl Data {
-    /// Opens a split.
+    /// Opens a split, if all pictures that it lists are there, or those that aren't are to be left out.
     pub fn open(&self, split: datasets::Split) -> Result<Pictures> {
+        let opened = self.open_as_listed(split)?;
+        let absent = datasets::absent(&*opened);
+        let Some(first) = absent.first() else { return Ok(opened) };
+        let (n, of, name, split) = (absent.len(), opened.len(), &self.name, split.name());
+        let text = format!(
+            "{n} of the {of} pictures that {name} lists for its {split} split are absent; the first: {}",
+            first.display()
+        );
+        if self.on_corrupt == OnCorrupt::Error {
+            return Err(Failure::new(format!(
+                "{text}. Unpack or fetch them again, or leave them out with data.on_corrupt = \"skip\""
+            )));
+        }
+        crate::output::say_once(text);
+        Ok(opened)
+    }
+
+    /// Opens a split, whether its pictures are there or not.
+    pub fn open_as_listed(&self, split: datasets::Split) -> Result<Pictures> {
+        let opened: Pictures = datasets::open(&self.name, split, &self.options()?)?.into();
+        opened.remarks().into_iter().for_each(crate::output::say_once);
+        Ok(opened)
+    }
+
+    /// What there is to open.
+    pub fn splits(&self) -> Result<Vec<datasets::Split>> {
+        Ok(datasets::splits(&self.name, &self.options()?)?)
+    }
+
+    fn options(&self) -> Result<datasets::Options> {
         crate::bounds::data(self)?;
-        let options = datasets::Options {
+        Ok(datasets::Options {
             root: self.root.clone(),
             seed: self.seed,
             size: self.size()?,
             glyph_classes: self.classes,
             glyph_images: self.images,
             train_classes: self.train_classes.clone(),
+            labels: self.labels.clone(),
+            skip_empty: self.on_empty_class == OnCorrupt::Skip,
             cache: self.cache.as_deref().map_or(Ok(0), bytes)?,
             skip_corrupt: self.on_corrupt == OnCorrupt::Skip,
             scaled_decoding: self.scaled_decoding,
-        };
-        Ok(datasets::open(&self.name, split, &options)?.into())
+        })
     }
 
     /// Opens the training split and, if classes are held out of it, those.
@@ -314,6 +362,19 @@ pub fn left_out(splits: &[&std::sync::Arc<dyn datasets::Dataset>]) -> usize {
         let n = all.len();
         crate::output::say(format_args!(
             "{n} pictures were left out (on_corrupt = \"skip\"); the first: {}",
+            crate::clean::line(first)
+        ));
+    }
+    all.len()
+}
+
+/// Says which pictures were read in spite of damage; returns how many.
+pub fn damaged(splits: &[&std::sync::Arc<dyn datasets::Dataset>]) -> usize {
+    let all: Vec<String> = splits.iter().flat_map(|data| data.damaged()).collect();
+    if let Some(first) = all.first() {
+        let n = all.len();
+        crate::output::say(format_args!(
+            "{n} pictures are damaged and were read as far as they can be, as libjpeg does; the first: {}",
             crate::clean::line(first)
         ));
     }

@@ -3,6 +3,7 @@
 // `output` is the one place that writes to the terminal.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod arrays;
 pub mod bounds;
 pub mod case;
 pub mod check;
@@ -18,7 +19,9 @@ pub mod failure;
 pub mod folder;
 pub mod hardware;
 pub mod kept;
+pub mod labels;
 pub mod lock;
+pub mod measurable;
 pub mod output;
 pub mod page;
 pub mod pictures;

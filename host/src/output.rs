@@ -6,9 +6,10 @@ use crate::failure::{Failure, Result};
 use comfy_table::presets;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, IsTerminal as _, Stderr, Write};
 use std::ops::{Deref, DerefMut};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// A table whose cells are lines, as wide as what is seen of them.
 #[derive(Debug)]
@@ -142,6 +143,14 @@ pub fn finish() -> Result<()> {
 pub fn say(text: impl std::fmt::Display) {
     let text = text.to_string();
     let _ = Quiet::stderr().write_all(format!("{}\n", clean::text(&text)).as_bytes());
+}
+
+/// The same, unless this process has said it before.
+pub fn say_once(text: String) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone()) {
+        say(text);
+    }
 }
 
 /// Standard error, whose errors are nobody's concern.

@@ -5,7 +5,7 @@ use crate::command::embed::digest as checkpoint_digest;
 use crate::command::open::remark;
 use crate::course::Lines;
 use crate::difference::{Difference, differing};
-use crate::experiment::{Experiment, Pictures, SelectOn, left_out};
+use crate::experiment::{Experiment, Pictures, SelectOn, damaged, left_out};
 use crate::failure::{Failure, Result};
 use crate::folder::{CHECKPOINT, CONFIG, INFO, METRICS, Run, SUMMARY};
 use crate::lock::Lock;
@@ -13,7 +13,7 @@ use crate::plugin::Pack;
 use crate::plugin::registry::Registry;
 use crate::progress::Progress;
 use crate::record::Record;
-use crate::{bounds, clean, hardware, kept, output, tensorboard};
+use crate::{bounds, clean, hardware, kept, measurable, output, tensorboard};
 use retort_core::backbone::Backbone;
 use retort_core::checkpoint::{self, CheckpointError, OpenOptions};
 use retort_core::device::DeviceInfo;
@@ -328,7 +328,11 @@ fn prepare(
     let target = target.cast(experiment.train.precision.dtype());
     let parameters = parameter_count(&target);
     let test = experiment.data.open(Split::Test)?;
+    measurable::check(&test, None, &experiment.data.name)?;
     let (train, validation) = experiment.data.open_train()?;
+    if let Some(validation) = &validation {
+        measurable::check(validation, None, "the validation classes")?;
+    }
     let split = if validation.is_some() { "validation" } else { "test" };
     let evaluated = validation.iter().map(|data| ("validation", data)).chain([("test", &test)]);
     for (name, data) in evaluated {
@@ -457,7 +461,7 @@ fn carry_out(
         }
         (e, _) => e.into(),
     })?;
-    let left_out = left_out(&[&train, &test]);
+    let (left_out, damaged) = (left_out(&[&train, &test]), damaged(&[&train, &test]));
     let mut best = Value::Null;
     if !summary.interrupted {
         let on_test = |file: &Path| -> Result<_> {
@@ -482,7 +486,7 @@ fn carry_out(
         "interrupted": summary.interrupted, "skipped": summary.skipped, "steps": summary.steps,
         "epochs": summary.epochs, "loss": summary.loss, "recall": recall_json(&summary),
         "best": best, "seconds": summary.seconds, "parameters": parameters,
-        "pictures_left_out": left_out,
+        "pictures_left_out": left_out, "pictures_damaged": damaged,
     });
     write_text(&folder.join(SUMMARY), &format!("{text:#}\n"))?;
     Ok(Finished { folder: folder.to_owned(), summary, best, parameters, losses })

@@ -92,10 +92,16 @@ fn decode(name: &str, view: &TensorView, path: &Path) -> Result<TensorData> {
         Dtype::F32 => values!(f32, f64),
         Dtype::I64 => values!(i64, i64),
         Dtype::I32 => values!(i32, i64),
+        Dtype::I16 => values!(i16, i64),
+        Dtype::I8 => values!(i8, i64),
+        // Beyond 63 bits they are other numbers, and equal ones stay equal, which is all that labels need.
+        Dtype::U64 => values!(u64, i64),
+        Dtype::U32 => values!(u32, i64),
+        Dtype::U16 => values!(u16, i64),
         Dtype::U8 => values!(u8, i64),
         other => {
             return Err(Failure::new(format!(
-                "{}: tensor {name} has type {other:?}; use F32 or F64, and I64 or I32 for indices",
+                "{}: tensor {name} has type {other:?}; use F32 or F64, and whole numbers such as I64 for indices",
                 path.display()
             )));
         }

@@ -21,7 +21,7 @@ mod trainable;
 pub use average::Average;
 pub use batch::{Minibatch, Pictures, upload};
 pub use error::{Kept, TrainError};
-pub use evaluate::{checkpoint_in, embed, evaluate, outputs, parameter_count};
+pub use evaluate::{checkpoint_in, embed, embed_numbered, evaluate, outputs, parameter_count};
 use log::Bad;
 pub use log::Log;
 pub use optimizer::Optimizer;

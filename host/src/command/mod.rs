@@ -13,6 +13,7 @@ pub mod checkpoint;
 pub mod compare;
 pub mod completions;
 pub mod data;
+pub mod data_flags;
 pub mod demo;
 pub mod devices;
 pub mod embed;
