@@ -3,10 +3,10 @@
 use crate::command::{Common, check};
 use crate::evaluation::Evaluation;
 use crate::failure::{Failure, Result};
-use crate::output;
 use crate::plugin::registry::{Found, Registry};
 use crate::settings::{assignments, limits};
 use crate::tensors;
+use crate::{clean, output};
 use burn::tensor::FloatDType;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand, ValueEnum};
@@ -223,6 +223,13 @@ fn needs(found: &Found, limits: &retort_core::Limits) -> Result<Needs> {
     })
 }
 
+/// Whether a loss learns from a source network, as far as a batch tells that has everything. One that can't
+/// be computed on it may.
+pub fn uses_source(found: &Found, limits: &retort_core::Limits) -> bool {
+    let of_source = |input: &String| input.starts_with("source");
+    needs(found, limits).map_or(true, |needs| needs.inputs.iter().any(of_source))
+}
+
 fn cpu_setup(dtype: FloatDType, seed: u64, limits: retort_core::Limits) -> Setup {
     Setup { device: burn::tensor::Device::flex().autodiff(), dtype, seed, limits }
 }
@@ -278,7 +285,12 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
     }
     file.check_ids(inputs.samples)?;
     file.check_samples(inputs.samples)?;
-    let evaluation = Evaluation::run(&mut session, &inputs)?;
+    let mut evaluation = Evaluation::run(&mut session, &inputs)?;
+    let mut first = None;
+    if !evaluation.value.is_finite() {
+        first = session.trace(&inputs).map(|failure| failure.to_string());
+        evaluation = Evaluation::run(&mut session, &inputs)?; // the trace has undone the step
+    }
     file.check_state(&session)?;
     let (value, terms) = (evaluation.value, &evaluation.terms);
 
@@ -297,9 +309,13 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
             "hyperparameters": hyper, "origin": found.pack.origin.to_string(),
             "digest": found.pack.digest, "interface": found.pack.description.interface,
             "dtype": format!("{:?}", eval.dtype).to_lowercase(), "device": info.name,
+            "first_not_finite": first,
         }));
     } else {
         output::line(format_args!("{} = {value}", found.definition.name));
+        if let Some(first) = first {
+            output::line(format_args!("  the first that isn't finite: {}", clean::line(&first)));
+        }
         for (name, value) in terms {
             output::line(format_args!("  {name} = {value}"));
         }
