@@ -27,6 +27,7 @@ pub mod page;
 pub mod pictures;
 pub mod pin;
 pub mod plugin;
+pub mod probe;
 pub mod progress;
 pub mod record;
 pub mod reference;

@@ -85,6 +85,33 @@ pub fn marked(text: &str) {
     write(&if colours() { bold(&text) } else { text });
 }
 
+/// Writes a table whose lines each have a verdict, the verdicts in colours where colours are shown.
+pub fn verdicts(table: impl std::fmt::Display) {
+    let text = trimmed(&clean::text(&table.to_string()));
+    write(&if colours() { painted(&text) } else { text });
+}
+
+/// The first verdict of each line in its colour: green, red, yellow, grey.
+fn painted(text: &str) -> String {
+    const VERDICTS: [(&str, u8); 4] =
+        [("holds", 32), ("FAILS", 31), ("exempt", 33), ("unchecked", 90)];
+    let one = |line: &str| {
+        let place = |(word, colour): (&str, u8)| {
+            let at = line.find(&format!(" {word}"))? + 1;
+            let ends = line[at + word.len()..].chars().next().is_none_or(|c| c == ' ');
+            ends.then_some((at, at + word.len(), colour))
+        };
+        match VERDICTS.into_iter().filter_map(place).min() {
+            None => line.to_owned(),
+            Some((start, end, colour)) => {
+                let (before, word, after) = (&line[..start], &line[start..end], &line[end..]);
+                format!("{before}\x1b[{colour}m{word}\x1b[0m{after}")
+            }
+        }
+    };
+    text.lines().map(one).collect::<Vec<_>>().join("\n")
+}
+
 /// Writes one JSON object.
 pub fn json(value: &Value) {
     write(&json_text(value));
@@ -197,5 +224,22 @@ pub fn number(x: f64) -> Value {
         json!("nan")
     } else {
         json!(if x > 0.0 { "inf" } else { "-inf" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::painted;
+
+    #[test]
+    fn a_lines_verdict_is_painted_and_nothing_else() {
+        let table = " PROPERTY  VERDICT\n runs      holds     it holds\n order     FAILS     exempt no\n x         unchecked\n holdsome  of holds";
+        let painted = painted(table);
+        let lines: Vec<&str> = painted.lines().collect();
+        assert_eq!(lines[0], " PROPERTY  VERDICT");
+        assert_eq!(lines[1], " runs      \x1b[32mholds\x1b[0m     it holds");
+        assert_eq!(lines[2], " order     \x1b[31mFAILS\x1b[0m     exempt no");
+        assert_eq!(lines[3], " x         \x1b[90munchecked\x1b[0m");
+        assert_eq!(lines[4], " holdsome  of \x1b[32mholds\x1b[0m", "whole words only");
     }
 }

@@ -286,6 +286,23 @@ impl File {
 
 /// Writes tensors in their own types, whole or not at all.
 pub fn write(path: &Path, tensors: &BTreeMap<String, TensorData>) -> Result<()> {
+    retort_core::fs::atomic_write(path, &encode(path, tensors)?).map_err(Failure::new)
+}
+
+/// Writes tensors to a file that isn't there yet. One that is stays, and must hold the same.
+pub fn write_new(path: &Path, tensors: &BTreeMap<String, TensorData>) -> Result<()> {
+    if std::fs::symlink_metadata(path).is_err() {
+        return write(path, tensors);
+    }
+    let there = read_regular(path, 1 << 30).map_err(|e| Failure::file("read", path, e))?;
+    if there == encode(path, tensors)? {
+        return Ok(());
+    }
+    Err(Failure::file("write", path, "it is there and holds something else; take another name"))
+}
+
+/// The bytes of a file for `path`.
+fn encode(path: &Path, tensors: &BTreeMap<String, TensorData>) -> Result<Vec<u8>> {
     let mut views = Vec::new();
     for (name, data) in tensors {
         let dtype = match data.dtype() {
@@ -298,6 +315,5 @@ pub fn write(path: &Path, tensors: &BTreeMap<String, TensorData>) -> Result<()> 
         let view = TensorView::new(dtype, data.shape().to_vec(), data.as_bytes());
         views.push((name, view.map_err(|e| Failure::file("write", path, e))?));
     }
-    let bytes = safetensors::serialize(views, None).map_err(|e| Failure::file("write", path, e))?;
-    retort_core::fs::atomic_write(path, &bytes).map_err(Failure::new)
+    safetensors::serialize(views, None).map_err(|e| Failure::file("write", path, e))
 }

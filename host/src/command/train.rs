@@ -6,7 +6,7 @@ use crate::command::{Common, stop_flag};
 use crate::experiment::{Experiment, SelectOn};
 use crate::failure::{Failure, Result};
 use crate::folder::Run;
-use crate::plugin::registry::Registry;
+use crate::plugin::registry::{Registry, short_name};
 use crate::reference::{self, Preset};
 use crate::run::{self, Finished, Place};
 use crate::{bounds, clean, output, progress};
@@ -151,18 +151,21 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
         Command::Source(train) => ("source", train, None),
         Command::Target(target) => ("target", &target.train, Some(target)),
     };
-    let experiment = resolve(role, train, target)?;
+    let mut experiment = resolve(role, train, target)?;
     if train.recipe.print_config {
         return print(experiment, train, common);
     }
     let mut registry = Registry::new(experiment.limits.clone())?;
+    for loss in &mut experiment.loss {
+        loss.name = registry.whole_name(&loss.name)?;
+    }
     train.hyper.check(&experiment, &mut registry)?;
     let (device, info) = device(train, common)?;
     let stop = stop_flag()?;
     if train.tui {
         progress::use_dashboard();
     }
-    let loss = experiment.loss.iter().map(|l| l.name.rsplit('#').next().unwrap_or(&l.name));
+    let loss = experiment.loss.iter().map(|l| short_name(&l.name));
     let loss = loss.collect::<Vec<_>>().join("+");
     let remark = &train.recipe.remark;
     let remark = if remark.is_empty() { String::new() } else { format!("-{remark}") };
@@ -288,6 +291,7 @@ fn print(mut experiment: Experiment, train: &Train, common: &Common) -> Result<(
     let mut registry = Registry::new(experiment.limits.clone())?;
     train.hyper.check(&experiment, &mut registry)?;
     for loss in &mut experiment.loss {
+        loss.name = registry.whole_name(&loss.name)?;
         loss.hyper = registry.find(&loss.name)?.resolve(&loss.hyper)?;
     }
     if common.json {

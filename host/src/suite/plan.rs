@@ -5,7 +5,7 @@ use crate::command::embed::digest as checkpoint_digest;
 use crate::experiment::{Experiment, LossConfig};
 use crate::failure::{Failure, Result};
 use crate::plugin::digest;
-use crate::plugin::registry::Registry;
+use crate::plugin::registry::{Registry, parts, short_name};
 use crate::regular;
 use crate::suite::Over;
 use retort_core::fs::atomic_write;
@@ -193,7 +193,7 @@ impl Planner {
                 {
                     hyper.into_iter().for_each(|(key, value)| loss[key] = value);
                 }
-                let name = loss["name"].as_str().and_then(|n| n.rsplit('#').next());
+                let name = loss["name"].as_str().map(short_name);
                 loss["name"] = json!(name.unwrap_or_default());
             }
         }
@@ -214,8 +214,9 @@ impl Planner {
     fn losses(&mut self, experiment: &mut Experiment) -> Result<Vec<Value>> {
         let mut plugins = Vec::new();
         for loss in &mut experiment.loss {
-            if let Some((file, of)) = loss.name.clone().rsplit_once('#') {
-                loss.name = format!("{}#{of}", absolute(Path::new(file))?.display());
+            let name = self.registry.whole_name(&loss.name)?;
+            if let (Some(file), Some(of)) = parts(&name) {
+                loss.name = format!("{}#{of}", absolute(file)?.display());
             }
             let found = self.registry.find(&loss.name)?;
             loss.hyper = found.resolve(&loss.hyper)?;
