@@ -257,6 +257,10 @@ fn prepare(
         return Err(Failure::usage("a training needs a loss: --loss NAME; see `retort loss list`"));
     }
 
+    // Wrong data is told before anything is loaded or built.
+    let test = experiment.data.open(Split::Test)?;
+    let (train, validation) = experiment.data.open_train()?;
+
     let device = place.device.clone();
     if let Some(half) = experiment.train.precision.half()
         && !device.supports_dtype(half)
@@ -329,8 +333,6 @@ fn prepare(
     };
     let target = target.cast(experiment.train.precision.dtype());
     let parameters = parameter_count(&target);
-    let test = experiment.data.open(Split::Test)?;
-    let (train, validation) = experiment.data.open_train()?;
     let split = if validation.is_some() { "validation" } else { "test" };
     let trainer = Trainer {
         state: training::State::new(target, terms, &experiment.train),

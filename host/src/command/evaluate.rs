@@ -26,7 +26,7 @@ pub struct Evaluate {
     #[arg(long)]
     dataset: Option<String>,
     /// Folder with the data set's files [default: the run's].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = super::folder_there())]
     data_root: Option<PathBuf>,
     #[command(flatten)]
     options: Options,

@@ -52,6 +52,13 @@ pub fn build(path: &Path, options: &Options) -> Result<Built> {
     Ok(Built { native, wasm })
 }
 
+/// Whether there is a cargo to build with.
+pub fn has_cargo() -> bool {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    cargo.status().is_ok_and(|status| status.success())
+}
+
 /// Looks for the wasm target, and installs it if that is allowed.
 fn ensure_wasm_target(install: bool) -> Result<()> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
@@ -102,7 +109,10 @@ fn cargo(manifest: &Path, options: &Options, wasm: bool) -> Result<PathBuf> {
     let artifacts = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut of_pack = artifacts.filter(|message| {
         message["reason"] == "compiler-artifact"
-            && message["manifest_path"].as_str().is_some_and(|p| Path::new(p) == wanted)
+            // Cargo names it as it was given, which may be by way of a link.
+            && message["manifest_path"]
+                .as_str()
+                .is_some_and(|p| Path::new(p).canonicalize().is_ok_and(|p| p == wanted))
     });
     let endings: &[&str] = if wasm { &["wasm"] } else { &["so", "dylib", "dll"] };
     let library = of_pack.find_map(|message| {
@@ -129,6 +139,14 @@ fn destination(artefact: &Path, options: &Options) -> Result<PathBuf> {
     Ok(dir.join(name))
 }
 
+/// The component of a core module.
+pub(super) fn component(module: &[u8]) -> std::result::Result<Vec<u8>, String> {
+    wit_component::ComponentEncoder::default()
+        .module(module)
+        .and_then(|encoder| encoder.validate(true).encode())
+        .map_err(|e| format!("{e:#}"))
+}
+
 fn place(library: &Path, options: &Options) -> Result<PathBuf> {
     let to = destination(library, options)?;
     let bytes = std::fs::read(library).map_err(|e| Failure::file("read", library, e))?;
@@ -139,13 +157,10 @@ fn place(library: &Path, options: &Options) -> Result<PathBuf> {
 /// Makes a component of a core module.
 fn encode(module: &Path, options: &Options) -> Result<PathBuf> {
     let bytes = std::fs::read(module).map_err(|e| Failure::file("read", module, e))?;
-    let encoded = wit_component::ComponentEncoder::default()
-        .module(&bytes)
-        .and_then(|encoder| encoder.validate(true).encode())
-        .map_err(|e| {
-            let why = format!("{e:#}; a pack lists its losses with retort_sdk::losses!");
-            Failure::file("make a component of", module, why)
-        })?;
+    let encoded = component(&bytes).map_err(|e| {
+        let why = format!("{e}; a pack lists its losses with retort_sdk::losses!");
+        Failure::file("make a component of", module, why)
+    })?;
     let to = destination(module, options)?;
     retort_core::fs::atomic_write(&to, &encoded).map_err(Failure::new)?;
     Ok(to)
