@@ -272,6 +272,18 @@ fn prepare(
         return Err(Failure::usage("a training needs a loss: --loss NAME; see `retort loss list`"));
     }
 
+    // Wrong data is told before anything is loaded or built.
+    let test = experiment.data.open(Split::Test)?;
+    measurable::check(&test, None, &experiment.data.name)?;
+    let (train, validation) = experiment.data.open_train()?;
+    if let Some(validation) = &validation {
+        measurable::check(validation, None, "the validation classes")?;
+    }
+    let evaluated = validation.iter().map(|data| ("validation", data)).chain([("test", &test)]);
+    for (name, data) in evaluated {
+        check_recall(&experiment.recall_at, name, data.len())?;
+    }
+
     let device = place.device.clone();
     if let Some(half) = experiment.train.precision.half()
         && !device.supports_dtype(half)
@@ -327,17 +339,7 @@ fn prepare(
     };
     let target = target.cast(experiment.train.precision.dtype());
     let parameters = parameter_count(&target);
-    let test = experiment.data.open(Split::Test)?;
-    measurable::check(&test, None, &experiment.data.name)?;
-    let (train, validation) = experiment.data.open_train()?;
-    if let Some(validation) = &validation {
-        measurable::check(validation, None, "the validation classes")?;
-    }
     let split = if validation.is_some() { "validation" } else { "test" };
-    let evaluated = validation.iter().map(|data| ("validation", data)).chain([("test", &test)]);
-    for (name, data) in evaluated {
-        check_recall(&experiment.recall_at, name, data.len())?;
-    }
     let trainer = Trainer {
         state: training::State::new(target, terms, &experiment.train),
         network: experiment.network.clone(),

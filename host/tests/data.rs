@@ -142,7 +142,7 @@ fn wrong_input_gets_one_sentence_and_a_way_out() {
     let cases: &[(&[&str], i32, &[&str])] = &[
         (&["info", "cup"], 2, &["no data set \"cup\"", "did you mean \"cub\"?"]),
         (&["info", "cub"], 1, &["no folder was given", "CUB_200_2011"]),
-        (&["check", "sop", "--data-root=nowhere"], 1, &["nowhere", "no such folder"]),
+        (&["check", "sop", "--data-root=nowhere"], 2, &["nowhere", "no such folder"]),
         (&["info", "cub", "--data-root=."], 1, &["holds images", "CUB_200_2011.tgz"]),
         (&["info", "cars", "--data-root=."], 1, &["cars_annos.mat", "shorter than a header"]),
         (&["info", "glyphs", "--data-root=."], 1, &["data-root", "is generated"]),

@@ -81,6 +81,7 @@ fn every_documented_command_line_is_one_of_the_experiments() {
 #[test]
 fn every_option_of_the_authors_scripts_has_its_effect() {
     let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("pictures")).unwrap();
     let both: &[(&str, &str, Value)] = &[
         ("--LOG_DIR logs", "", json!(null)),
         ("--save 0", "", json!(null)),

@@ -156,7 +156,7 @@ fn wrong_input_gets_one_sentence_and_a_way_out() {
     let omniglot = ["train", "source", pa, "--dataset=omniglot"];
     let message = error(&retort(&omniglot, path), 1);
     assert!(message.contains("no folder was given"), "{message}");
-    let message = error(&retort(&[&omniglot[..], &["--data-root=nowhere"]].concat(), path), 1);
+    let message = error(&retort(&[&omniglot[..], &["--data-root=nowhere"]].concat(), path), 2);
     assert!(message.contains("nowhere"), "{message}");
     let message = error(&retort(&["evaluate", "broken.safetensors", "--dataset=glyphs"], path), 1);
     assert!(message.contains("isn't a whole safetensors file"), "{message}");

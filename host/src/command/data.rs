@@ -45,7 +45,7 @@ pub struct Which {
     /// Its name.
     name: String,
     /// Folder with its files.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = super::folder_there())]
     data_root: Option<PathBuf>,
     /// Write a sheet of pictures: a row for each of some classes, first as they are, then as a
     /// training sees them.

@@ -12,7 +12,7 @@ pub struct DataFlags {
     #[arg(long)]
     dataset: Option<String>,
     /// Folder with the data set's files [default: the run's].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = super::folder_there())]
     data_root: Option<PathBuf>,
     /// A key of an experiment's `data`, such as train_classes=0.8.
     #[arg(long = "set", value_name = "KEY=VALUE")]

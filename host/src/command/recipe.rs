@@ -5,8 +5,9 @@ use crate::failure::{Failure, Result};
 use crate::reference::{self, Preset};
 use crate::{clean, output};
 use clap::builder::BoolishValueParser;
-use clap::{Args, ValueEnum};
+use clap::{Arg, Args, ValueEnum};
 use retort_core::{Method, Schedule};
+use serde_json::json;
 use std::path::PathBuf;
 
 /// The flags. Switches take 1 and 0, true and false.
@@ -222,6 +223,61 @@ impl From<Falling> for Schedule {
             Falling::Constant => Schedule::Constant,
         }
     }
+}
+
+/// Says in a flag's help what holds without it: the flag has no value then, as a file may have one.
+pub(super) fn with_default(arg: Arg, role: &str) -> Arg {
+    let of = |preset: Preset, dataset: &str| preset.experiment(dataset, role);
+    let small = default_of(arg.get_id().as_str(), &of(Preset::Small, "glyphs"));
+    let paper = default_of(arg.get_id().as_str(), &of(Preset::Paper, "cub"));
+    let (Some(small), Some(paper)) = (small, paper) else { return arg };
+    let said = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let said = said.trim_end_matches('.');
+    let of_paper = if small == paper { String::new() } else { format!("; paper: {paper}") };
+    arg.help(format!("{said} [default: {small}{of_paper}]"))
+}
+
+/// What an experiment has where a flag of this name would put something else.
+fn default_of(flag: &str, experiment: &Experiment) -> Option<String> {
+    let (data, network, train) = (&experiment.data, &experiment.network, &experiment.train);
+    let loss = || experiment.loss.iter().map(|loss| loss.name.as_str()).collect::<Vec<_>>();
+    let name = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    Some(match flag {
+        "dataset" => Experiment::default().data.name,
+        "losses" => match loss().as_slice() {
+            [] => "none".to_owned(),
+            names => names.join(", "),
+        },
+        "embedding" => network.embedding.to_string(),
+        "width" => network.width.to_string(),
+        "model" => network.name.clone(),
+        "l2_norm" => network.l2_norm.to_string(),
+        "bn_freeze" => network.frozen_batch_norm.to_string(),
+        "epochs" => train.epochs.to_string(),
+        "batch" => train.batch.to_string(),
+        "images_per_class" => train.images_per_class.to_string(),
+        "views" => train.views.to_string(),
+        "lr" => format!("{:e}", train.lr),
+        "seed" => experiment.seed.to_string(),
+        "select_on" => name(json!(experiment.select_on)),
+        "cache" => data.cache.clone().unwrap_or_else(|| "none".to_owned()),
+        "warm" => train.new_only_epochs.to_string(),
+        "optimizer" => name(json!(train.optimizer)),
+        "epsilon" => format!("{:e}", train.epsilon),
+        "weight_decay" => format!("{:e}", train.weight_decay),
+        "schedule" => name(json!(train.schedule)),
+        "lr_decay_step" => train.lr_decay_step.to_string(),
+        "lr_decay_gamma" => train.lr_decay_gamma.to_string(),
+        "loss_lr_factor" => train.loss_lr_factor.to_string(),
+        "embedding_lr_factor" => train.embedding_lr_factor.to_string(),
+        "clip_value" if train.clip_value == 0.0 => "none".to_owned(),
+        "clip_value" => train.clip_value.to_string(),
+        "ema_decay" if train.ema_decay == 0.0 => "none".to_owned(),
+        "patience" if train.patience == 0 => "none".to_owned(),
+        "chunks" => train.chunks.to_string(),
+        "workers" => train.workers.to_string(),
+        _ => return None,
+    })
 }
 
 /// What the command line says goes before what the file says.

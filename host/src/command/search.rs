@@ -45,7 +45,7 @@ pub struct Search {
     #[arg(long)]
     dataset: Option<String>,
     /// Folder with the data set's files [default: the run's].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = super::folder_there())]
     data_root: Option<PathBuf>,
     /// Part of the data set.
     #[arg(long, value_enum, default_value_t = Part::Test)]

@@ -1,7 +1,7 @@
 //! `retort train`: a source network, or a target with or without one.
 
 use crate::command::hyper::Hyper;
-use crate::command::recipe::{Recipe, put, put_all, put_some};
+use crate::command::recipe::{Recipe, put, put_all, put_some, with_default};
 use crate::command::{Common, stop_flag};
 use crate::experiment::{Experiment, SelectOn};
 use crate::failure::{Failure, Result};
@@ -21,11 +21,13 @@ use std::path::{Path, PathBuf};
 pub enum Command {
     /// Train a source network with a metric-learning loss.
     #[command(
+        mut_args = |arg| with_default(arg, "source"),
         after_help = concat!(native_code!(), "\n\nExample:\n  retort train source --dataset glyphs --loss proxy_anchor --embedding 512")
     )]
     Source(Train),
     /// Train a target network, with a source to learn from if the loss wants one.
     #[command(
+        mut_args = |arg| with_default(arg, "target"),
         after_help = concat!(native_code!(), "\n\nExamples:\n  retort train target --dataset glyphs --source runs/source --loss relaxed_contrastive --embedding 64\n  retort train target experiment.toml --set train.epochs=5 --set sigma=0.5")
     )]
     Target(Target),
@@ -53,7 +55,7 @@ pub struct Train {
     #[arg(long)]
     dataset: Option<String>,
     /// Folder with the data set's files.
-    #[arg(long, visible_alias = "DATA_DIR", value_name = "DIR")]
+    #[arg(long, visible_alias = "DATA_DIR", value_name = "DIR", value_parser = super::folder_there())]
     data_root: Option<PathBuf>,
     /// Memory for decoded pictures, such as 8GiB.
     #[arg(long, value_name = "BYTES")]

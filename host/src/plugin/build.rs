@@ -71,6 +71,13 @@ pub fn build(path: &Path, options: &Options) -> Result<Built> {
     Ok(Built { native, wasm })
 }
 
+/// Whether there is a cargo to build with.
+pub fn has_cargo() -> bool {
+    let mut cargo = command();
+    cargo.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    cargo.status().is_ok_and(|status| status.success())
+}
+
 /// What cargo knows of a pack's workspace.
 struct Workspace(Value);
 
@@ -254,7 +261,10 @@ fn cargo(workspace: &Workspace, manifest: &Path, options: &Options) -> Result<Ve
     let artifacts = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let of_pack = artifacts.filter(|message| {
         message["reason"] == "compiler-artifact"
-            && message["manifest_path"].as_str().is_some_and(|p| Path::new(p) == wanted)
+            // Cargo names it as it was given, which may be by way of a link.
+            && message["manifest_path"]
+                .as_str()
+                .is_some_and(|p| Path::new(p).canonicalize().is_ok_and(|p| p == wanted))
     });
     let files = |message: Value| {
         let names = message["filenames"].as_array().cloned().unwrap_or_default();
@@ -297,6 +307,14 @@ fn rustflags(command: &mut Command, flags: &[String]) {
     }
 }
 
+/// The component of a core module.
+pub(super) fn component(module: &[u8]) -> std::result::Result<Vec<u8>, String> {
+    wit_component::ComponentEncoder::default()
+        .module(module)
+        .and_then(|encoder| encoder.validate(true).encode())
+        .map_err(|e| format!("{e:#}"))
+}
+
 fn place(library: &Path, out: &Path) -> Result<PathBuf> {
     let to = out.join(library.file_name().unwrap_or_default());
     let bytes = std::fs::read(library).map_err(|e| Failure::file("read", library, e))?;
@@ -307,13 +325,10 @@ fn place(library: &Path, out: &Path) -> Result<PathBuf> {
 /// Makes a component of a core module.
 fn encode(module: &Path, out: &Path) -> Result<PathBuf> {
     let bytes = std::fs::read(module).map_err(|e| Failure::file("read", module, e))?;
-    let encoded = wit_component::ComponentEncoder::default()
-        .module(&bytes)
-        .and_then(|encoder| encoder.validate(true).encode())
-        .map_err(|e| {
-            let why = format!("{e:#}; a pack lists its losses with retort_sdk::losses!");
-            Failure::file("make a component of", module, why)
-        })?;
+    let encoded = component(&bytes).map_err(|e| {
+        let why = format!("{e}; a pack lists its losses with retort_sdk::losses!");
+        Failure::file("make a component of", module, why)
+    })?;
     let to = out.join(module.file_name().unwrap_or_default());
     retort_core::fs::atomic_write(&to, &encoded).map_err(Failure::new)?;
     Ok(to)
