@@ -15,6 +15,7 @@ mod parts;
 mod report;
 mod save;
 mod step;
+mod trace;
 mod trainable;
 
 pub use average::Average;
