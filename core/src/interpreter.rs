@@ -99,6 +99,7 @@ pub fn reshaped(data: TensorData, dims: &[usize]) -> TensorData {
 
 /// What a step takes as given: a tensor it detaches, or values it reads.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a step has a handful of them")]
 enum Given {
     Tensor(Tensor<4>),
     Values(Vec<f64>),
