@@ -14,6 +14,7 @@ use crate::plugin::registry::Registry;
 use crate::progress::Progress;
 use crate::record::Record;
 use crate::{bounds, clean, hardware, kept, measurable, output, tensorboard};
+use burn::tensor::Device;
 use retort_core::backbone::Backbone;
 use retort_core::checkpoint::{self, CheckpointError, OpenOptions};
 use retort_core::device::DeviceInfo;
@@ -51,7 +52,7 @@ pub struct Place<'a> {
     /// Packs.
     pub registry: &'a mut Registry,
     /// The device.
-    pub device: burn::tensor::Device,
+    pub device: Device,
     /// What it is.
     pub info: DeviceInfo,
     /// Set when the user asks to stop.
@@ -326,18 +327,7 @@ fn prepare(
         let (device, _) = retort_core::device::resolve(choice).map_err(Failure::new)?;
         replicas.push(Replica::new(device, source.as_ref()));
     }
-    let (network, seed) = (&experiment.network, experiment.seed);
-    let target = match &experiment.pretrained {
-        Some(path) if weights => {
-            let (file, keys) = (checkpoint_in(path), experiment.pretrained_keys.options());
-            let options = OpenOptions { seed, ..keys };
-            let (target, remarks) = checkpoint::start(&file, network, &options, &device)
-                .map_err(|e| misfit(e, PRETRAINED_FLAGS))?;
-            remark(&file, &remarks);
-            target
-        }
-        _ => Backbone::new(network, seed, &device).map_err(Failure::usage)?,
-    };
+    let target = new_target(experiment, weights, &device)?;
     let target = target.cast(experiment.train.precision.dtype());
     let parameters = parameter_count(&target);
     let split = if validation.is_some() { "validation" } else { "test" };
@@ -411,6 +401,21 @@ fn check_recall(ks: &[usize], split: &str, pictures: usize) -> Result<()> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// The network to train before its first step: from a file's weights, if there are some and they are
+/// wanted, else afresh.
+fn new_target(experiment: &Experiment, weights: bool, device: &Device) -> Result<Backbone> {
+    let (network, seed) = (&experiment.network, experiment.seed);
+    let Some(path) = experiment.pretrained.as_ref().filter(|_| weights) else {
+        return Backbone::new(network, seed, device).map_err(Failure::usage);
+    };
+    let file = checkpoint_in(path);
+    let options = OpenOptions { seed, ..experiment.pretrained_keys.options() };
+    let (target, remarks) = checkpoint::start(&file, network, &options, device)
+        .map_err(|e| misfit(e, PRETRAINED_FLAGS))?;
+    remark(&file, &remarks);
+    Ok(target)
 }
 
 /// Refuses a choice of the best epoch that can't be made.
