@@ -201,6 +201,130 @@ fn sweeps_try_grids_lists_and_ranges_of_the_schema() {
     assert!(text.contains("RKD (train.lr = ") && text.contains("RKD: TRIAL"), "{text}");
 }
 
+/// The two-sided p of Student's paired t-test over three pairs, whose t has a closed form.
+fn p_of_three(a: &[f64], b: &[f64]) -> f64 {
+    let d: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+    let mean = d.iter().sum::<f64>() / 3.0;
+    let variance = d.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 2.0;
+    let t = mean / (variance / 3.0).sqrt();
+    1.0 - t.abs() / (t * t + 2.0).sqrt()
+}
+
+/// A random trial that is drawn again is no further seed: in every table the numbers are those of three runs.
+#[test]
+fn a_trial_drawn_twice_counts_once() {
+    let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/cases/sweep3.toml");
+    let dir = scratch(&std::fs::read_to_string(cases).unwrap());
+    let dry = compare(&["--dry-run"], dir.path());
+    // Two values of six draws: 3 sources, 2 x 3 targets and 3 of RKD.
+    assert_eq!(stdout(&dry).lines().filter(|l| l.starts_with("to do")).count(), 12);
+    let said = "RC random: of the 6 trials that its sweep asks for, there are 2 different ones";
+    assert!(stderr(&dry).contains(said), "{}", stderr(&dry));
+
+    let results = json(&compare(&["--json", "--jobs=2"], dir.path()));
+    let table = &results["tables"][0];
+    let row = |name: &str| {
+        let rows = table["rows"].as_array().unwrap();
+        rows.iter().find(|r| r["name"] == name).unwrap()["cells"][0].clone()
+    };
+    let recalls = |name: &str| -> Vec<f64> {
+        let runs = row(name)["runs"].as_array().unwrap().clone();
+        assert_eq!(runs.iter().map(|r| r["seed"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 1, 2]);
+        let recall = |run: &Value| {
+            let path = Path::new(run["run"].as_str().unwrap()).join("summary.json");
+            let summary: Value =
+                serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+            100.0 * summary["recall"]["1"].as_f64().unwrap()
+        };
+        runs.iter().map(recall).collect()
+    };
+    let (random, rkd) = (recalls("RC random"), recalls("RKD"));
+    let mean = random.iter().sum::<f64>() / 3.0;
+    let deviation = (random.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
+    let near = |found: &Value, wanted: f64| (found.as_f64().unwrap() - wanted).abs() < 1e-9;
+    let found = &row("RC random")["recall"][0];
+    assert!(near(&found["mean"], mean) && near(&found["deviation"], deviation), "{found}");
+    let test = &table["columns"][0]["test"];
+    assert_eq!(test["seeds"], 3);
+    let p = p_of_three(&random, &rkd);
+    assert!(near(&test["p"], p), "{test}, not {p}");
+    let sweep = &table["sweeps"][0];
+    assert_eq!((&sweep["asked"], sweep["trials"].as_array().unwrap().len()), (&6.into(), 2));
+
+    let file = |name: &str| std::fs::read_to_string(dir.path().join("suite").join(name)).unwrap();
+    stdout(&retort(&["report", "suite", "--out=suite/report.html"], dir.path()));
+    let (number, tested) = (format!("{mean:.1} ± {deviation:.1}"), format!("p = {p:.3}, 3 seeds"));
+    for name in ["table.txt", "table.md", "report.html"] {
+        let text = file(name).replace("<span class=\"sd\">", "");
+        assert!(text.contains(&number) && text.contains(&tested), "{name}: {number}, {tested}");
+        assert!(text.contains(said), "{name}");
+    }
+    let csv = file("table.csv");
+    let lines = csv.lines().filter(|l| l.contains(",RC random,") && l.contains(",1,"));
+    let of_k: Vec<&str> = lines.filter(|l| l.split(',').nth(4) == Some("1")).collect();
+    assert_eq!(of_k.len(), 3, "{csv}");
+}
+
+/// However a value is written, the same experiment is the same trial; and a range of whole numbers has no
+/// more trials than numbers.
+#[test]
+fn trials_are_distinct() {
+    let plan = |method: &str| -> Vec<String> {
+        let dir = scratch(&SUITE.replace("loss = \"rkd\"", method));
+        let dry = json(&compare(&["--dry-run", "--json", "--seeds=0"], dir.path()));
+        let all = dry["trainings"].as_array().unwrap().iter();
+        let names = all.map(|t| t["training"].as_str().unwrap().to_owned());
+        names.filter(|n| n.starts_with("RKD")).collect()
+    };
+    for (method, trials) in [
+        ("loss = \"rkd\"\ngrid = { weight_angle = [1, 1.0, 2, 2.0] }", 2),
+        ("loss = \"rkd\"\ngrid = { train.lr = [1e-3, 0.001, 2e-3] }", 2),
+        ("loss = \"rkd\"\nrandom = { trials = 9, weight_angle = [1, 1.0, 2] }", 2),
+        ("loss = \"crd\"\nrandom = { trials = 50, dim = { min = 4, max = 8 } }", 5),
+        ("loss = \"rkd\"\nrandom = { trials = 40, weight_angle = { min = 1, max = 2 } }", 40),
+    ] {
+        let found = plan(method);
+        assert_eq!(found.len(), trials, "{method}: {found:?}");
+    }
+}
+
+/// A loss on the command line is one more row; what the suite's folder has stays as it is.
+#[test]
+fn a_loss_joins_an_existing_table() {
+    let dir = scratch(SUITE);
+    let before = json(&compare(&["--json", "--seeds=0"], dir.path()));
+    let runs = || {
+        let runs = std::fs::read_dir(dir.path().join("suite/runs")).unwrap();
+        let times = runs.map(|r| {
+            let path = r.unwrap().path();
+            let summary = path.join("summary.json").metadata().unwrap().modified().unwrap();
+            (path.file_name().unwrap().to_string_lossy().into_owned(), summary)
+        });
+        times.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let trained = runs();
+    let more = ["--json", "--seeds=0", "--loss=pkt", "--loss=triplet"];
+    let after = json(&compare(&more, dir.path()));
+    let rows = after["tables"][0]["rows"].as_array().unwrap();
+    let names: Vec<&str> = rows.iter().map(|r| r["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["source", "no transfer", "RKD", "pkt", "triplet"]);
+    // The new one is trained with the suite's source where it learns from one.
+    let transfer: Vec<bool> = rows.iter().map(|r| r["transfer"].as_bool().unwrap()).collect();
+    assert_eq!(transfer, [false, false, true, true, false]);
+    let old = before["tables"][0]["rows"].as_array().unwrap();
+    for (old, new) in old.iter().zip(rows) {
+        let values = |row: &Value| row["cells"][0]["runs"].clone();
+        assert_eq!(values(old), values(new));
+    }
+    let now = runs();
+    assert_eq!(now.len(), trained.len() + 2);
+    assert!(trained.iter().all(|(name, time)| now[name] == *time), "nothing is trained again");
+    let wrong = compare(&["--loss=pkd"], dir.path());
+    assert!(stderr(&wrong).contains("did you mean"), "{}", stderr(&wrong));
+    let twice = compare(&["--loss=pkt", "--loss=pkt"], dir.path());
+    assert!(stderr(&twice).contains("a method of that name already"), "{}", stderr(&twice));
+}
+
 #[test]
 fn wrong_suites_get_one_sentence_and_a_way_out() {
     let cases: &[(&str, &str, &str)] = &[

@@ -134,7 +134,7 @@ fn every_option_of_the_authors_scripts_has_its_effect() {
     ];
     let target: &[(&str, &str, Value)] = &[
         ("--target-norm 1", "/network/l2_norm", json!(true)),
-        ("--source-norm 0", "/source_norm", json!(false)),
+        ("--source-ckpt a.pth --source-norm 0", "/source_norm", json!(false)),
         ("--source-ckpt a.pth", "/source", json!("a.pth")),
         ("--view 2", "/train/views", json!(2)),
         ("--delta 0.5", "/loss/0/hyper/delta", json!(0.5)),

@@ -131,3 +131,40 @@ fn the_book_is_made_of_this_folder() {
         assert!(!twin.exists(), "{} would be overwritten in the book", twin.display());
     }
 }
+
+/// What the page for people who know torch says is in the SDK.
+#[test]
+fn the_page_on_torch_names_what_there_is() {
+    let sdk: String = std::fs::read_dir(workspace().join("sdk/src"))
+        .unwrap()
+        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    let page = std::fs::read_to_string(workspace().join("docs/torch-to-retort.md")).unwrap();
+    let right = page.lines().filter(|l| l.starts_with("| ") && !l.starts_with("| torch"));
+    let mut named = 0;
+    for row in right {
+        let (_, ours) = row.trim_end_matches(" |").rsplit_once(" | ").unwrap();
+        for code in ours.split('`').skip(1).step_by(2) {
+            for (at, _) in code.match_indices('(') {
+                let before = &code[..at];
+                let start = before.rfind(|c: char| !c.is_alphanumeric() && c != '_');
+                let name = &before[start.map_or(0, |i| i + 1)..];
+                if name.is_empty() || name.starts_with(char::is_uppercase) {
+                    continue;
+                }
+                named += 1;
+                // By hand or by a macro of operations: `name Operation`.
+                let there =
+                    ["(", "<", " "].iter().any(|end| sdk.contains(&format!("fn {name}{end}")))
+                        || sdk.lines().any(|line| {
+                            let mut words = line.split_whitespace();
+                            words.next() == Some(name)
+                                && words.next().is_some_and(|w| w.starts_with(char::is_uppercase))
+                                && words.next().is_none()
+                        });
+                assert!(there, "{row}: the SDK has no {name}");
+            }
+        }
+    }
+    assert!(named > 100, "{named}");
+}

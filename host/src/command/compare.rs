@@ -1,10 +1,10 @@
 //! `retort compare`: a suite of trainings, and its tables.
 
-use crate::command::{Common, stop_flag};
+use crate::command::{Common, loss, stop_flag};
 use crate::failure::{Failure, Result};
 use crate::plugin::registry::Registry;
 use crate::suite::plan::{Folder, Job, Planned, Planner};
-use crate::suite::result::{Results, collect};
+use crate::suite::result::{Results, collect, fewer};
 use crate::suite::table::{self, Format};
 use crate::suite::work::Outcome;
 use crate::suite::{Over, Suite, builtin, slurm, work};
@@ -12,7 +12,7 @@ use crate::{clean, output};
 use clap::{Args, ValueEnum};
 use retort_core::Limits;
 use retort_datasets::Split;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,7 @@ use std::sync::atomic::AtomicBool;
                   .md, .tex and .csv, and\neverything is in DIR/results.json.\n\n", native_code!(), "\n\nExamples:\n  \
                   retort compare glyphs --jobs 2\n  \
                   retort compare omniglot --data-root data/omniglot --dry-run\n  \
+                  retort compare glyphs --loss my_pack.wasm#my_loss\n  \
                   retort compare my_suite.toml --data-root cub=data/CUB_200_2011 --on slurm --sbatch=--gres=gpu:1")
 )]
 pub struct Compare {
@@ -53,6 +54,10 @@ pub struct Compare {
     /// Seeds in place of the suite's.
     #[arg(long, value_delimiter = ',', value_name = "SEEDS")]
     seeds: Vec<u64>,
+    /// A further method, a row beside the suite's: a loss, or FILE#NAME; may be given several times. What the
+    /// suite's folder has already isn't trained again.
+    #[arg(long, value_name = "LOSS")]
+    loss: Vec<String>,
     /// Only this method; may be given several times.
     #[arg(long, value_name = "METHOD")]
     only: Vec<String>,
@@ -83,15 +88,17 @@ pub enum On {
 pub fn run(args: &Compare, common: &Common) -> Result<()> {
     let text = builtin::text(&args.suite)?;
     let mut suite = Suite::parse(&text, &args.suite)?;
-    let over = over(args)?;
+    let mut registry = Registry::new(Limits::default())?;
+    let over = over(args, &mut registry)?;
     suite.narrow(&over)?;
     let stem = args.suite.file_stem().unwrap_or_default().to_string_lossy();
     let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("suite-{stem}")));
     let out = std::path::absolute(&out).map_err(|e| Failure::file("find", &out, e))?;
     let folder = Folder(out);
-    let mut planner = Planner::new(Registry::new(Limits::default())?, folder.clone());
+    let mut planner = Planner::new(registry, folder.clone());
     let (sources, targets) = planner.plan(&suite, &over)?;
     data(&targets)?;
+    say_fewer_trials(&suite, &targets);
     if args.dry_run {
         dry_run(&sources, &targets, &folder, common);
         return Ok(());
@@ -171,7 +178,7 @@ impl Here<'_> {
     }
 }
 
-fn over(args: &Compare) -> Result<Over> {
+fn over(args: &Compare, registry: &mut Registry) -> Result<Over> {
     let mut roots = BTreeMap::new();
     for text in &args.data_root {
         // A folder's own name may have an equals sign; a data set's has none.
@@ -188,7 +195,29 @@ fn over(args: &Compare) -> Result<Over> {
         }
     }
     let (set, seeds, only) = (args.set.clone(), args.seeds.clone(), args.only.clone());
-    Ok(Over { roots, set, seeds, only })
+    let mut losses = Vec::new();
+    for name in &args.loss {
+        let found = registry.find(name)?;
+        losses.push((name.clone(), loss::uses_source(&found, &Limits::default())));
+    }
+    Ok(Over { roots, set, seeds, only, losses })
+}
+
+/// A sweep with fewer different trials than it asks for says so before it begins.
+fn say_fewer_trials(suite: &Suite, targets: &[Planned]) {
+    for (m, method) in suite.method.iter().enumerate() {
+        let of: Vec<_> = targets.iter().map(|t| &t.wanted).filter(|w| w.method == m).collect();
+        let mut trials: Vec<&Map<String, Value>> = Vec::new();
+        for wanted in &of {
+            if !trials.contains(&&wanted.trial) {
+                trials.push(&wanted.trial);
+            }
+        }
+        let asked = of.first().map_or(0, |wanted| wanted.asked);
+        if let Some(text) = fewer(&method.name, trials.len(), asked) {
+            output::say(clean::line(&text));
+        }
+    }
 }
 
 /// Wrong data is told at once, not by every training.

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use retort_core::fs::atomic_write;
 use retort_datasets::{
-    DATASETS, Dataset, Entry, Finding, Found, Split, check, contact_sheet, find,
+    DATASETS, Dataset, Entry, Finding, Found, Split, absent, check, contact_sheet, find,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -110,20 +110,18 @@ fn open(which: &Which) -> Result<(&'static Entry, Data, Opened)> {
     let set: Vec<String> = which.set.iter().map(|text| format!("data.{text}")).collect();
     let data = crate::experiment::Experiment::read(None, experiment, &set)?.data;
     let entry = data.entry()?;
-    let apart = entry.splits.contains(&Split::Query);
-    let splits = entry.splits.iter().filter(|split| !(apart && **split == Split::Test));
-    let opened: Result<Opened> = splits.map(|&split| Ok((split, data.open(split)?))).collect();
+    let mut splits = data.splits()?;
+    let apart = splits.contains(&Split::Query);
+    splits.retain(|split| !(apart && *split == Split::Test));
+    let opened = splits.into_iter().map(|split| Ok((split, data.open_as_listed(split)?)));
+    let opened: Result<Opened> = opened.collect();
     Ok((entry, data, opened?))
 }
 
 fn info(which: &Which, common: &Common) -> Result<()> {
     let (entry, data, splits) = open(which)?;
-    let missing: Vec<String> = splits
-        .iter()
-        .flat_map(|(_, data)| (0..data.len()).filter_map(|i| data.file(i)))
-        .filter(|file| !file.is_file())
-        .map(|file| file.display().to_string())
-        .collect();
+    let missing = splits.iter().flat_map(|(_, data)| absent(&**data));
+    let missing: Vec<String> = missing.map(|file| file.display().to_string()).collect();
     if let Some(file) = &which.preview {
         preview(entry, &data, &splits, file)?;
     }
@@ -237,6 +235,7 @@ fn check_all(args: &Check, common: &Common) -> Result<()> {
         output::json(&json!({"name": entry.name, "root": args.which.data_root,
             "splits": counts_json(&splits), "read": found.read, "grey": found.grey,
             "shorter_side": histogram(&found).into_iter().collect::<BTreeMap<_, _>>(),
+            "damaged": found.damaged,
             "broken": found.broken.iter().map(finding).collect::<Vec<_>>(),
             "in_two_splits": groups(&found.leaks), "twins": groups(&found.twins)}));
     } else {
@@ -288,18 +287,22 @@ fn report(entry: &Entry, splits: &Opened, found: &Found) {
         sizes.add_row([range, n.to_string(), "█".repeat((40 * n).div_ceil(most))]);
     }
     output::line(format_args!(
-        "{}\n\n{}\n\n{sizes}\n\n{} pictures can be read, {} of them grey; {} can't; {} are in more \
-         than one split; {} are twice in one",
+        "{}\n\n{}\n\n{sizes}\n\n{} pictures can be read, {} of them grey, {} in spite of damage; {} can't; {} \
+         are in more than one split; {} are twice in one",
         entry.doc,
         counts_table(splits),
         found.read,
         found.grey,
+        found.damaged.len(),
         found.broken.len(),
         found.leaks.len(),
         found.twins.len(),
     ));
     for broken in found.broken.iter().take(20) {
         output::line(format_args!("broken ({}): {}", broken.split.name(), broken.problem));
+    }
+    for damaged in found.damaged.iter().take(20) {
+        output::line(format_args!("damaged: {damaged}"));
     }
     for (what, groups) in [("in two splits", &found.leaks), ("twice", &found.twins)] {
         for group in groups.iter().take(10) {

@@ -1,6 +1,7 @@
 //! Flags that set a training's recipe. The relaxed losses' authors' names for them work as well.
 
 use crate::experiment::Experiment;
+use crate::failure::{Failure, Result};
 use crate::reference::{self, Preset};
 use crate::{clean, output};
 use clap::builder::BoolishValueParser;
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 #[command(next_help_heading = "Recipe")]
 pub struct Recipe {
     /// What is taken where nothing else is said [default: paper for cub, cars and sop, else small].
-    #[arg(long)]
+    #[arg(long, conflicts_with = "file")]
     pub preset: Option<Preset>,
     /// The network.
     #[arg(long, value_name = "NAME")]
@@ -93,10 +94,10 @@ pub struct Recipe {
     #[arg(long, value_name = "DEVICE", value_delimiter = ',')]
     pub also_on: Vec<String>,
     /// Folder in which the run's folder is made [default: runs].
-    #[arg(long, visible_alias = "LOG_DIR", value_name = "DIR")]
+    #[arg(long, visible_alias = "LOG_DIR", value_name = "DIR", conflicts_with = "out")]
     pub runs: Option<PathBuf>,
     /// Added to the name of the run's folder.
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(long, default_value = "", hide_default_value = true, conflicts_with = "out")]
     pub remark: String,
     /// Whether to save the network: a run always does; taken for the authors' command lines.
     #[arg(long, value_name = "SWITCH", value_parser = BoolishValueParser::new())]
@@ -160,9 +161,9 @@ impl Recipe {
         put(&mut recipe.workers, self.workers.as_ref());
     }
 
-    /// Puts the flags that are hyperparameters into the experiment's losses, and says which of them
-    /// mean nothing to any.
-    pub fn apply_hyper(&self, experiment: &mut Experiment) {
+    /// Puts the flags that are hyperparameters into the experiment's losses. One that means nothing to
+    /// any is refused, unless the losses were named as the authors do, whose scripts take it.
+    pub fn apply_hyper(&self, experiment: &mut Experiment, authors: bool) -> Result<()> {
         let flags = [
             ("sigma", self.sigma),
             ("delta", self.delta),
@@ -174,8 +175,31 @@ impl Recipe {
             if !reference::set_hyper(&mut experiment.loss, flag, value) {
                 let names = experiment.loss.iter().map(|l| l.name.as_str());
                 let names = names.collect::<Vec<_>>().join(", ");
-                output::say(format_args!("--{flag} means nothing to {}", clean::line(&names)));
+                let why = format!("--{flag} means nothing to {names}");
+                if !authors {
+                    return Err(Failure::usage(format!(
+                        "{why}; a loss's own hyperparameters stand after it, as in --loss triplet \
+                         --margin 0.2"
+                    )));
+                }
+                output::say(clean::line(&why));
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses flags that contradict each other.
+    pub fn check(&self) -> Result<()> {
+        let step = |falling| matches!(falling, Falling::Step);
+        let [every, factor] = [self.lr_decay_step.is_some(), self.lr_decay_gamma.is_some()];
+        match self.schedule {
+            Some(falling) if !step(falling) && (every || factor) => {
+                let flag = if every { "step" } else { "gamma" };
+                Err(Failure::usage(format!(
+                    "--lr-decay-{flag} means nothing with that --schedule: it is of --schedule step"
+                )))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -267,5 +291,12 @@ pub(super) fn put<T: Clone>(place: &mut T, value: Option<&T>) {
 pub(super) fn put_some<T: Clone>(place: &mut Option<T>, value: Option<&T>) {
     if value.is_some() {
         *place = value.cloned();
+    }
+}
+
+/// The same for lists.
+pub(super) fn put_all<T: Clone>(place: &mut Vec<T>, values: &[T]) {
+    if !values.is_empty() {
+        *place = values.to_vec();
     }
 }

@@ -156,7 +156,15 @@ fn show(args: &Show, common: &Common) -> Result<()> {
     }
     for (key, values) in [("loss", run.course.curve("loss")), ("Recall@1", run.course.recalls())] {
         if let (Some(first), Some(last)) = (values.first(), values.last()) {
-            row(key, format!("{} {} {}", short(*first), sparkline(&values), short(*last)));
+            row(
+                key,
+                format!(
+                    "{} {} {}",
+                    output::short(*first),
+                    sparkline(&values),
+                    output::short(*last)
+                ),
+            );
         }
     }
     let config = toml::to_string(&run.config).map_err(Failure::new)?;
@@ -174,11 +182,6 @@ fn facts(run: &Run) -> Value {
     tree.insert("resumed".to_owned(), json!(run.info["resumed"].as_array().map(Vec::len)));
     tree.insert("summary".to_owned(), json!(run.summary));
     Value::Object(tree)
-}
-
-/// A number that leaves room for the curve.
-fn short(x: f64) -> String {
-    if x.abs() < 1e9 { format!("{x:.4}") } else { format!("{x:.4e}") }
 }
 
 /// A curve of at most 60 characters; each stands for the mean of its share of the values.

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 
 /// What was found, in a sentence or two.
 pub fn finding(gathered: &Gathered) -> String {
-    let Some(results) = &gathered.results else { return String::new() };
+    let Some(results) = &gathered.results else { return verdict(&gathered.runs) };
     let mut html = String::new();
     for table in &results.tables {
         for column in &table.columns {
@@ -26,6 +26,46 @@ pub fn finding(gathered: &Gathered) -> String {
         }
     }
     html
+}
+
+/// Runs that compete: the targets, or where there are none all, that have come to their end on the first one's
+/// data.
+fn rivals(runs: &[Run]) -> Vec<&Run> {
+    let done: Vec<&Run> = runs.iter().filter(|run| !recall(run).is_empty()).collect();
+    let targets: Vec<&Run> =
+        done.iter().copied().filter(|run| run.info["role"] == "target").collect();
+    let mut rivals = if targets.is_empty() { done } else { targets };
+    if let Some(first) = rivals.first().copied() {
+        rivals.retain(|run| run.experiment.data == first.experiment.data);
+    }
+    rivals
+}
+
+/// What single runs found.
+fn verdict(runs: &[Run]) -> String {
+    let score = |run: &Run| recall(run).first().copied();
+    let mut ranked: Vec<(&Run, usize, f64)> = rivals(runs)
+        .into_iter()
+        .filter_map(|run| score(run).map(|(k, r)| (run, k, 100.0 * r)))
+        .collect();
+    let least = ranked.iter().map(|(_, k, _)| *k).min();
+    ranked.retain(|(_, k, _)| Some(*k) == least);
+    ranked.sort_by(|a, b| b.2.total_cmp(&a.2));
+    let text = match ranked.as_slice() {
+        [] => return String::new(),
+        [(run, k, r)] => {
+            let data = &run.experiment.data.name;
+            format!("{}: Recall@{k} is {r:.1} % on the unseen classes of {data}", run.name)
+        }
+        [(best, k, most), (next, _, r), ..] => format!(
+            "{} is best, {:.1} points of Recall@{k} above {} (a run each: no test tells it from luck; \
+             `retort compare` trains with several seeds)",
+            best.name,
+            most - r,
+            next.name
+        ),
+    };
+    format!("<p class=\"lead serif\">{}.</p>", escape(&text))
 }
 
 /// The comparison: of a suite's methods, or of the runs.
@@ -75,7 +115,11 @@ fn suite(results: &Results) -> String {
                 }
                 html.push_str("</tr>");
             }
-            html.push_str("</tbody></table></div></details>");
+            html.push_str("</tbody></table></div>");
+            if let Some(fewer) = sweep.fewer() {
+                let _ = write!(html, "<p class=\"note\">{}.</p>", escape(&fewer));
+            }
+            html.push_str("</details>");
         }
     }
     html
@@ -171,7 +215,19 @@ fn runs(runs: &[Run]) -> String {
     let mut ks: Vec<usize> = runs.iter().flat_map(recall).map(|r| r.0).collect();
     ks.sort_unstable();
     ks.dedup();
-    let mut html = "<p class=\"note\">Recall@K in % on classes that no training has seen.</p>\
+    let rivals = rivals(runs);
+    let most = |k: usize| {
+        let of = |run: &&Run| recall(run).iter().find(|r| r.0 == k).map(|r| r.1);
+        rivals.iter().filter_map(of).fold(f64::NEG_INFINITY, f64::max)
+    };
+    // One alone is no best.
+    let is_best = |run: &Run, k: usize, r: f64| {
+        rivals.len() > 1
+            && rivals.iter().any(|rival| std::ptr::eq(*rival, run))
+            && r.total_cmp(&most(k)).is_eq()
+    };
+    let mut html = "<p class=\"note\">Recall@K in % on classes that no training has seen. Bold: the best of the \
+                    targets, or of all where there are none.</p>\
                     <div class=\"scroll\"><table class=\"numbers\"><thead><tr><th>Run</th>"
         .to_owned();
     for k in &ks {
@@ -185,11 +241,14 @@ fn runs(runs: &[Run]) -> String {
         let _ = write!(html, "<tr{class}><th>{}</th>", escape(&run.name));
         let recall = recall(run);
         for k in &ks {
-            let own = recall.iter().find(|r| r.0 == *k);
-            let own = own.map_or("–".to_owned(), |r| format!("{:.1}", 100.0 * r.1));
-            let _ = write!(html, "<td>{own}</td>");
+            let own = recall.iter().find(|r| r.0 == *k).map(|r| r.1);
+            let class =
+                if own.is_some_and(|r| is_best(run, *k, r)) { " class=\"best\"" } else { "" };
+            let own = own.map_or("–".to_owned(), |r| format!("{:.1}", 100.0 * r));
+            let _ = write!(html, "<td{class}>{own}</td>");
         }
-        let seconds = run.summary["seconds"].as_f64();
+        let seconds = run.summary["seconds"].as_f64().filter(|_| !recall.is_empty());
+        let unfinished = if run.summary["failed"].is_string() { "failed" } else { "not finished" };
         let _ = write!(
             html,
             "<td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
@@ -197,7 +256,7 @@ fn runs(runs: &[Run]) -> String {
             escape(&run.experiment.network.name),
             run.experiment.network.embedding,
             run.summary["parameters"].as_u64().map_or("–".to_owned(), |n| n.to_string()),
-            seconds.map_or("not finished".to_owned(), |s| format!("{s:.0} s")),
+            seconds.map_or(unfinished.to_owned(), |s| format!("{s:.0} s")),
         );
     }
     html + "</tbody></table></div>"
@@ -226,6 +285,9 @@ pub fn settings(runs: &[Run]) -> String {
             text(&device["name"]),
             text(&device["driver"]),
         );
+        if let Some(why) = run.summary["failed"].as_str() {
+            let _ = write!(html, "<dt>Failed</dt><dd>{}</dd>", escape(why));
+        }
         for plugin in info["plugins"].as_array().into_iter().flatten() {
             let _ = write!(
                 html,

@@ -142,6 +142,8 @@ pub struct Wanted {
     pub method: usize,
     /// Values of the sweep, by key; empty without one.
     pub trial: Map<String, Value>,
+    /// Trials that the method asks for; there may be fewer different ones.
+    pub asked: usize,
     /// Seed.
     pub seed: u64,
     /// What to train, without its source.
@@ -168,6 +170,9 @@ pub struct Over {
     pub seeds: Vec<u64>,
     /// Only these methods.
     pub only: Vec<String>,
+    /// Losses that are methods beside the file's: what each is called, and whether it learns from a source.
+    #[serde(default)]
+    pub losses: Vec<(String, bool)>,
 }
 
 impl Suite {
@@ -217,6 +222,9 @@ impl Suite {
 
     /// Takes what the command line says over the file.
     pub fn narrow(&mut self, over: &Over) -> Result<()> {
+        for (loss, transfer) in &over.losses {
+            self.add(loss, *transfer)?;
+        }
         if !over.seeds.is_empty() {
             self.seeds.clone_from(&over.seeds);
             twice("--seeds", self.seeds.iter().map(u64::to_string)).map_err(Failure::usage)?;
@@ -229,6 +237,26 @@ impl Suite {
             self.method.retain(|m| over.only.contains(&m.name));
             self.published.retain(|p| p.method == "source" || over.only.contains(&p.method));
         }
+        Ok(())
+    }
+
+    /// Adds a method of one loss, a row at the end of the tables: by the loss's own name, or by all of what
+    /// it is called where there is a method of that name.
+    fn add(&mut self, loss: &str, transfer: bool) -> Result<()> {
+        let own = loss.rsplit('#').next().unwrap_or(loss);
+        let is_free = |name: &&str| self.method.iter().all(|m| m.name != **name);
+        let Some(name) = [own, loss].into_iter().find(is_free) else {
+            return Err(Failure::usage(format!(
+                "--loss {loss}: the suite has a method of that name already"
+            )));
+        };
+        self.method.push(Method {
+            name: name.to_owned(),
+            transfer,
+            grid: Overlay::new(),
+            random: Overlay::new(),
+            overlay: Overlay::from_iter([("loss".to_owned(), Value::from(loss))]),
+        });
         Ok(())
     }
 
@@ -258,7 +286,7 @@ impl Suite {
                         )));
                     }
                     let sweep = Sweep::new(method, &experiment, schema)?;
-                    for (trial, experiment) in sweep.trials(&experiment)? {
+                    for (trial, experiment) in &sweep.trials {
                         if all.len() + self.seeds.len() > MOST {
                             return Err(Failure::usage(format!(
                                 "the suite asks for more than {MOST} trainings; take fewer seeds, methods \
@@ -272,6 +300,7 @@ impl Suite {
                                 setting: s,
                                 method: m,
                                 trial: trial.clone(),
+                                asked: sweep.asked,
                                 seed,
                                 experiment,
                             });

@@ -58,7 +58,7 @@ pub struct Test {
     pub runner_up: String,
     /// Mean difference of Recall@K in percentage points, over the seeds that both have.
     pub difference: f64,
-    /// See [`paired_t`]; none with fewer than two seeds.
+    /// See [`paired_t`]; none where it isn't defined.
     pub p: Option<f64>,
     /// Seeds compared.
     pub seeds: usize,
@@ -129,7 +129,10 @@ pub struct Trials {
     pub datasets: Vec<String>,
     /// The K.
     pub k: usize,
-    /// Its trials.
+    /// How many trials the suite asks for.
+    #[serde(default)]
+    pub asked: usize,
+    /// Its trials, no two alike: fewer than asked for, where there are no more.
     pub trials: Vec<Trial>,
 }
 
@@ -179,7 +182,8 @@ pub fn collect(
                 let means: Vec<f64> = means.collect();
                 if means.is_empty() { f64::NEG_INFINITY } else { mean(&means) }
             };
-            if all.len() > 1 {
+            let asked = of.first().map_or(1, |p| p.wanted.asked);
+            if asked > 1 {
                 let means = |cells: &[Cell]| {
                     cells.iter().map(|c| c.recall.first().and_then(|r| r.mean)).collect()
                 };
@@ -187,6 +191,7 @@ pub fn collect(
                     method: method.name.clone(),
                     datasets: suite.dataset.iter().map(|d| d.label.clone()).collect(),
                     k: ks.first().and_then(|k| k.first()).copied().unwrap_or(1),
+                    asked,
                     trials: all.iter().map(|(t, cells)| ((*t).clone(), means(cells))).collect(),
                 });
             }
@@ -335,6 +340,24 @@ pub fn read(folder: &Path) -> Result<Results> {
         serde_json::from_str(&text).map_err(|e| Failure::file("use", &path, e))?;
     results.check().map_err(|why| Failure::file("use", &path, why))?;
     Ok(results)
+}
+
+impl Trials {
+    /// That there are fewer trials than asked for, if so.
+    pub fn fewer(&self) -> Option<String> {
+        fewer(&self.method, self.trials.len(), self.asked)
+    }
+}
+
+/// That a method has fewer trials than its sweep asks for, if so.
+pub fn fewer(method: &str, trials: usize, asked: usize) -> Option<String> {
+    let different = match trials {
+        1 => "is 1 different one".to_owned(),
+        n => format!("are {n} different ones"),
+    };
+    (trials < asked).then(|| {
+        format!("{method}: of the {asked} trials that its sweep asks for, there {different}")
+    })
 }
 
 impl Results {

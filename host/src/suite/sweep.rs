@@ -3,6 +3,9 @@
 //! A key is what `--set` takes: a key of the experiment file, or a hyperparameter of the last loss.
 //! Its values are a list; a range `{ min, max, log, points }`, whose missing ends come from the
 //! loss's own schema; or `"schema"`, the schema's range around the default.
+//!
+//! No two trials are the same experiment: one that is drawn again is no further trial, and would count a
+//! seed twice.
 
 use super::{Method, Overlay};
 use crate::experiment::{Experiment, LossConfig};
@@ -12,6 +15,7 @@ use retort_core::random::{key, stream};
 use retort_sdk::schema::{Definition, Field, Kind};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// Where a loss's hyperparameters are looked up.
 pub trait Schema {
@@ -22,11 +26,20 @@ pub trait Schema {
 /// The trials of one method.
 #[derive(Debug)]
 pub struct Sweep {
-    trials: Vec<Map<String, Value>>,
+    /// How many the suite asks for.
+    pub asked: usize,
+    /// Each one's values and its experiment, no experiment twice: fewer than asked for, where there are no
+    /// more.
+    pub trials: Vec<(Map<String, Value>, Experiment)>,
 }
 
 /// Most trials of a method.
 const MOST: usize = 10_000;
+
+/// Draws in a row without a new trial after which there is none: this many, or as many times all that there can
+/// be as leave one out with a chance of e⁻²⁰.
+const DRAWS: usize = 500;
+const ROUNDS: usize = 20;
 
 /// A range of numbers.
 #[derive(Deserialize)]
@@ -51,15 +64,21 @@ enum Values {
 }
 
 impl Sweep {
-    /// The trials that a method's `grid` or `random` asks for.
+    /// The trials of an experiment that a method's `grid` or `random` asks for.
     pub fn new(method: &Method, experiment: &Experiment, schema: &mut dyn Schema) -> Result<Self> {
         let wrong = |why: String| Failure::usage(format!("method {:?}: {why}", method.name));
-        let trials = match (method.grid.is_empty(), method.random.is_empty()) {
-            (true, true) => vec![Map::new()],
-            (false, false) => return Err(wrong("it has both `grid` and `random`".to_owned())),
+        match (method.grid.is_empty(), method.random.is_empty()) {
+            (true, true) => Ok(Sweep { asked: 1, trials: vec![(Map::new(), experiment.clone())] }),
+            (false, false) => Err(wrong("it has both `grid` and `random`".to_owned())),
             (false, true) => {
                 let keys = read(&method.grid, experiment, schema).map_err(wrong)?;
-                grid(&keys).map_err(wrong)?
+                let all = grid(&keys).map_err(wrong)?;
+                let mut distinct = Distinct::new(experiment, schema);
+                let asked = all.len();
+                for trial in all {
+                    distinct.add(trial)?;
+                }
+                Ok(Sweep { asked, trials: distinct.trials })
             }
             (true, false) => {
                 let mut table = method.random.clone();
@@ -74,22 +93,69 @@ impl Sweep {
                     return Err(wrong(format!("random.trials = {trials}: 1 to {MOST}")));
                 }
                 let keys = read(&table, experiment, schema).map_err(wrong)?;
-                (0..trials).map(|trial| draw(&keys, seed, trial)).collect()
+                let (asked, space) = (trials as usize, space(&keys));
+                let mut distinct = Distinct::new(experiment, schema);
+                let (mut number, mut in_vain) = (0, 0);
+                let most = if space > MOST { DRAWS } else { DRAWS.max(ROUNDS * space) };
+                while distinct.trials.len() < asked.min(space) && in_vain < most {
+                    let new = distinct.add(draw(&keys, seed, number))?;
+                    in_vain = if new { 0 } else { in_vain + 1 };
+                    number += 1;
+                }
+                Ok(Sweep { asked, trials: distinct.trials })
             }
-        };
-        Ok(Sweep { trials })
+        }
+    }
+}
+
+/// Trials as they come, but for those whose experiment is there already, however its values are written.
+struct Distinct<'a> {
+    base: &'a Experiment,
+    schema: &'a mut dyn Schema,
+    /// Values seen, as they were drawn; they spare the rest of the work.
+    values: BTreeSet<String>,
+    /// Experiments seen, with all hyperparameters.
+    experiments: BTreeSet<String>,
+    trials: Vec<(Map<String, Value>, Experiment)>,
+}
+
+impl<'a> Distinct<'a> {
+    fn new(base: &'a Experiment, schema: &'a mut dyn Schema) -> Self {
+        let (values, experiments) = (BTreeSet::new(), BTreeSet::new());
+        Distinct { base, schema, values, experiments, trials: Vec::new() }
     }
 
-    /// Each trial's values and its experiment.
-    pub fn trials(&self, base: &Experiment) -> Result<Vec<(Map<String, Value>, Experiment)>> {
-        let mut out = Vec::new();
-        for trial in &self.trials {
-            let set: Vec<String> =
-                trial.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            out.push((trial.clone(), Experiment::read(None, base.clone(), &set)?));
+    /// Whether it is a new one.
+    fn add(&mut self, trial: Map<String, Value>) -> Result<bool> {
+        if !self.values.insert(Value::Object(trial.clone()).to_string()) {
+            return Ok(false);
         }
-        Ok(out)
+        let set: Vec<String> = trial.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let experiment = Experiment::read(None, self.base.clone(), &set)?;
+        let mut resolved = experiment.clone();
+        for loss in &mut resolved.loss {
+            let definition = self.schema.definition(loss)?;
+            loss.hyper = definition.resolve(&loss.hyper).map_err(Failure::usage)?;
+        }
+        let text = serde_json::to_string(&resolved).map_err(Failure::new)?;
+        let new = self.experiments.insert(text);
+        if new {
+            self.trials.push((trial, experiment));
+        }
+        Ok(new)
     }
+}
+
+/// Most different trials that there can be.
+fn space(keys: &Keys) -> usize {
+    let of = |(_, values): &(String, Values)| match values {
+        Values::List(list) => list.iter().map(Value::to_string).collect::<BTreeSet<_>>().len(),
+        Values::Range { min, max, integer: true, .. } => {
+            ((max.round() - min.round()).max(0.0) as usize).saturating_add(1)
+        }
+        Values::Range { .. } => usize::MAX,
+    };
+    keys.iter().map(of).fold(1, usize::saturating_mul)
 }
 
 type Keys = Vec<(String, Values)>;
@@ -211,9 +277,7 @@ fn grid(keys: &Keys) -> std::result::Result<Vec<Map<String, Value>>, String> {
             Values::List(list) => list.clone(),
             Values::Range { points, .. } => {
                 let share = |i: usize| i as f64 / (*points - 1) as f64;
-                let mut list: Vec<Value> = (0..*points).map(|i| at(values, share(i))).collect();
-                list.dedup();
-                list
+                (0..*points).map(|i| at(values, share(i))).collect()
             }
         };
         let more = |trial: &Map<String, Value>| {

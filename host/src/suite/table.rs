@@ -1,6 +1,6 @@
 //! A suite's tables as text, Markdown, LaTeX and CSV.
 
-use super::result::{Column, Recall, Results, Table, Test};
+use super::result::{Column, Recall, Results, Table, Test, Trials};
 use crate::clean;
 use crate::output::json_text;
 use clap::ValueEnum;
@@ -70,7 +70,8 @@ fn row_name(name: &str, chosen: &Map<String, Value>) -> String {
 /// What the test at the first K found, in a sentence.
 pub fn sentence(dataset: &str, test: &Test) -> String {
     let p = match test.p {
-        None => "one seed allows no test".to_owned(),
+        None if test.seeds < 2 => "one seed allows no test".to_owned(),
+        None => "paired t-test: undefined, the differences don't vary".to_owned(),
         Some(p) if p < 0.001 => "paired t-test: p < 0.001".to_owned(),
         Some(p) => format!("paired t-test: p = {p:.3}"),
     };
@@ -130,6 +131,8 @@ fn notes(results: &Results, table: &Table, name: fn(&str) -> String) -> Vec<Stri
              choice."
                 .to_owned(),
         );
+        let fewer = table.sweeps.iter().filter_map(Trials::fewer);
+        notes.extend(fewer.map(|text| name(&text) + "."));
     }
     if results.missing > 0 {
         notes.push(format!("{} trainings are missing.", results.missing));
