@@ -43,6 +43,13 @@ fn the_demo_has_its_component_with_it_and_says_what_it_lacks() {
     let list = |args: &[&str]| json(&retort(args, dir.path()))["losses"].take();
     let component = list(&["loss", "list", "demo/plugins/retort_plugins.wasm", "--json"]);
     assert_eq!(component, list(&["loss", "list", "--json"]));
+    // Nothing in it tells who built it where.
+    let bytes = std::fs::read(dir.path().join("demo/plugins/retort_plugins.wasm")).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_str().unwrap();
+    for folder in [root, ".cargo/registry"] {
+        let told = bytes.windows(folder.len()).any(|part| part == folder.as_bytes());
+        assert!(!told, "{folder} is in the component");
+    }
 }
 
 #[test]
