@@ -62,9 +62,10 @@ impl Walk {
         for item in items {
             let path = at.join(item.file_name());
             let kind = item.file_type().map_err(|e| (self.given.join(&path), e))?;
-            let target = match kind.is_symlink() {
-                true => item.path().canonicalize().ok(),
-                false => Some(real.join(item.file_name())),
+            let target = if kind.is_symlink() {
+                item.path().canonicalize().ok()
+            } else {
+                Some(real.join(item.file_name()))
             };
             let is_folder = match &target {
                 Some(target) if kind.is_symlink() || real != folder => {
