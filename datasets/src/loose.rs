@@ -31,7 +31,9 @@ pub fn loose(path: &Path, evaluation: Arc<dyn Transform>, skip_corrupt: bool) ->
         (files, remarks) = (found, remark.into_iter().collect());
         files.retain(|file| is_picture(file));
         files.sort();
-        files.iter_mut().for_each(|file| *file = path.join(&file));
+        for file in &mut files {
+            *file = path.join(&file);
+        }
     }
     if files.is_empty() {
         let advice = "Give a folder with files named .jpg, .png or another picture's ending, also in folders of it";

@@ -17,6 +17,7 @@ fn resamples() -> RangedU64ValueParser<usize> {
 }
 
 /// Flags of the commands that measure retrieval.
+#[expect(clippy::struct_excessive_bools, reason = "flags of the command line")]
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     /// The K of Recall@K.
