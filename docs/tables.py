@@ -52,7 +52,7 @@ def of_readme(demo):
         for r in demo
     ]
     first = "Recall@K in % on the unseen classes of glyphs; BYTES is one embedding's size."
-    return "\n".join(["```", first, "", *aligned([head, *rows]), "```"])
+    return "\n".join(["```text", first, "", *aligned([head, *rows]), "```"])
 
 
 def of_benchmarks(demos, made):
@@ -68,8 +68,8 @@ def of_benchmarks(demos, made):
             out.append("| " + " | ".join(cells) + " |")
         gain = [d[2]["recall"][0] - d[1]["recall"][0] for d in seeds]
         gains.append(f"{min(gain):.1f} to {max(gain):.1f} on {data}")
-    out += ["", f"Points of Recall@1 that `relaxed_contrastive` (as a WASM component) is above the same target"]
-    out += [f"without transfer: {'; '.join(gains)}. {made}"]
+    out += ["", "Points of Recall@1 that `relaxed_contrastive` (as a WASM component) is above the same target without"]
+    out += [f"transfer, over the seeds: {'; '.join(gains)}. {made}"]
     return "\n".join(out)
 
 

@@ -9,6 +9,7 @@ use crate::budget::{Budget, MAX_DIMENSION, Operands, elements};
 use crate::error::{Failure, guarded, refused};
 use crate::limits::Limits;
 use crate::random;
+use crate::watch::Watch;
 use burn::tensor::{
     DType, Device, FloatDType, IndexingUpdateOp, Int, IntDType, Tensor, TensorData, activation,
     module,
@@ -98,6 +99,7 @@ pub fn reshaped(data: TensorData, dims: &[usize]) -> TensorData {
 
 /// What a step takes as given: a tensor it detaches, or values it reads.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a step has a handful of them")]
 enum Given {
     Tensor(Tensor<4>),
     Values(Vec<f64>),
@@ -257,6 +259,8 @@ pub struct Interpreter {
     pub(crate) used: BTreeSet<String>,
     /// Parameters and buffers that the step asked for, as `param.<name>` and `buffer.<name>`.
     pub(crate) state_used: BTreeSet<String>,
+    /// Looks at every operation, if somebody wants to know.
+    pub(crate) watch: Option<Watch>,
 }
 
 /// Steps of all losses of the process are numbered through, so that a handle fits one step only.
@@ -289,6 +293,7 @@ impl Interpreter {
             logs: Vec::new(),
             used: BTreeSet::new(),
             state_used: BTreeSet::new(),
+            watch: None,
         }
     }
 
@@ -404,19 +409,36 @@ impl Interpreter {
     fn run(&mut self, op: Op, args: &[u64], attrs: &[f64], name: &str) -> u64 {
         let result = self.accept(op, args, attrs, name).and_then(|()| {
             // The backend's panics (out of memory, say) are errors of this step too.
-            guarded(|| self.execute(op, args, attrs, name)).unwrap_or_else(|why| Err(refused(why)))
+            guarded(|| match self.watch.take() {
+                None => self.execute(op, args, attrs, name),
+                Some(mut watch) => {
+                    let result = watch.execute(self, op, args, attrs, name);
+                    self.watch = Some(watch);
+                    result
+                }
+            })
+            .unwrap_or_else(|why| Err(refused(why)))
         });
         match result {
-            Ok(slot) => {
-                self.slots.push(slot);
-                (u64::from(self.generation) << 32) | self.slots.len() as u64
-            }
+            Ok(slot) => self.keep(slot),
             Err(why) => {
                 let what = self.describe(op, args, name);
                 self.fail(what, why);
                 0
             }
         }
+    }
+
+    /// Keeps a tensor of the step; its handle.
+    pub(crate) fn keep(&mut self, slot: Slot) -> u64 {
+        let handle = self.next_handle();
+        self.slots.push(slot);
+        handle
+    }
+
+    /// The handle of the next tensor.
+    pub(crate) fn next_handle(&self) -> u64 {
+        (u64::from(self.generation) << 32) | (self.slots.len() as u64 + 1)
     }
 
     /// Refuses a call that no operation takes, or for which the step has no time, and takes down what
@@ -556,7 +578,7 @@ impl Interpreter {
         values
     }
 
-    fn slot(&self, handle: u64) -> Fallible<&Slot> {
+    pub(crate) fn slot(&self, handle: u64) -> Fallible<&Slot> {
         let (generation, number) = ((handle >> 32) as u32, handle as u32 as usize);
         if generation != self.generation {
             return Err("a handle from another step, or from another loss: handles live for one \
@@ -568,7 +590,8 @@ impl Interpreter {
     }
 
     /// The scalar that the loss returned.
-    pub(crate) fn result(&self, handle: u64) -> Result<(Tensor<1>, Vec<usize>), String> {
+    pub(crate) fn result(&mut self, handle: u64) -> Result<(Tensor<1>, Vec<usize>), String> {
+        self.watch.iter_mut().for_each(|watch| watch.returned(handle));
         let slot = self.slot(handle)?;
         let dims = slot.dims();
         match &slot.value {
@@ -758,7 +781,13 @@ impl Interpreter {
     }
 
     #[expect(clippy::too_many_lines, reason = "one arm an operation")]
-    fn execute(&mut self, op: Op, args: &[u64], attrs: &[f64], name: &str) -> Fallible<Slot> {
+    pub(crate) fn execute(
+        &mut self,
+        op: Op,
+        args: &[u64],
+        attrs: &[f64],
+        name: &str,
+    ) -> Fallible<Slot> {
         match op {
             Op::Input => {
                 let key = match attrs {

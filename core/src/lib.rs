@@ -16,6 +16,7 @@ pub mod random;
 mod recipe;
 mod session;
 pub mod trainer;
+mod watch;
 
 pub use error::{Failure, LossError, guarded};
 pub use example::example_batch;

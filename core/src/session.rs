@@ -2,10 +2,11 @@
 
 use crate::bounds::Bounds;
 use crate::budget::elements;
-use crate::error::{LossError, guarded};
+use crate::error::{Failure, LossError, guarded};
 use crate::interpreter::{Constants, Contrast, Interpreter, Shown, Slot, pad, reshaped};
 use crate::limits::Limits;
 use crate::random;
+use crate::watch::Watch;
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use std::collections::{BTreeMap, BTreeSet};
@@ -293,6 +294,39 @@ impl Session {
         self.freeze();
         let interpreter = self.interpreter()?;
         Ok(Outcome { value, terms: interpreter.logs.clone() })
+    }
+
+    /// The operation, with the plugin's line, in which numbers of this step first aren't finite: on the way
+    /// to the loss, or if that is finite, on the way back from it. None if all are, and if the step can't be
+    /// done again. The step is computed three times, and nothing of it lands.
+    pub fn trace(&mut self, inputs: &Inputs) -> Option<Failure> {
+        let found = guarded(|| self.first_not_finite(inputs)).ok().flatten();
+        self.discard();
+        if let Some(interpreter) = &mut self.interpreter {
+            interpreter.watch = None;
+        }
+        found
+    }
+
+    fn first_not_finite(&mut self, inputs: &Inputs) -> Option<Failure> {
+        let (_, values) = self.watched(inputs, Watch::values())?;
+        let found = if let Some(found) = values.first_value() {
+            found
+        } else {
+            let (value, gradients) = self.watched(inputs, Watch::gradients())?;
+            gradients.first_gradient(&value)?
+        };
+        self.interpreter.as_mut()?.watch = Some(Watch::until(found));
+        match self.run(inputs) {
+            Err(LossError::Step { failure, .. }) => Some(failure),
+            _ => None,
+        }
+    }
+
+    fn watched(&mut self, inputs: &Inputs, watch: Watch) -> Option<(Tensor<1>, Watch)> {
+        self.interpreter.as_mut()?.watch = Some(watch);
+        let value = self.run(inputs).ok()?;
+        Some((value, self.interpreter.as_mut()?.watch.take()?))
     }
 
     fn run(&mut self, inputs: &Inputs) -> Result<Tensor<1>, LossError> {

@@ -677,3 +677,57 @@ fn constants_of_a_step_can_be_held() {
     session.hold_constants(false);
     assert_eq!(value(&mut session, 3.0), expected(&b, &b));
 }
+
+/// What [`Session::trace`] finds; each call is its own line.
+fn traced(f: impl FnMut(&mut Interpreter) -> u64 + Send + 'static) -> Option<String> {
+    let mut session = session(f);
+    let found = session.trace(&inputs(4)).map(|failure| failure.to_string());
+    // Nothing of it stays.
+    assert!(session.step(&inputs(4)).is_ok() && session.step_number() == 0);
+    found
+}
+
+#[test]
+fn the_first_operation_that_is_not_finite_is_found() {
+    let line = |step: &mut Interpreter, n: u32| {
+        step.call(Op::Blame as u32, &[], &[], &format!("x.rs:{n}"))
+    };
+    // ln(0) is where it begins, however far it goes; what is infinite beside the way is meant.
+    let found = traced(move |step| {
+        let t = target(step);
+        let beside = op(step, Op::MulScalar, &[t], &[f64::INFINITY]);
+        line(step, 1);
+        let zero = op(step, Op::MulScalar, &[t], &[0.0]);
+        line(step, 2);
+        let ln = op(step, Op::Ln, &[zero], &[]);
+        line(step, 3);
+        let product = op(step, Op::Mul, &[ln, zero], &[]);
+        line(step, 4);
+        let _ = beside;
+        op(step, Op::Sum, &[product], &[])
+    });
+    assert_eq!(
+        found.unwrap(),
+        "ln of [4, 3] at x.rs:3: its result holds infinity, its operands don't"
+    );
+
+    // A finite loss whose way back isn't: the root of zero.
+    let found = traced(move |step| {
+        let t = target(step);
+        let zero = op(step, Op::MulScalar, &[t], &[0.0]);
+        let root = op(step, Op::Sqrt, &[zero], &[]);
+        line(step, 7);
+        let rest = op(step, Op::AddScalar, &[root], &[1.0]);
+        line(step, 8);
+        op(step, Op::Sum, &[rest], &[])
+    });
+    let why = "sqrt of [4, 3] at x.rs:7: the gradient that it gives holds ";
+    assert!(found.as_ref().unwrap().starts_with(why), "{found:?}");
+
+    let sound = traced(|step| {
+        let t = target(step);
+        let square = op(step, Op::Mul, &[t, t], &[]);
+        op(step, Op::Sum, &[square], &[])
+    });
+    assert_eq!(sound, None);
+}

@@ -32,6 +32,8 @@ pub enum State {
     Running,
     /// Neither: `retort train resume` goes on with it.
     Interrupted,
+    /// It ended with an error, which its summary has.
+    Failed,
 }
 
 impl std::fmt::Display for State {
@@ -40,6 +42,7 @@ impl std::fmt::Display for State {
             State::Complete => "complete",
             State::Running => "running",
             State::Interrupted => "interrupted",
+            State::Failed => "failed",
         })
     }
 }
@@ -79,6 +82,7 @@ impl Run {
         let state = match &summary {
             _ if Lock::is_taken(path) => State::Running,
             Some(summary) if has_ended(summary) => State::Complete,
+            Some(summary) if summary["failed"].is_string() => State::Failed,
             _ => State::Interrupted,
         };
         let info = read_object(&path.join(INFO))?;
@@ -105,6 +109,12 @@ impl Run {
     /// Whether it came to its end, whoever works in it now.
     pub fn has_ended(&self) -> bool {
         self.summary.as_ref().is_some_and(has_ended)
+    }
+
+    /// Why it failed, if it did.
+    pub fn failed(&self) -> Option<&str> {
+        let summary = self.summary.as_ref().filter(|_| self.state == State::Failed);
+        summary.and_then(|summary| summary["failed"].as_str())
     }
 
     /// Its losses' names, without the files they come from.

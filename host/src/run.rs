@@ -14,6 +14,7 @@ use crate::plugin::registry::Registry;
 use crate::progress::Progress;
 use crate::record::Record;
 use crate::{bounds, clean, hardware, kept, measurable, output, tensorboard};
+use burn::tensor::Device;
 use retort_core::backbone::Backbone;
 use retort_core::checkpoint::{self, CheckpointError, OpenOptions};
 use retort_core::device::DeviceInfo;
@@ -25,6 +26,7 @@ use retort_core::trainer::{
 use retort_core::{LossError, Session, Setup};
 use retort_datasets::Split;
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -50,7 +52,7 @@ pub struct Place<'a> {
     /// Packs.
     pub registry: &'a mut Registry,
     /// The device.
-    pub device: burn::tensor::Device,
+    pub device: Device,
     /// What it is.
     pub info: DeviceInfo,
     /// Set when the user asks to stop.
@@ -325,18 +327,7 @@ fn prepare(
         let (device, _) = retort_core::device::resolve(choice).map_err(Failure::new)?;
         replicas.push(Replica::new(device, source.as_ref()));
     }
-    let (network, seed) = (&experiment.network, experiment.seed);
-    let target = match &experiment.pretrained {
-        Some(path) if weights => {
-            let (file, keys) = (checkpoint_in(path), experiment.pretrained_keys.options());
-            let options = OpenOptions { seed, ..keys };
-            let (target, remarks) = checkpoint::start(&file, network, &options, &device)
-                .map_err(|e| misfit(e, PRETRAINED_FLAGS))?;
-            remark(&file, &remarks);
-            target
-        }
-        _ => Backbone::new(network, seed, &device).map_err(Failure::usage)?,
-    };
+    let target = new_target(experiment, weights, &device)?;
     let target = target.cast(experiment.train.precision.dtype());
     let parameters = parameter_count(&target);
     let split = if validation.is_some() { "validation" } else { "test" };
@@ -412,6 +403,21 @@ fn check_recall(ks: &[usize], split: &str, pictures: usize) -> Result<()> {
     }
 }
 
+/// The network to train before its first step: from a file's weights, if there are some and they are
+/// wanted, else afresh.
+fn new_target(experiment: &Experiment, weights: bool, device: &Device) -> Result<Backbone> {
+    let (network, seed) = (&experiment.network, experiment.seed);
+    let Some(path) = experiment.pretrained.as_ref().filter(|_| weights) else {
+        return Backbone::new(network, seed, device).map_err(Failure::usage);
+    };
+    let file = checkpoint_in(path);
+    let options = OpenOptions { seed, ..experiment.pretrained_keys.options() };
+    let (target, remarks) = checkpoint::start(&file, network, &options, device)
+        .map_err(|e| misfit(e, PRETRAINED_FLAGS))?;
+    remark(&file, &remarks);
+    Ok(target)
+}
+
 /// Refuses a choice of the best epoch that can't be made.
 fn check_selection(experiment: &Experiment) -> Result<()> {
     let share = experiment.data.validation_classes;
@@ -440,10 +446,10 @@ fn carry_out(
     claim: Option<&mut Claim>,
 ) -> Result<Finished> {
     let Prepared { trainer, test, split, losses, parameters, .. } = prepared;
-    let train = trainer.train.clone();
+    let (train, best_file) = (trainer.train.clone(), trainer.best_checkpoint());
+    let training = Training { train, test, split, best_file, losses, parameters };
     let progress = Progress::new(label, experiment.train.epochs, place.quiet);
     let mut record = Record::new(folder, step, split, progress)?;
-    let best_file = trainer.best_checkpoint();
     let result = trainer.run(&mut record, place.stop);
     record.end();
     let early = matches!(
@@ -457,12 +463,77 @@ fn carry_out(
     if let Some(claim) = claim.filter(|_| !nothing) {
         claim.keep();
     }
-    let mut summary = result.map_err(|e| match (e, &experiment.source) {
+    let ended = match result {
+        Ok(summary) => end(experiment, folder, training, summary, &record, place),
+        Err(e) => Err(failed(e, experiment, folder, place)),
+    };
+    if let Err(failure) = &ended
+        && !nothing
+    {
+        let text = json!({"interrupted": true, "failed": failure.message,
+            "seconds": record.seconds(), "parameters": parameters});
+        // What failed is told in any case.
+        let _ = write_text(&folder.join(SUMMARY), &format!("{text:#}\n"));
+    }
+    ended
+}
+
+/// Why a training failed: of one that diverged also where, which takes its steps since the last checkpoint once
+/// more.
+fn failed(e: TrainError, experiment: &Experiment, folder: &Path, place: &mut Place) -> Failure {
+    let (epoch, step) = match (&e, &experiment.source) {
+        (TrainError::Diverged { epoch, step, .. }, _) => (*epoch, *step),
         (TrainError::Source(why), Some(path)) => {
-            Failure::usage(format!("the source {} can't teach: {why}", path.display()))
+            return Failure::usage(format!("the source {} can't teach: {why}", path.display()));
         }
-        (e, _) => e.into(),
-    })?;
+        _ => return e.into(),
+    };
+    let mut failure = Failure::from(e);
+    if !place.quiet {
+        output::say(
+            "the training has diverged; repeating its steps since the last checkpoint, to find where",
+        );
+    }
+    if let Ok(Some(first)) = trace(experiment.clone(), folder, (epoch, step), place) {
+        let _ = write!(failure.message, ". The first that isn't finite: {first}");
+    }
+    failure
+}
+
+fn trace(
+    mut experiment: Experiment,
+    folder: &Path,
+    (epoch, step): (usize, usize),
+    place: &mut Place,
+) -> Result<Option<String>> {
+    let file = folder.join(CHECKPOINT);
+    let mut trainer = prepare(&mut experiment, folder, !file.exists(), place)?.trainer;
+    if file.exists() {
+        trainer.resume(checkpoint::load(&file, &trainer.device).map_err(Failure::new)?)?;
+    }
+    Ok(trainer.trace(epoch, step, place.stop)?)
+}
+
+/// What is left of a training that was begun, but for its trainer.
+struct Training {
+    train: Pictures,
+    test: Pictures,
+    split: &'static str,
+    best_file: PathBuf,
+    losses: Vec<(String, String)>,
+    parameters: usize,
+}
+
+/// Writes down how a training ended that didn't fail.
+fn end(
+    experiment: &Experiment,
+    folder: &Path,
+    training: Training,
+    mut summary: Summary,
+    record: &Record,
+    place: &Place,
+) -> Result<Finished> {
+    let Training { train, test, split, best_file, losses, parameters } = training;
     let (left_out, damaged) = (left_out(&[&train, &test]), damaged(&[&train, &test]));
     let mut best = Value::Null;
     if !summary.interrupted {

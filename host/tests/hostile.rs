@@ -62,6 +62,46 @@ fn a_plugin_that_fails_in_the_second_epoch_leaves_the_first_ones_checkpoint() {
             );
             let evaluated = retort(&["evaluate", "run", "--device=cpu"], dir.path());
             assert!(evaluated.status.success(), "{}", String::from_utf8_lossy(&evaluated.stderr));
+            // The run says so wherever it is looked at.
+            let why = message.strip_prefix("error: ").unwrap();
+            let list = retort(&["runs", "list", ".", "--json"], dir.path());
+            let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
+            assert_eq!(
+                (&list["runs"][0]["state"], &list["runs"][0]["failed"]),
+                (&"failed".into(), &why.into())
+            );
+            for args in [&["runs", "list", "."][..], &["runs", "show", "run"]] {
+                let shown = retort(args, dir.path());
+                let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+                assert!(shown.contains("failed: epoch 2, step "), "{shown}");
+            }
+        }
+    }
+}
+
+/// The source line of a formula's nth line that has a text.
+fn line_of(file: &str, text: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../snapshots/hostile/src").join(file);
+    let source = std::fs::read_to_string(path).unwrap();
+    let line = 1 + source.lines().position(|l| l.contains(text)).unwrap();
+    format!("src/{file}:{line}")
+}
+
+/// A training that diverges names the operation that began it: where the loss isn't finite, and where only
+/// its gradient isn't, which the next step's loss tells.
+#[test]
+fn a_training_that_diverges_names_the_operation_and_its_line() {
+    for form in ["native", "wasm"] {
+        let (_dir, message) = train("nan", form, "--set=train.log_every=100");
+        let at = line_of("nan.rs", ".sqrt()");
+        assert!(message.contains("The first that isn't finite: nan: "), "{form}: {message}");
+        assert!(message.contains(&at) && message.contains("holds NaN"), "{at}, {form}: {message}");
+
+        let (_dir, message) = train("bare_root", form, "--set=train.log_every=100");
+        let (at, part) = (line_of("bare_root.rs", ".sqrt()"), "sqrt of [16, 16, 1] at ");
+        let gradient = "the gradient that it gives holds ";
+        for part in ["bare_root: ", part, &at, gradient] {
+            assert!(message.contains(part), "{part}, {form}: {message}");
         }
     }
 }

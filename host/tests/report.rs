@@ -55,7 +55,12 @@ fn a_report_holds_everything_and_loads_nothing() {
     {
         assert!(!html.contains(outside), "{outside}");
     }
-    assert_eq!(count(&html, "<img"), count(&html, "src=\"data:image/"));
+    // Each picture is there once, and every one that is shown is there.
+    assert_eq!(count(&html, "<image id=\"p"), count(&html, "href=\"data:image/"));
+    for used in html.split("<use href=\"#").skip(1) {
+        let id = used.split('"').next().unwrap();
+        assert_eq!(count(&html, &format!("<image id=\"{id}\"")), 1, "{id}");
+    }
     // The tags are balanced, so that no section swallows the next.
     for tag in ["div", "section", "figure", "svg", "table", "details", "p", "span", "ul"] {
         let opened = count(&html, &format!("<{tag} ")) + count(&html, &format!("<{tag}>"));
@@ -74,6 +79,18 @@ fn a_report_holds_everything_and_loads_nothing() {
     assert_eq!(count(&html, "A pair of one class is closer"), 3);
     assert!(html.contains("target before training"));
     assert_eq!(count(&html, ", t-SNE</figcaption>"), 2);
+    // Recall over the epochs: both runs in one plot, each point with its value.
+    let epochs = html.split("<section id=\"epochs\">").nth(1).unwrap();
+    let plot = epochs.split("</figure>").next().unwrap();
+    assert!(plot.contains("<b>Recall@1 in %</b>") && count(plot, "<polyline") == 2, "{plot}");
+    let metrics = std::fs::read_to_string(dir.path().join("runs/target/metrics.jsonl")).unwrap();
+    let lines = metrics.lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
+    let recalls: Vec<f64> = lines.filter_map(|l| l["recall"]["1"].as_f64()).collect();
+    assert_eq!(recalls.len(), 2);
+    for (epoch, recall) in (1..).zip(&recalls) {
+        let value = format!("<title>target, epoch {epoch}: {:.4}</title>", 100.0 * recall);
+        assert!(plot.contains(&value), "{value}");
+    }
     // What the runs were made of.
     let info = std::fs::read_to_string(dir.path().join("runs/target/run.json")).unwrap();
     let info: Value = serde_json::from_str(&info).unwrap();
@@ -85,6 +102,84 @@ fn a_report_holds_everything_and_loads_nothing() {
     let summary: Value = serde_json::from_str(&summary).unwrap();
     let recall = format!("<td>{:.1}</td>", 100.0 * summary["recall"]["1"].as_f64().unwrap());
     assert!(html.contains(&recall), "{recall}");
+}
+
+/// Single runs get a verdict and a bold best, whole names, and neighbours of every network on their data.
+#[test]
+fn single_runs_are_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    train("source", &["--loss=proxy_anchor", "--out=runs/source"], dir.path());
+    let long = "relaxed_contrastive_with_a_name_that_no_column_of_a_plot_would_hold";
+    for (name, loss) in
+        [(long, "relaxed_contrastive"), ("rkd", "rkd"), ("pkt", "pkt"), ("dist", "dist")]
+    {
+        let more =
+            [&format!("--out=runs/{name}")[..], &format!("--loss={loss}"), "--source=runs/source"];
+        train("target", &more, dir.path());
+    }
+    let elsewhere = ["--loss=rkd", "--out=runs/zz", "--source=runs/source", "--set=data.images=6"];
+    train("target", &elsewhere, dir.path());
+    let output = retort(&["report", "runs", "--out=r.html", "--device=cpu", "--json"], dir.path());
+    let result: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let lack = "no neighbours of zz: it is on other data than source";
+    assert_eq!(result["lacks"], serde_json::json!([lack]));
+    let html = std::fs::read_to_string(dir.path().join("r.html")).unwrap();
+    assert!(html.contains(lack) && html.contains(long));
+
+    let recall = |name: &str| {
+        let text = std::fs::read_to_string(dir.path().join("runs").join(name).join("summary.json"));
+        let summary: Value = serde_json::from_str(&text.unwrap()).unwrap();
+        100.0 * summary["recall"]["1"].as_f64().unwrap()
+    };
+    let mut ranked = [long, "rkd", "pkt", "dist"].map(|name| (name, recall(name)));
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let points = ranked[0].1 - ranked[1].1;
+    let verdict = format!("{} is best, {points:.1} points of Recall@1 above ", ranked[0].0);
+    assert!(html.contains(&verdict), "{verdict}");
+    assert!(html.contains(&format!("<td class=\"best\">{:.1}</td>", ranked[0].1)));
+    // Queries with five networks each: the source and four targets.
+    let queries = count(&html, "class=\"query\"");
+    assert_eq!(count(&html, "<use href"), queries * (1 + 5 * 8));
+    // Five have distances, and the target before training; four are drawn.
+    assert_eq!(count(&html, "A pair of one class is closer"), 6);
+    assert_eq!(count(&html, ", t-SNE</figcaption>"), 4);
+    assert!(html.contains("Left out, to keep the page short: "));
+}
+
+/// The report of a suite has the neighbours of all methods, and all methods' Recall in one plot.
+#[test]
+fn a_suites_methods_are_laid_over_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut suite = "seeds = [0, 1]\n[base]\nrecall_at = [1, 2]\ndata = { classes = 16, images = 6 }\n\
+                     train = { batch = 16, images_per_class = 4, epochs = 2, evaluate_every = 1 }\n\
+                     [source]\nloss = \"proxy_anchor\"\nnetwork = { width = 4, embedding = 8 }\n\
+                     [target]\nnetwork = { width = 2, embedding = 4 }\n[[dataset]]\nname = \"glyphs\"\n\
+                     [[method]]\nname = \"no transfer\"\ntransfer = false\nloss = \"proxy_anchor\"\n"
+        .to_owned();
+    let methods = ["relaxed_contrastive", "relaxed_ms", "rkd", "pkt", "dist"];
+    suite.extend(
+        methods.map(|loss| format!("[[method]]\nname = \"with {loss}\"\nloss = \"{loss}\"\n")),
+    );
+    std::fs::write(dir.path().join("suite.toml"), suite).unwrap();
+    stdout(&retort(&["compare", "suite.toml", "--out=suite", "--device=cpu"], dir.path()));
+    let output = retort(&["report", "suite", "--out=r.html", "--device=cpu", "--json"], dir.path());
+    let result: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(result["lacks"], serde_json::json!([]));
+    let html = std::fs::read_to_string(dir.path().join("r.html")).unwrap();
+    let epochs = html.split("<section id=\"epochs\">").nth(1).unwrap();
+    let plot = epochs.split("</figure>").next().unwrap();
+    assert_eq!(count(plot, "<polyline"), 2 + methods.len());
+
+    // A point is the mean over the seeds.
+    let results = std::fs::read_to_string(dir.path().join("suite/results.json")).unwrap();
+    let results: Value = serde_json::from_str(&results).unwrap();
+    for row in results["tables"][0]["rows"].as_array().unwrap() {
+        let mean = row["cells"][0]["recall"][0]["mean"].as_f64().unwrap();
+        let name = row["name"].as_str().unwrap();
+        let value = format!("<title>{name}, epoch 2: {mean:.4}</title>");
+        assert!(plot.contains(&value), "{value}");
+        assert!(html.contains(&format!("<span>{name} <small>")), "no neighbours of {name}");
+    }
 }
 
 #[test]

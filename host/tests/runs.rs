@@ -69,8 +69,16 @@ fn runs_are_listed_shown_compared_and_deleted() {
     let table = text(&retort(&["runs", "list"], dir));
     let header = table.lines().next().unwrap();
     let columns: Vec<&str> = header.split("  ").map(str::trim).filter(|c| !c.is_empty()).collect();
-    assert_eq!(columns, ["RUN", "ROLE", "DATA", "LOSS", "BEST R@1", "STATE", "EPOCHS", "BEGUN"]);
+    let wanted =
+        ["RUN", "ROLE", "DATA", "LOSS", "DIFFERS IN", "BEST R@1", "EPOCHS", "BEGUN", "STATE"];
+    assert_eq!(columns, wanted);
     assert!(table.contains("group/b") && table.contains("4/4"), "{table}");
+    // The settings that aren't the same in all of them, and no others.
+    assert!(table.contains("  seed=7 evaluate_every=0 lr=0.01  "), "{table}");
+    assert_eq!(
+        runs[1]["differs"],
+        serde_json::json!({"seed": "7", "train.evaluate_every": "0", "train.lr": "0.01"})
+    );
 
     let shown = json(&retort(&["runs", "show", "runs/a", "--json"], dir));
     assert_eq!(shown["config"]["train"]["epochs"], 4);
@@ -91,9 +99,17 @@ fn runs_are_listed_shown_compared_and_deleted() {
     let first = 1 + recalls.iter().position(|&r| r == most).unwrap();
     assert_eq!(best["epoch"], first);
     let shown = text(&retort(&["runs", "show", "runs/a"], dir));
-    for part in ["complete, 4/4 epochs", "Recall@1", "[train]", "plugins.0.digest", "▁", "█"] {
+    for part in ["complete, 4/4 epochs", "Recall@1", "train.epochs", "loss proxy_anchor", "▁", "█"]
+    {
         assert!(shown.contains(part), "no {part} in {shown}");
     }
+    // As people read: no brackets, no quotes, no defaults, no digits that tell nothing.
+    assert!(!shown.contains(['{', '[', '"']) && !shown.contains("momentum"), "{shown}");
+    let (percent, when) = (
+        format!("R@1 {:.1} %, R@2 ", 100.0 * most),
+        format!(" % after epoch {first}, chosen on the test classes"),
+    );
+    assert!(shown.contains(&percent) && shown.contains(&when), "{shown}");
 
     let diff = json(&retort(&["runs", "diff", "runs/a", "runs/group/b", "--json"], dir));
     let keys: Vec<&String> = diff["config"].as_object().unwrap().keys().collect();
@@ -103,6 +119,10 @@ fn runs_are_listed_shown_compared_and_deleted() {
     assert!(!diff["run"].as_object().unwrap().contains_key("plugins.0.digest"));
     let diff = text(&retort(&["runs", "diff", "runs/a", "runs/group/b"], dir));
     assert!(diff.contains("train.lr") && diff.contains("0.01"), "{diff}");
+    let headings: Vec<&str> =
+        diff.lines().map(str::trim).filter(|l| l.len() > 4 && l.to_uppercase() == *l).collect();
+    assert_eq!(headings, ["SETTINGS", "MADE WITH", "RESULTS"], "{diff}");
+    assert!(!diff.contains(['{', '[', '"']) && !diff.contains("proxy_anchor"), "{diff}");
     let none = text(&retort(&["runs", "diff", "runs/a", "runs/a"], dir));
     assert_eq!(none, "the runs don't differ\n");
 
@@ -110,6 +130,76 @@ fn runs_are_listed_shown_compared_and_deleted() {
     assert!(dir.join("runs/a/checkpoint.safetensors").is_file());
     assert_eq!(text(&retort(&["runs", "rm", "runs/a", "--yes"], dir)), "deleted runs/a\n");
     assert!(!dir.join("runs/a").exists() && dir.join("runs/group/b").exists());
+}
+
+#[test]
+fn lists_are_chosen_from_and_ordered() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    for (name, more) in [
+        ("a", &["--lr=0.01"][..]),
+        ("b", &["--lr=0.002", "--set=alpha=16"]),
+        ("c", &["--lr=0.002"]),
+    ] {
+        json(&train(
+            &[&["--set=train.epochs=1", &format!("--out=runs/{name}")], more].concat(),
+            dir,
+        ));
+    }
+    // A training that diverges leaves what it had, and says why it ended.
+    let failed = train(&["--out=runs/d", "--lr=1e30"], dir);
+    let why = error(&failed, 1);
+    assert!(why.contains("the training has diverged"), "{why}");
+
+    let list = |args: &[&str]| -> Vec<String> {
+        let list = json(&retort(&[&["runs", "list", "--json"], args].concat(), dir));
+        let runs = list["runs"].as_array().unwrap().iter();
+        runs.map(|r| r["run"].as_str().unwrap().trim_start_matches("runs/").to_owned()).collect()
+    };
+    let cases: &[(&[&str], &str)] = &[
+        (&[], "abcd"),
+        (&["--where=lr<0.01"], "bc"),
+        (&["--where=train.lr>=0.01"], "ad"),
+        (&["--where", "lr = 1e-2"], "a"),
+        (&["--where=state=failed"], "d"),
+        (&["--where=state!=failed", "--where=alpha=16"], "b"),
+        (&["--sort=lr", "--where=state=complete"], "bca"),
+        (&["--sort=-lr"], "dabc"),
+        (&["--sort", "-run"], "dcba"),
+        (&["--where=loss=rkd", "--where=alpha=16", "--sort=alpha"], ""),
+    ];
+    for (args, wanted) in cases {
+        assert_eq!(list(args).concat(), *wanted, "{args:?}");
+    }
+    let by_recall = list(&["--sort=-recall", "--where=state=complete"]);
+    let recall = |name: &String| {
+        let summary = read(&dir.join("runs").join(name).join("summary.json"));
+        summary["best"]["recall"]["1"].as_f64().unwrap()
+    };
+    assert!(by_recall.windows(2).all(|w| recall(&w[0]) >= recall(&w[1])), "{by_recall:?}");
+
+    let table = text(&retort(&["runs", "list"], dir));
+    assert!(
+        table.contains("alpha=16.0 epochs=1 lr=0.002")
+            && table.contains("  failed: epoch 1, step "),
+        "{table}"
+    );
+    let none = text(&retort(&["runs", "list", "--where=loss=rkd"], dir));
+    assert_eq!(none, "no run in runs is as --where wants it\n");
+    for (args, part) in [
+        (&["--where=lrr<1"][..], "did you mean lr?"),
+        (&["--where=lr"], "should be KEY=VALUE"),
+        (&["--sort=nothing"], "no run has such a setting"),
+    ] {
+        let message = error(&retort(&[&["runs", "list"], args].concat(), dir), 2);
+        assert!(message.contains(part), "{message}");
+    }
+
+    let shown = text(&retort(&["runs", "show", "runs/d"], dir));
+    assert!(shown.contains(&why["error: ".len()..]), "{shown}");
+    // It goes on from what it had once it can: its settings are the same, so it fails the same way.
+    let again = retort(&["train", "resume", "runs/d", "--device=cpu"], dir);
+    assert!(error(&again, 1).contains("the training has diverged"));
 }
 
 #[test]
@@ -404,8 +494,13 @@ fn a_damaged_run_is_named_and_hides_no_other() {
     text(&retort(&["report", "runs", "--device=cpu"], dir));
     let html = std::fs::read_to_string(dir.join("report.html")).unwrap();
     assert!(html.contains("<b>loss</b>") || html.contains("learning rate"), "{html}");
-    let svg = html.split("<svg").skip(1).map(|s| s.split("</svg>").next().unwrap());
-    svg.for_each(|s| assert!(!s.contains("NaN") && !s.contains("inf"), "{s}"));
+    drawn(&html).for_each(|s| assert!(!s.contains("NaN") && !s.contains("inf"), "{s}"));
+}
+
+/// A page's drawings, but for that which holds the pictures: their bytes spell any word.
+fn drawn(html: &str) -> impl Iterator<Item = &str> {
+    let all = html.split("<svg").skip(1).map(|s| s.split("</svg>").next().unwrap());
+    all.filter(|s| !s.starts_with(" class=\"store\""))
 }
 
 /// Results that nobody gets are an error; a reader that has enough isn't.
@@ -662,7 +757,7 @@ recall = { glyphs = [12.3, 45.6] }
             report::Options { paths, data_root: None, samples: 10, device: device.clone() };
         if report::write(&out, &options, &|_| ()).is_ok() {
             let html = std::fs::read_to_string(out).unwrap();
-            let svg = html.split("<svg").skip(1).map(|s| s.split("</svg>").next().unwrap());
+            let svg = super::drawn(&html);
             svg.for_each(|s| assert!(!s.contains("NaN") && !s.contains("=\"inf"), "{s}"));
         }
     }

@@ -258,12 +258,11 @@ fn equal_widths_and_two_views_are_tried() {
             |t: &[f64], s: &[f64]| -> f64 { t.iter().zip(s).map(|(t, s)| (t - s).powi(2)).sum() };
         let n = t.shape().to_vec()[0];
         let (t, s) = (t.iter::<f64>().collect::<Vec<_>>(), s.iter::<f64>().collect::<Vec<_>>());
-        let wanted = match loss {
-            "follow" => squares(&t, &s) / n as f64,
-            _ => {
-                let (first, second) = t.split_at(t.len() / 2);
-                squares(first, second) / first.len() as f64 + squares(&t, &s) / t.len() as f64
-            }
+        let wanted = if loss == "follow" {
+            squares(&t, &s) / n as f64
+        } else {
+            let (first, second) = t.split_at(t.len() / 2);
+            squares(first, second) / first.len() as f64 + squares(&t, &s) / t.len() as f64
         };
         let value: Value = serde_json::from_str(&stdout(&read)).unwrap();
         let value = value["value"].as_f64().unwrap();

@@ -143,6 +143,17 @@ fn a_value_that_holds_itself_ends_and_one_of_many_names_has_them_all() {
     std::fs::write(&path, saved("x", &convnet(5), Some(("model", bomb)))).unwrap();
     let message = refused(&path);
     assert!(message.contains("it holds the same values too often"), "{message}");
+    // A list that a thousand calls copy.
+    let list = [&b"]("[..], &b"N".repeat(5000), b"eq\x02"].concat();
+    let calls = b"c__builtin__\nlist\nh\x02\x85R".repeat(1000);
+    let copies = torch::tuple(&[list, calls]);
+    std::fs::write(&path, saved("x", &convnet(5), Some(("model", copies)))).unwrap();
+    let message = refused(&path);
+    assert!(message.contains("its calls copy more than 4000000 values"), "{message}");
+    // A key too long for a tensor's name, with none behind it.
+    let long = torch::dict(&[(torch::text(&"k".repeat(300)), torch::int(1))]);
+    std::fs::write(&path, saved("x", &convnet(5), Some(("model", long)))).unwrap();
+    assert!(state(&opened(&path).backbone) == expected(&convnet(5)));
     let tensor = torch::tensor(0, "FloatStorage", &[1]);
     let tied = torch::dict(&[
         (torch::text("a"), [&tensor[..], b"q\x05"].concat()),

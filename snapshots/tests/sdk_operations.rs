@@ -2,10 +2,11 @@
 //! differences of those loops' results.
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(
-    clippy::used_underscore_binding,
+    clippy::float_cmp,
     clippy::ptr_arg,
     clippy::too_many_lines,
-    reason = "a table"
+    clippy::used_underscore_binding,
+    reason = "a table; equality is of the very same number"
 )]
 
 use burn::tensor::FloatDType;

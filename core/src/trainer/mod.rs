@@ -16,6 +16,7 @@ mod probe;
 mod report;
 mod save;
 mod step;
+mod trace;
 mod trainable;
 
 pub use average::Average;

@@ -286,7 +286,7 @@ fn copy(network: &Backbone, device: &Device) -> Backbone {
 }
 
 /// Without autodiff.
-fn inner(output: Output) -> Output {
+pub(super) fn inner(output: Output) -> Output {
     let feature = |feature| match feature {
         Feature::Map(map) => Feature::Map(Tensor::inner(map)),
         Feature::Vector(vector) => Feature::Vector(Tensor::inner(vector)),

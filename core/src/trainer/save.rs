@@ -127,9 +127,7 @@ impl Trainer {
 
     /// Refuses a network with numbers that aren't finite.
     fn check(&self, network: &Backbone) -> Result<(), TrainError> {
-        let mut sum = ParameterSum { sum: None };
-        network.visit(&mut sum);
-        let sum = sum.sum.map_or(0.0, |s| s.into_scalar::<f64>());
+        let sum = parameter_sum(network);
         if sum.is_finite() {
             return Ok(());
         }
@@ -265,7 +263,14 @@ impl State {
     }
 }
 
-/// Sum of all floats of a module: not finite if one of them isn't.
+/// Sum of a network's weights: not finite if one of them isn't.
+pub(super) fn parameter_sum(network: &Backbone) -> f64 {
+    let mut sum = ParameterSum { sum: None };
+    network.visit(&mut sum);
+    sum.sum.map_or(0.0, |s| s.into_scalar::<f64>())
+}
+
+/// Sum of all floats of a module.
 struct ParameterSum {
     sum: Option<Tensor<1>>,
 }

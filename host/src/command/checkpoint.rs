@@ -15,11 +15,13 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show what a checkpoint of any origin holds: container, network, tensors.
-    #[command(after_help = "Example:\n  retort checkpoint info resnet50-0676ba61.pth")]
+    #[command(
+        after_help = "Examples:\n  retort checkpoint info resnet50-0676ba61.pth\n  retort checkpoint info trained.pth --prefix student"
+    )]
     Info(Info),
     /// Turn a checkpoint of any origin into retort's own.
     #[command(
-        after_help = "Examples:\n  retort checkpoint import cub_bn_inception_512dim_Proxy_Anchor_ckpt.pth\n  retort checkpoint import resnet50-0676ba61.pth --embedding 512 --allow-missing 'embedding.*'"
+        after_help = "Examples:\n  retort checkpoint import cub_bn_inception_512dim_Proxy_Anchor_ckpt.pth\n  retort checkpoint import resnet50-0676ba61.pth --embedding 512 --allow-missing 'embedding.*'\n  retort checkpoint import trained.pth --prefix student --map 'head=embedding' --ignore 'projector.*'"
     )]
     Import(Import),
     /// Write a network's weights as plain safetensors with PyTorch's names.

@@ -48,7 +48,7 @@ pub enum Command {
     #[command(
         after_help = concat!("Exits with 1 if a property fails, and says what to do about it. One that can't hold by definition is exempt if the loss's \
                       doc says so:\n\"Exempt from order: the first sample of a class is its anchor.\"\n\n\
-                      ", native_code!(), "\n\nExamples:\n  retort loss check rkd\n  retort loss check my_pack.wasm --junit check.xml\n  retort loss check my_pack.wasm#my_loss --html card.html")
+                      ", native_code!(), "\n\nExamples:\n  retort loss check rkd\n  retort loss check --all\n  retort loss check my_pack.wasm --junit check.xml\n  retort loss check my_pack.wasm#my_loss --html card.html")
     )]
     Check(check::Check),
 }

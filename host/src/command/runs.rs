@@ -2,10 +2,14 @@
 
 use crate::claim::is_unbegun;
 use crate::command::Common;
-use crate::difference::{Difference, differing, flatten};
+use crate::difference::{Difference, differing};
+use crate::experiment::Experiment;
 use crate::failure::{Failure, Result};
 use crate::folder::{self, Run};
+use crate::listing::{self, Entry};
 use crate::lock::Lock;
+use crate::output::Table;
+use crate::portrait::{self, moment};
 use crate::{clean, output};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -15,9 +19,10 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the runs in a folder, and in the folders in it.
-    #[command(after_help = "Example:\n  retort runs list runs/demo-glyphs-0")]
+    #[command(after_help = "Examples:\n  retort runs list runs/demo-glyphs-0\n  \
+                      retort runs list --where loss=rkd --where 'train.lr<0.01' --sort -recall")]
     List(List),
-    /// Show one run: configuration, versions, results, and the course of its numbers.
+    /// Show one run: results and the course of its numbers, settings that aren't the defaults, versions.
     #[command(after_help = "Example:\n  retort runs show runs/target-glyphs-rkd")]
     Show(Show),
     /// Show what differs between two runs: settings, versions, results.
@@ -36,6 +41,13 @@ pub struct List {
     /// The folder.
     #[arg(default_value = "runs", value_name = "DIR")]
     folder: PathBuf,
+    /// Only runs of which this holds: a column (run, role, data, loss, recall, state, epochs, begun) or a setting, such
+    /// as loss=rkd, state=failed, train.lr<0.01; with =, !=, <, <=, > or >=. May be given several times.
+    #[arg(long = "where", value_name = "KEY=VALUE")]
+    conditions: Vec<String>,
+    /// By which column or setting to order them, from the least; with a minus before it, from the greatest.
+    #[arg(long, value_name = "[-]KEY", allow_hyphen_values = true)]
+    sort: Option<String>,
 }
 
 /// Flags of `retort runs show`.
@@ -76,45 +88,93 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
 }
 
 fn list(args: &List, common: &Common) -> Result<()> {
-    let (mut rows, mut damaged) = (Vec::new(), Vec::new());
+    let (mut entries, mut damaged) = (Vec::new(), Vec::new());
     for path in folder::find(&args.folder)? {
         match Run::open(&path) {
-            Ok(run) => rows.push(run),
+            Ok(run) => entries.push(Entry::new(run)),
             Err(e) => damaged.push((path, e.message)),
         }
     }
+    if entries.is_empty() && damaged.is_empty() && !common.json {
+        output::line(format_args!("no runs in {}", args.folder.display()));
+        return Ok(());
+    }
+    // Without a run no setting has a name, and nothing is there to choose from.
+    if !entries.is_empty() {
+        entries = listing::choose(entries, &args.conditions, args.sort.as_deref())?;
+    }
+    let differing = listing::differing(&entries);
     if common.json {
-        let runs = rows.iter().map(overview);
+        let runs = entries.iter().map(|entry| {
+            let mut line = overview(&entry.run);
+            let of = |(name, _): &(String, String)| {
+                Some((name.clone(), json!(entry.settings.get(name)?)))
+            };
+            line["differs"] = Value::Object(differing.iter().filter_map(of).collect());
+            line
+        });
         let broken = damaged.iter().map(|(path, why)| json!({"run": path, "error": why}));
         output::json(&json!({"runs": runs.chain(broken).collect::<Vec<_>>()}));
         return Ok(());
     }
-    if rows.is_empty() && damaged.is_empty() {
-        output::line(format_args!("no runs in {}", args.folder.display()));
+    if entries.is_empty() && damaged.is_empty() {
+        output::line(format_args!("no run in {} is as --where wants it", args.folder.display()));
         return Ok(());
     }
-    let header = ["RUN", "ROLE", "DATA", "LOSS", "BEST R@1", "STATE", "EPOCHS", "BEGUN"];
-    let mut table = output::table(header);
-    for run in &rows {
-        let name = run.path.strip_prefix(&args.folder).unwrap_or(&run.path);
-        let name = if name.as_os_str().is_empty() { &run.path } else { name };
-        table.add_row([
-            name.display().to_string(),
-            run.role().to_owned(),
-            run.config.data.name.clone(),
-            run.losses(),
-            run.best().map_or("-".to_owned(), in_words),
-            run.state.to_string(),
-            format!("{}/{}", run.course.epochs, run.config.train.epochs),
-            run.info["begun"].as_str().unwrap_or("-").replace('T', " ").replace('Z', ""),
-        ]);
-    }
-    output::line(table);
+    output::line(table(&entries, &differing, &args.folder));
     for (path, why) in damaged {
         let said = format!("{} can't be read: {why}", path.display());
         output::say(clean::line(&said));
     }
     Ok(())
+}
+
+fn table(entries: &[Entry], differing: &[(String, String)], folder: &Path) -> Table {
+    let mut header = vec!["RUN", "ROLE", "DATA", "LOSS"];
+    if !differing.is_empty() {
+        header.push("DIFFERS IN");
+    }
+    header.extend(["BEST R@1", "EPOCHS", "BEGUN", "STATE"]);
+    let mut table = output::table([""; 0]);
+    table.set_header(header);
+    for entry in entries {
+        let run = &entry.run;
+        let name = run.path.strip_prefix(folder).unwrap_or(&run.path);
+        let name = if name.as_os_str().is_empty() { &run.path } else { name };
+        let mut row = vec![
+            name.display().to_string(),
+            run.role().to_owned(),
+            run.config.data.name.clone(),
+            run.losses(),
+        ];
+        if !differing.is_empty() {
+            let own = differing
+                .iter()
+                .filter_map(|(name, short)| Some(format!("{short}={}", entry.settings.get(name)?)));
+            row.push(cut(&own.collect::<Vec<_>>().join(" ")));
+        }
+        let state = match run.failed() {
+            Some(why) => cut(&format!("failed: {why}")),
+            None => run.state.to_string(),
+        };
+        row.extend([
+            run.best().map_or("-".to_owned(), in_words),
+            format!("{}/{}", run.course.epochs, run.config.train.epochs),
+            moment(&run.info["begun"]),
+            state,
+        ]);
+        table.add_row(row);
+    }
+    table
+}
+
+/// A text short enough for a column; `show` and `--json` have all of it.
+fn cut(text: &str) -> String {
+    const MOST: usize = 72;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// Recall in percent; the test classes' goes without saying.
@@ -129,7 +189,8 @@ fn overview(run: &Run) -> Value {
     let best = best.map(|(epoch, r, split)| json!({"epoch": epoch, "recall": r, "split": split}));
     json!({"run": run.path, "role": run.role(), "dataset": run.config.data.name,
         "loss": run.losses(), "best": best, "state": run.state.to_string(),
-        "epochs": run.course.epochs, "of": run.config.train.epochs, "begun": run.info["begun"]})
+        "failed": run.failed(), "epochs": run.course.epochs, "of": run.config.train.epochs,
+        "begun": run.info["begun"]})
 }
 
 fn show(args: &Show, common: &Common) -> Result<()> {
@@ -143,34 +204,38 @@ fn show(args: &Show, common: &Common) -> Result<()> {
         output::json(&out);
         return Ok(());
     }
-    let mut table = output::table(["", ""]);
-    let mut row = |key: &str, value: String| {
-        table.add_row([key.to_owned(), value]);
-    };
-    row(
-        "state",
-        format!("{}, {}/{} epochs", run.state, run.course.epochs, run.config.train.epochs),
-    );
-    for (key, value) in flatten(&facts(&run)) {
-        row(&key, value);
-    }
+    let path = run.path.display().to_string();
+    let (role, losses) = (run.role(), run.losses());
+    let what = format!("{path}: a {role} on {} by {losses}", run.config.data.name);
+    output::line(clean::line(&what));
+    let mut results = portrait::results(&run);
     for (key, values) in [("loss", run.course.curve("loss")), ("Recall@1", run.course.recalls())] {
         if let (Some(first), Some(last)) = (values.first(), values.last()) {
-            row(
-                key,
-                format!(
-                    "{} {} {}",
-                    output::short(*first),
-                    sparkline(&values),
-                    output::short(*last)
-                ),
-            );
+            let curve = sparkline(&values);
+            let ends = [first, last].map(|x| output::short(*x));
+            results.push((key.to_owned(), format!("{} {curve} {}", ends[0], ends[1])));
         }
     }
-    let config = toml::to_string(&run.config).map_err(Failure::new)?;
-    let path = run.path.display().to_string();
-    output::line(format_args!("{}\n{table}\n\n{config}", clean::line(&path)));
+    section("RESULTS", results);
+    let settings = portrait::settings(&run.config);
+    let usual = portrait::settings(&Experiment::default());
+    let apart = |(key, value): &(&String, &String)| usual.get(*key) != Some(*value);
+    let own = settings.iter().filter(apart).map(|(key, value)| (key.clone(), value.clone()));
+    section("SETTINGS", own.collect());
+    section("MADE WITH", portrait::made_with(&run));
+    let config = run.path.join(folder::CONFIG).display().to_string();
+    let all = format!("All other settings are the defaults; {config} has every one.");
+    output::line(format_args!("\n{}", clean::line(&all)));
     Ok(())
+}
+
+/// Lines under a heading.
+fn section(title: &str, lines: Vec<(String, String)>) {
+    let mut table = output::table([title, ""]);
+    for (key, value) in lines {
+        table.add_row([key, value]);
+    }
+    output::line(format_args!("\n{table}"));
 }
 
 /// What a run was made with, and what came out.
@@ -217,11 +282,21 @@ fn diff(args: &Diff, common: &Common) -> Result<()> {
             "run": section(&results)}));
         return Ok(());
     }
-    let (a, b) = (args.a.display().to_string(), args.b.display().to_string());
-    let mut table = output::table(["", &a, &b]);
-    for (key, left, right) in settings.into_iter().chain(results) {
-        let shown = |side: Option<String>| side.unwrap_or_else(|| "-".to_owned());
-        table.add_row([key, shown(left), shown(right)]);
+    let names = [&args.a, &args.b].map(|path| path.display().to_string());
+    let mut table = output::table(["", names[0].as_str(), names[1].as_str()]);
+    let of_settings = |run: &Run| portrait::settings(&run.config).into_iter().collect::<Vec<_>>();
+    for (title, of) in [
+        ("SETTINGS", &of_settings as &dyn Fn(&Run) -> Vec<(String, String)>),
+        ("MADE WITH", &portrait::made_with),
+        ("RESULTS", &portrait::results),
+    ] {
+        let rows = apart(&of(&a), &of(&b));
+        if !rows.is_empty() {
+            table.add_row([title, "", ""]);
+            for row in rows {
+                table.add_row(row);
+            }
+        }
     }
     if table.is_empty() {
         output::line("the runs don't differ");
@@ -229,6 +304,25 @@ fn diff(args: &Diff, common: &Common) -> Result<()> {
         output::line(table);
     }
     Ok(())
+}
+
+/// The lines of two runs that aren't the same in both; a dash where one has none.
+fn apart(a: &[(String, String)], b: &[(String, String)]) -> Vec<[String; 3]> {
+    let find = |lines: &[(String, String)], key: &str| {
+        lines.iter().find(|line| line.0 == *key).map(|line| line.1.clone())
+    };
+    let mut keys: Vec<&String> = a.iter().chain(b).map(|line| &line.0).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    keys.retain(|key| seen.insert(*key));
+    let row = |key: &&String| [find(a, key), find(b, key)];
+    let different = keys.into_iter().filter(|key| row(key)[0] != row(key)[1]);
+    let shown = |side: Option<String>| side.unwrap_or_else(|| "-".to_owned());
+    different
+        .map(|key| {
+            let [a, b] = row(&key).map(shown);
+            [key.clone(), a, b]
+        })
+        .collect()
 }
 
 fn remove(args: &Remove, common: &Common) -> Result<()> {

@@ -22,6 +22,9 @@ const RIGHT: f64 = 10.0;
 const BOTTOM: f64 = 38.0;
 const TOP: f64 = 10.0;
 
+/// Most points of a curve that tell their values.
+const MARKS: usize = 60;
+
 /// From values to places in the drawing.
 struct Axes {
     x: (f64, f64),
@@ -130,8 +133,32 @@ pub fn lines(curves: &[Curve], x_label: &str, label: &str) -> Option<String> {
         let _ =
             write!(svg, "<polyline class=\"curve c{colour}\" points=\"{}\"/>", points.join(" "));
     }
+    // Above all lines, so that none hides another's values.
+    for (i, curve) in curves.iter().enumerate() {
+        let every = curve.points.len().div_ceil(MARKS).max(1);
+        let last = curve.points.len().saturating_sub(1);
+        let marked = curve.points.iter().enumerate().filter(|(n, _)| n % every == 0 || *n == last);
+        for (_, (x, y)) in marked.filter(|(_, p)| p.0.is_finite() && p.1.is_finite()) {
+            let _ = write!(
+                svg,
+                "<circle class=\"hover c{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"5\"><title>{}, {} {}: {}</title></circle>",
+                i % COLOURS,
+                axes.x(*x),
+                axes.y(*y),
+                escape(curve.name),
+                escape(x_label),
+                short(*x),
+                digits(*y)
+            );
+        }
+    }
     svg.push_str("</svg>");
     Some(svg)
+}
+
+/// A value with four digits or more.
+fn digits(x: f64) -> String {
+    if x != 0.0 && !(1e-3..1e7).contains(&x.abs()) { format!("{x:.3e}") } else { format!("{x:.4}") }
 }
 
 /// The names of curves with their colours, for under a plot; nothing for one without a name.
@@ -224,8 +251,11 @@ pub struct Dot<'a> {
 /// Means with their standard deviations and single values, a line each. What isn't finite is drawn at
 /// the edge, or not at all.
 pub fn dots(rows: &[Dot], x_label: &str) -> String {
-    const NAMES: f64 = 116.0;
     const LINE: f64 = 25.0;
+    const TEXT: f64 = 15.0;
+    // Names that don't fit beside the bars stand above them.
+    let beside = rows.iter().all(|row| row.name.chars().count() <= BESIDE);
+    let left = if beside { 116.0 } else { 12.0 };
     let ends = |r: &Dot| {
         let deviation = if r.deviation.is_finite() { r.deviation } else { 0.0 };
         [r.mean - deviation, r.mean + deviation]
@@ -234,8 +264,10 @@ pub fn dots(rows: &[Dot], x_label: &str) -> String {
     let (low, high) = bounds(all);
     let margin = 0.12 * half((low, high));
     let (low, high) = ((low - margin).max(f64::MIN), (high + margin).min(f64::MAX));
-    let x = |v: f64| NAMES + share(v.clamp(low, high), (low, high)) * (WIDTH - NAMES - RIGHT);
-    let bottom = 6.0 + LINE * rows.len() as f64;
+    let x = |v: f64| left + share(v.clamp(low, high), (low, high)) * (WIDTH - left - RIGHT);
+    let names: Vec<Vec<String>> = rows.iter().map(|row| broken(row.name)).collect();
+    let above = |i: usize| if beside { 0.0 } else { TEXT * names[i].len() as f64 };
+    let bottom = 6.0 + (0..rows.len()).map(|i| LINE + above(i)).sum::<f64>();
     let mut svg = open(WIDTH, bottom + 36.0, x_label);
     for tick in ticks(low, high) {
         let at = x(tick);
@@ -247,18 +279,35 @@ pub fn dots(rows: &[Dot], x_label: &str) -> String {
             short(tick)
         );
     }
-    for (i, row) in rows.iter().enumerate().filter(|(_, row)| row.mean.is_finite()) {
-        let (y, colour) = (6.0 + LINE * (i as f64 + 0.5), if row.reference { "c10" } else { "c0" });
-        let [left, right] = ends(row).map(x);
+    let mut top = 6.0;
+    for (i, row) in rows.iter().enumerate() {
+        let (y, colour) = (top + above(i) + 0.5 * LINE, if row.reference { "c10" } else { "c0" });
+        let begin = top;
+        top += LINE + above(i);
+        if !row.mean.is_finite() {
+            continue;
+        }
+        if beside {
+            let _ = write!(
+                svg,
+                "<text class=\"name\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                left - 10.0,
+                y + 4.0,
+                escape(row.name)
+            );
+        }
+        for (n, part) in names[i].iter().enumerate().filter(|_| !beside) {
+            let at = begin + TEXT * (n as f64 + 0.9);
+            let _ = write!(
+                svg,
+                "<text class=\"name\" x=\"{left:.1}\" y=\"{at:.1}\">{}</text>",
+                escape(part)
+            );
+        }
+        let [from, to] = ends(row).map(x);
         let _ = write!(
             svg,
-            "<text class=\"name\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\
-             <line class=\"bar {colour}\" x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>",
-            NAMES - 10.0,
-            y + 4.0,
-            escape(row.name),
-            left,
-            right
+            "<line class=\"bar {colour}\" x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>"
         );
         for value in row.values.iter().filter(|v| v.is_finite()) {
             let at = x(*value);
@@ -278,11 +327,33 @@ pub fn dots(rows: &[Dot], x_label: &str) -> String {
     let _ = write!(
         svg,
         "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text></svg>",
-        f64::midpoint(NAMES, WIDTH - RIGHT),
+        f64::midpoint(left, WIDTH - RIGHT),
         bottom + 31.0,
         escape(x_label)
     );
     svg
+}
+
+/// Most letters of a name that stands beside its bar, and of a line of one above it.
+const BESIDE: usize = 15;
+const ABOVE: usize = 56;
+
+/// A name in lines, broken after a space or a mark where there is one.
+fn broken(name: &str) -> Vec<String> {
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for word in name.split_inclusive([' ', '_', '-', '/', '.', ',']) {
+        if !line.is_empty() && line.chars().count() + word.trim_end().chars().count() > ABOVE {
+            lines.push(std::mem::take(&mut line));
+        }
+        for c in word.chars() {
+            if line.chars().count() == ABOVE {
+                lines.push(std::mem::take(&mut line));
+            }
+            line.push(c);
+        }
+    }
+    lines.push(line);
+    lines
 }
 
 /// Four to nine round numbers in an interval.
@@ -307,7 +378,7 @@ fn short(x: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Curve, Dot, bounds, dots, histogram, lines, scatter};
+    use super::{ABOVE, Curve, Dot, bounds, broken, dots, histogram, lines, scatter};
 
     /// Numbers as they come from losses that have run away, in every order of three.
     fn extremes() -> Vec<Vec<f64>> {
@@ -347,6 +418,23 @@ mod tests {
         for x in numbers {
             assert!((-1000.0..=1000.0).contains(&x), "{what:?}: {x} in {svg}");
         }
+    }
+
+    #[test]
+    fn names_are_shown_whole() {
+        for name in
+            ["", "RKD", "relaxed_contrastive on a-data-set, sigma = 0.5", &"long".repeat(60)]
+        {
+            let lines = broken(name);
+            assert_eq!(lines.concat(), name);
+            assert!(lines.iter().all(|line| line.trim_end().chars().count() <= ABOVE), "{lines:?}");
+        }
+        let row = |name| Dot { name, mean: 1.0, deviation: 0.0, values: vec![], reference: false };
+        let svg = dots(&[row("relaxed_contrastive with a long name"), row("RKD")], "Recall");
+        // From the left edge: nothing of it lies outside.
+        assert!(
+            svg.contains("<text class=\"name\" x=\"12.0\" y=\"19.5\">relaxed_contrastive with")
+        );
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Workspace {
         command
             .args(["metadata", "--no-deps", "--format-version=1", "--manifest-path"])
             .arg(manifest);
-        let output = output(command)?;
+        let output = output(&mut command)?;
         if !output.status.success() {
             let file = manifest.display();
             return Err(Failure::new(format!("cargo can't read {file}; its messages are above")));
@@ -201,7 +201,7 @@ fn command() -> Command {
 }
 
 /// Runs cargo to its end, its messages on standard error.
-fn output(mut command: Command) -> Result<std::process::Output> {
+fn output(command: &mut Command) -> Result<std::process::Output> {
     command.stderr(Stdio::inherit()).stdin(Stdio::null());
     command.output().map_err(|e| {
         Failure::new(format!("can't run cargo: {e}; building plugins needs Rust's cargo"))
@@ -249,7 +249,7 @@ fn cargo(workspace: &Workspace, manifest: &Path, options: &Options) -> Result<Ve
     rustflags(&mut command, &workspace.neutral_paths());
     // What is compiled piece by piece differs from what is compiled at once.
     command.env("CARGO_INCREMENTAL", "0");
-    let output = output(command)?;
+    let output = output(&mut command)?;
     if !output.status.success() {
         return Err(Failure::new(format!(
             "cargo could not build {}; its messages are above",
@@ -294,16 +294,13 @@ fn rustflags(command: &mut Command, flags: &[String]) {
     let encoded = std::env::var("CARGO_ENCODED_RUSTFLAGS").ok();
     let plain = std::env::var("RUSTFLAGS").ok();
     let plain = plain.map(|text| text.split_whitespace().collect::<Vec<_>>().join(BETWEEN));
-    match encoded.or(plain).filter(|given| !given.is_empty()) {
-        Some(given) => {
-            let all = [&[given], flags].concat().join(BETWEEN);
-            command.env("CARGO_ENCODED_RUSTFLAGS", all);
-        }
-        None => {
-            // A list of strings is written in TOML as in JSON.
-            let list = Value::from(flags);
-            command.arg("--config").arg(format!("target.'cfg(all())'.rustflags={list}"));
-        }
+    if let Some(given) = encoded.or(plain).filter(|given| !given.is_empty()) {
+        let all = [&[given], flags].concat().join(BETWEEN);
+        command.env("CARGO_ENCODED_RUSTFLAGS", all);
+    } else {
+        // A list of strings is written in TOML as in JSON.
+        let list = Value::from(flags);
+        command.arg("--config").arg(format!("target.'cfg(all())'.rustflags={list}"));
     }
 }
 

@@ -67,6 +67,71 @@ fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     keep.map(|(_, p)| *p).collect()
 }
 
+/// Recall@K over the epochs, all methods over each other: the mean over a method's seeds.
+pub fn together(gathered: &Gathered) -> String {
+    let mut groups: Vec<(&str, Vec<Series>)> = Vec::new();
+    for run in &gathered.runs {
+        // Plain runs stand for themselves.
+        let name = if gathered.results.is_some() { &run.group } else { &run.name };
+        let epochs = series(run).1;
+        match groups.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, all)) => all.push(epochs),
+            None => groups.push((name, vec![epochs])),
+        }
+    }
+    let mut names: Vec<&String> =
+        groups.iter().flat_map(|(_, all)| all).flat_map(|s| s.keys()).collect();
+    names.retain(|name| is_recall(name));
+    names.sort_by_key(|name| (name.len(), name.as_str()));
+    names.dedup();
+    let mut plots = String::new();
+    for name in names {
+        let curve = |(group, all): &(&'_ str, Vec<Series>)| {
+            let points = mean(&all.iter().filter_map(|s| s.get(name)).collect::<Vec<_>>());
+            (points.len() > 1).then(|| (group.to_string(), points))
+        };
+        let found: Vec<(String, Vec<(f64, f64)>)> = groups.iter().filter_map(curve).collect();
+        let curves: Vec<Curve> =
+            found.iter().map(|(name, points)| Curve { name, points: thin(points) }).collect();
+        let Some(svg) = lines(&curves, "epoch", name) else { continue };
+        let _ = write!(
+            plots,
+            "<figure><figcaption><b>{}</b></figcaption>{svg}{}</figure>",
+            escape(name),
+            legend_of(&curves)
+        );
+    }
+    if plots.is_empty() {
+        return "<p class=\"note\">None of the runs was evaluated more than once, so there is no curve: \
+                <code>train.evaluate_every = 1</code> evaluates after every epoch.</p>"
+            .to_owned();
+    }
+    let seeds =
+        if gathered.results.is_some() { " A curve is the mean over the seeds." } else { "" };
+    format!(
+        "<p class=\"note\">On unseen classes, after each epoch that was evaluated.{seeds} Point at a curve for its \
+         values.</p><div class=\"figures wide\">{plots}</div>"
+    )
+}
+
+fn is_recall(series: &str) -> bool {
+    series.starts_with("Recall@")
+}
+
+/// The mean of several curves at the places that all of them have.
+fn mean(curves: &[&Vec<(f64, f64)>]) -> Vec<(f64, f64)> {
+    let Some((first, others)) = curves.split_first() else { return Vec::new() };
+    let at = |curve: &[(f64, f64)], x: f64| {
+        curve.iter().find(|p| p.0.total_cmp(&x).is_eq()).map(|p| p.1)
+    };
+    let n = curves.len() as f64;
+    let point = |(x, y): &(f64, f64)| {
+        let rest: Option<Vec<f64>> = others.iter().map(|curve| at(curve, *x)).collect();
+        Some((*x, rest?.iter().fold(y / n, |sum, y| sum + y / n)))
+    };
+    first.iter().filter_map(point).collect()
+}
+
 /// A group of runs at a time, a plot for each number that they log.
 pub fn section(gathered: &Gathered) -> String {
     let mut groups: Vec<(&str, Vec<&Run>)> = Vec::new();
@@ -86,6 +151,8 @@ pub fn section(gathered: &Gathered) -> String {
             let mut names: Vec<&String> = sides.iter().flat_map(|(_, s)| s.keys()).collect();
             names.sort_by_key(|n| (rank(n), n.as_str()));
             names.dedup();
+            // Plain runs' Recall has a section of its own.
+            names.retain(|name| gathered.results.is_some() || !is_recall(name));
             for series in names {
                 let curves: Vec<Curve> = sides
                     .iter()

@@ -4,6 +4,7 @@ use super::Options;
 use super::gather::{Gathered, Run};
 use crate::bounds;
 use crate::failure::{Failure, Result};
+use crate::suite::result::{Results, Row};
 use retort_core::backbone::Backbone;
 use retort_core::checkpoint::{self, OpenOptions};
 use retort_core::metric::Embeddings;
@@ -20,10 +21,12 @@ pub struct Views {
     pub data: Arc<dyn Dataset>,
     /// Pictures of the whole split.
     pub of: usize,
-    /// Whether they are a suite's networks, of its first seed.
-    pub first_seed: bool,
+    /// Which of a suite's networks they are, in a sentence; nothing for plain runs.
+    pub which: String,
     /// The networks.
     pub networks: Vec<View>,
+    /// Networks that are missing, and why.
+    pub lacks: Vec<String>,
 }
 
 /// One network.
@@ -32,6 +35,8 @@ pub struct View {
     pub name: String,
     /// Whether it is the target before its training, drawn with its distances only.
     pub untrained: bool,
+    /// Whether it is drawn in two dimensions.
+    pub projected: bool,
     /// Its embeddings, `[n, dim]`.
     pub embeddings: Embeddings,
 }
@@ -40,14 +45,26 @@ pub struct View {
 struct Candidate<'a> {
     name: String,
     folder: &'a Path,
+    projected: bool,
 }
 
-/// Most networks whose neighbours are shown.
-const MOST: usize = 4;
+/// The networks to look at.
+#[derive(Default)]
+struct Chosen<'a> {
+    candidates: Vec<Candidate<'a>>,
+    /// The run whose target is shown before its training.
+    target: Option<&'a Run>,
+    which: String,
+    lacks: Vec<String>,
+}
+
+/// Most runs whose neighbours are shown, and most networks that are drawn in two dimensions.
+const MOST: usize = 16;
+const PROJECTED: usize = 4;
 
 /// Embeds the unseen pictures with the networks worth a look.
 pub fn views(gathered: &Gathered, options: &Options, say: &dyn Fn(&str)) -> Result<Views> {
-    let (candidates, target) = candidates(gathered);
+    let Chosen { candidates, target, which, mut lacks } = candidates(gathered);
     let first = candidates.first().and_then(|c| gathered.find(c.folder));
     let first = first.ok_or_else(|| Failure::new("none of the runs has a checkpoint"))?;
     bounds::check(&first.experiment)?;
@@ -77,63 +94,114 @@ pub fn views(gathered: &Gathered, options: &Options, say: &dyn Fn(&str)) -> Resu
         };
         let (embeddings, ids) = embed_numbered(&network, &data, channels, device)?;
         there = Some(ids);
-        views.push(View { name: "target before training".to_owned(), untrained: true, embeddings });
+        let name = "target before training".to_owned();
+        views.push(View { name, untrained: true, projected: false, embeddings });
     }
     for candidate in candidates {
         say(&format!("embedding with {}", candidate.name));
         let loaded = checkpoint::load(&checkpoint_in(candidate.folder), &options.device)
             .map_err(Failure::new)?;
         // Other data, or pictures of another size, can't stand beside the first.
+        let Candidate { name, projected, .. } = candidate;
         if loaded.network.channels != channels || loaded.image_size != size {
+            lacks.push(format!(
+                "no neighbours of {name}: it sees other pictures than the first network"
+            ));
             continue;
         }
         let (embeddings, ids) = embed_numbered(&loaded.backbone, &data, channels, &options.device)?;
         there = Some(ids);
-        views.push(View { name: candidate.name, untrained: false, embeddings });
+        views.push(View { name, untrained: false, projected, embeddings });
     }
-    let first_seed = gathered.results.is_some();
     let data = match there {
         Some(ids) if ids.len() < data.len() => some_samples(&data, ids),
         _ => data,
     };
-    Ok(Views { dataset: config.name, data, of, first_seed, networks: views })
+    Ok(Views { dataset: config.name, data, of, which, networks: views, lacks })
 }
 
-/// The networks to look at, and the run whose target is shown before its training.
-///
-/// Of a suite: source, the first method without transfer, the best, and the worst with transfer, with
-/// the first seed on the first data set. Of runs: the first few on the first one's data.
-fn candidates(gathered: &Gathered) -> (Vec<Candidate<'_>>, Option<&Run>) {
-    let there = |run: &&Run| checkpoint_in(&run.folder).is_file();
-    let Some(results) = &gathered.results else {
-        let first = gathered.runs.iter().find(there);
-        let same = |run: &&Run| first.is_some_and(|f| f.experiment.data == run.experiment.data);
-        let runs: Vec<&Run> = gathered.runs.iter().filter(there).filter(same).take(MOST).collect();
-        let target = runs.iter().find(|r| r.experiment.source.is_some()).or(runs.last()).copied();
+/// Of a suite: the source and every method, with the first seed on the first data set; drawn in two dimensions
+/// are the source, the first method without transfer, the best, and the worst with transfer. Of runs: those on the
+/// first one's data.
+fn candidates(gathered: &Gathered) -> Chosen<'_> {
+    match &gathered.results {
+        Some(results) => of_suite(gathered, results),
+        None => of_runs(gathered),
+    }
+}
 
-        let named = runs.iter().map(|r| Candidate { name: r.name.clone(), folder: &r.folder });
-        return (named.collect(), target);
+fn has_network(run: &Run) -> bool {
+    checkpoint_in(&run.folder).is_file()
+}
+
+fn of_runs(gathered: &Gathered) -> Chosen<'_> {
+    let Some(first) = gathered.runs.iter().find(|run| has_network(run)) else {
+        return Chosen::default();
     };
-    let Some(table) = results.tables.first() else { return (Vec::new(), None) };
-    let score = |row: &&crate::suite::result::Row| row.cells.first()?.recall.first()?.mean;
-    let mut transfer: Vec<_> =
+    let mut chosen = Chosen::default();
+    for run in &gathered.runs {
+        let why = if !has_network(run) {
+            "it has no checkpoint".to_owned()
+        } else if run.experiment.data != first.experiment.data {
+            format!("it is on other data than {}", first.name)
+        } else if chosen.candidates.len() == MOST {
+            format!("the first {MOST} runs are shown")
+        } else {
+            chosen.candidates.push(Candidate {
+                name: run.name.clone(),
+                folder: &run.folder,
+                projected: chosen.candidates.len() < PROJECTED,
+            });
+            if chosen.target.is_none_or(|target| target.experiment.source.is_none()) {
+                chosen.target = Some(run);
+            }
+            continue;
+        };
+        chosen.lacks.push(format!("no neighbours of {}: {why}", run.name));
+    }
+    chosen
+}
+
+fn of_suite<'a>(gathered: &'a Gathered, results: &Results) -> Chosen<'a> {
+    let Some(table) = results.tables.first() else { return Chosen::default() };
+    let score = |row: &Row| row.cells.first()?.recall.first()?.mean;
+    let mut transfer: Vec<&Row> =
         table.rows.iter().filter(|r| r.transfer && score(r).is_some()).collect();
     transfer.sort_by(|a, b| score(b).unwrap_or(0.0).total_cmp(&score(a).unwrap_or(0.0)));
-    let mut rows: Vec<_> = table.rows.iter().filter(|r| r.source).collect();
-    rows.extend(table.rows.iter().find(|r| !r.source && !r.transfer));
-    rows.extend(transfer.first());
-    if transfer.len() > 1 {
-        rows.extend(transfer.last());
-    }
-    let run = |row: &crate::suite::result::Row| {
-        let done = row.cells.first()?.runs.first()?;
-        gathered.find(&done.run).filter(there)
+    let plain = table.rows.iter().find(|r| !r.source && !r.transfer);
+    let projected: Vec<&str> = [plain, transfer.first().copied(), transfer.last().copied()]
+        .into_iter()
+        .flatten()
+        .map(|row| row.name.as_str())
+        .collect();
+    let run = |row: &Row| {
+        gathered.find(&row.cells.first()?.runs.first()?.run).filter(|run| has_network(run))
     };
-    let target = transfer.first().and_then(|row| run(row));
-    let named = rows
-        .iter()
-        .filter_map(|row| Some(Candidate { name: row.name.clone(), folder: &run(row)?.folder }));
-    (named.collect(), target)
+    let mut chosen =
+        Chosen { target: transfer.first().and_then(|row| run(row)), ..Chosen::default() };
+    for row in &table.rows {
+        let Some(run) = run(row) else {
+            chosen
+                .lacks
+                .push(format!("no neighbours of {}: it has no run with a checkpoint", row.name));
+            continue;
+        };
+        let projected = row.source || projected.contains(&row.name.as_str());
+        chosen.candidates.push(Candidate {
+            name: row.name.clone(),
+            folder: &run.folder,
+            projected,
+        });
+    }
+    let of: Vec<&str> = [table.setting.as_str(), table.columns.first().map_or("", |c| &c.dataset)]
+        .into_iter()
+        .filter(|name| !name.is_empty())
+        .collect();
+    chosen.which = match (results.tables.len(), table.columns.len()) {
+        (1, 1) => " The networks are those of the first seed.".to_owned(),
+        _ => format!(" The networks are those of the first seed, {}.", of.join(", ")),
+    };
+    chosen
 }
 
 /// As many whole classes as have about `most` pictures, spread over all.

@@ -29,20 +29,20 @@ pub fn neighbours(views: &Views) -> String {
     }
     let labels = &shown[0].embeddings.labels;
     let queries = queries(&shown, labels);
-    let mut html = format!(
+    let html = format!(
         "<p class=\"note\">Unseen pictures of {}: the one on top is looked up, its {NEIGHBOURS} nearest \
          follow for each network. <span class=\"mark right\">Green ✓</span>: of its class. <span class=\"mark wrong\">Red \
          ✗</span>: of another. {}{} Queries are drawn so that right and wrong answers are among them.</p>",
         escape(&views.dataset),
         among(views),
-        if views.first_seed { " The networks are those of the first seed." } else { "" }
+        escape(&views.which)
     );
-    html.push_str("<div class=\"queries\">");
     let mut pictures = Pictures { data: views.data.as_ref(), made: BTreeMap::new() };
+    let mut lists = "<div class=\"queries\">".to_owned();
     for query in queries {
         let class = class_name(views.data.as_ref(), query);
         let _ = write!(
-            html,
+            lists,
             "<div class=\"query\"><div class=\"line asked\"><span>{}</span>\
              <div class=\"pictures\">{}</div></div>",
             escape(&class).replace('/', "/<wbr>").replace('_', "_<wbr>"),
@@ -52,7 +52,7 @@ pub fn neighbours(views: &Views) -> String {
             let nearest = view.nearest(query, NEIGHBOURS);
             let right = nearest.iter().filter(|&&i| labels[i] == labels[query]).count();
             let _ = write!(
-                html,
+                lists,
                 "<div class=\"line\"><span>{} <small>{right} of {}</small></span><div class=\"pictures\">",
                 escape(&view.name),
                 nearest.len()
@@ -61,13 +61,13 @@ pub fn neighbours(views: &Views) -> String {
                 let (kind, mark) =
                     if labels[i] == labels[query] { ("right", "✓") } else { ("wrong", "✗") };
                 let name = class_name(views.data.as_ref(), i);
-                html.push_str(&pictures.tag(i, kind, &format!("{mark} {name}")));
+                lists.push_str(&pictures.tag(i, kind, &format!("{mark} {name}")));
             }
-            html.push_str("</div></div>");
+            lists.push_str("</div></div>");
         }
-        html.push_str("</div>");
+        lists.push_str("</div>");
     }
-    html + "</div>"
+    html + &pictures.store() + &lists + "</div>"
 }
 
 fn among(views: &Views) -> String {
@@ -106,7 +106,7 @@ fn queries(views: &[&View], labels: &[i64]) -> Vec<usize> {
     mixed
 }
 
-/// Pictures as data, each made once.
+/// Pictures as data, each in the page once, however many networks find it.
 struct Pictures<'a> {
     data: &'a dyn Dataset,
     made: BTreeMap<usize, String>,
@@ -114,10 +114,24 @@ struct Pictures<'a> {
 
 impl Pictures<'_> {
     fn tag(&mut self, i: usize, kind: &str, title: &str) -> String {
-        let source =
-            self.made.entry(i).or_insert_with(|| picture(self.data, i).unwrap_or_default());
+        self.made.entry(i).or_insert_with(|| picture(self.data, i).unwrap_or_default());
         let title = escape(title);
-        format!("<img class=\"picture {kind}\" alt=\"{title}\" title=\"{title}\" src=\"{source}\">")
+        format!(
+            "<svg class=\"picture {kind}\" viewBox=\"0 0 40 40\" role=\"img\" aria-label=\"{title}\">\
+             <title>{title}</title><use href=\"#p{i}\"/></svg>"
+        )
+    }
+
+    /// The pictures that tags show.
+    fn store(&self) -> String {
+        let image = |(i, source): (&usize, &String)| {
+            format!(
+                "<image id=\"p{i}\" width=\"40\" height=\"40\" preserveAspectRatio=\"xMidYMid slice\" \
+                 href=\"{source}\"/>"
+            )
+        };
+        let images: String = self.made.iter().map(image).collect();
+        format!("<svg class=\"store\" aria-hidden=\"true\"><defs>{images}</defs></svg>")
     }
 }
 
@@ -223,9 +237,19 @@ fn share_in_order(positive: &mut [f64], negative: &mut [f64]) -> f64 {
     sum / (positive.len() as f64 * negative.len() as f64)
 }
 
+/// Which networks have no projection, and why.
+fn left_out(views: &Views) -> String {
+    let out = views.networks.iter().filter(|v| !v.untrained && !v.projected);
+    let names: Vec<&str> = out.map(|view| view.name.as_str()).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(" Left out, to keep the page short: {}.", escape(&names.join(", ")))
+}
+
 /// The same samples of a dozen classes, by principal components and by t-SNE.
 pub fn projections(views: &Views) -> String {
-    let shown: Vec<&View> = views.networks.iter().filter(|v| !v.untrained).collect();
+    let shown: Vec<&View> = views.networks.iter().filter(|v| v.projected).collect();
     let Some(first) = shown.first() else { return String::new() };
     let labels = &first.embeddings.labels;
     let mut classes: Vec<i64> = labels.clone();
@@ -241,9 +265,10 @@ pub fn projections(views: &Views) -> String {
     }
     let mut html = format!(
         "<p class=\"note\">{} unseen pictures of {} classes, a colour each. Principal components keep large \
-         distances; t-SNE keeps neighbours, and its distances between clusters mean nothing.</p>",
+         distances; t-SNE keeps neighbours, and its distances between clusters mean nothing.{}</p>",
         samples.len(),
-        classes.len()
+        classes.len(),
+        left_out(views)
     );
     let name = |class: i64| views.data.classes().get(class as usize).map_or("", String::as_str);
     html.push_str(&legend(

@@ -44,7 +44,10 @@ pub fn write(out: &Path, options: &Options, say: &dyn Fn(&str)) -> Result<Writte
     let mut gathered = gather::gather(&options.paths)?;
     let mut lacks = std::mem::take(&mut gathered.lacks);
     let views = match embedding::views(&gathered, options, say) {
-        Ok(views) => Some(views),
+        Ok(mut views) => {
+            lacks.append(&mut views.lacks);
+            Some(views)
+        }
         Err(why) => {
             lacks.push(format!("no pictures and projections: {}", why.message));
             None
@@ -69,6 +72,7 @@ fn render(gathered: &Gathered, views: Option<&embedding::Views>, lacks: &[String
         put("distances", "Distances of pairs", look::distances(views));
         put("projection", "The embedding in two dimensions", look::projections(views));
     }
+    put("epochs", "Recall over the epochs", curves::together(gathered));
     put("curves", "Curves", curves::section(gathered));
     put("settings", "Settings and digests", tables::settings(&gathered.runs));
 
