@@ -79,7 +79,7 @@ pub fn results(run: &Run) -> Vec<Line> {
         Some(format!("{:.1} % after epoch {epoch}, on the {split} classes", 100.0 * recall))
     };
     put("best", chosen.or_else(so_far));
-    put("last loss", summary["loss"].as_f64().map(short));
+    put("last loss", summary["loss"].as_f64().map(crate::output::short));
     put("parameters", summary["parameters"].as_u64().map(|n| n.to_string()));
     put("steps", summary["steps"].as_u64().map(|n| n.to_string()));
     let skipped = summary["skipped"].as_u64().filter(|n| *n > 0);
