@@ -86,7 +86,9 @@ fn module(root: &Path, out: &Path) -> Result<Option<PathBuf>, Box<dyn Error>> {
         println!("cargo::rerun-if-changed={}", root.join(part).display());
     }
     let release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
-    let target = out.join("pack");
+    // One for this profile: the build, the tests and clippy have an `OUT_DIR` each.
+    let profile = out.ancestors().nth(3).filter(|dir| dir.join("build").is_dir());
+    let target = profile.unwrap_or(out).join("pack");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--lib", "--target", WASM, "--target-dir"]).arg(&target);
     cargo.args(["--profile", if release { "release" } else { "dev" }]);

@@ -113,8 +113,7 @@ impl Workspace {
     fn must_be_pack(&self, path: &Path, manifest: &Path) -> Result<()> {
         let wanted = manifest.canonicalize().unwrap_or_else(|_| manifest.to_owned());
         let mut packages = self.packages();
-        let package =
-            packages.find(|p| p["manifest_path"].as_str().map(Path::new) == Some(&wanted));
+        let package = packages.find(|p| is_file(&p["manifest_path"], &wanted));
         if package.is_some_and(is_pack) {
             return Ok(());
         }
@@ -183,6 +182,11 @@ impl Workspace {
         };
         names.into_iter().map(flag).collect()
     }
+}
+
+/// Whether cargo names this file, which it does as it was given: by way of a link, maybe.
+fn is_file(name: &Value, file: &Path) -> bool {
+    name.as_str().is_some_and(|p| Path::new(p).canonicalize().is_ok_and(|p| p == file))
 }
 
 /// Whether a package builds a library to be loaded, from losses.
@@ -260,11 +264,7 @@ fn cargo(workspace: &Workspace, manifest: &Path, options: &Options) -> Result<Ve
     let text = String::from_utf8_lossy(&output.stdout);
     let artifacts = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let of_pack = artifacts.filter(|message| {
-        message["reason"] == "compiler-artifact"
-            // Cargo names it as it was given, which may be by way of a link.
-            && message["manifest_path"]
-                .as_str()
-                .is_some_and(|p| Path::new(p).canonicalize().is_ok_and(|p| p == wanted))
+        message["reason"] == "compiler-artifact" && is_file(&message["manifest_path"], &wanted)
     });
     let files = |message: Value| {
         let names = message["filenames"].as_array().cloned().unwrap_or_default();
