@@ -3,7 +3,7 @@
 use crate::claim::{Claim, is_there, remove_torn};
 use crate::course::Lines;
 use crate::difference::{Difference, differing};
-use crate::experiment::{Experiment, Pictures, SelectOn, damaged, left_out};
+use crate::experiment::{Data, Experiment, Pictures, SelectOn, damaged, left_out};
 use crate::failure::{Failure, Result};
 use crate::folder::{CHECKPOINT, CONFIG, INFO, METRICS, Run, SUMMARY};
 use crate::lock::Lock;
@@ -329,12 +329,7 @@ fn prepare(
     };
     let target = target.cast(experiment.train.precision.dtype());
     let parameters = parameter_count(&target);
-    let test = experiment.data.open(Split::Test)?;
-    measurable::check(&test, None, &experiment.data.name)?;
-    let (train, validation) = experiment.data.open_train()?;
-    if let Some(validation) = &validation {
-        measurable::check(validation, None, "the validation classes")?;
-    }
+    let (test, train, validation) = open_splits(&experiment.data)?;
     let split = if validation.is_some() { "validation" } else { "test" };
     let trainer = Trainer {
         state: training::State::new(target, terms, &experiment.train),
@@ -353,6 +348,18 @@ fn prepare(
         steps: 0,
     };
     Ok(Prepared { trainer, test, split, plugins, source: source_digest, losses, parameters })
+}
+
+/// The unseen classes, those to train on, and those held out of them. Refuses some to measure on that tell
+/// nothing.
+fn open_splits(data: &Data) -> Result<(Pictures, Pictures, Option<Pictures>)> {
+    let test = data.open(Split::Test)?;
+    measurable::check(&test, None, &data.name)?;
+    let (train, validation) = data.open_train()?;
+    if let Some(validation) = &validation {
+        measurable::check(validation, None, "the validation classes")?;
+    }
+    Ok((test, train, validation))
 }
 
 /// Refuses a choice of the best epoch that can't be made.
