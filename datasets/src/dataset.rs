@@ -162,7 +162,7 @@ impl Default for Options {
 /// One split of a data set, or why there is none.
 pub type Opened = Result<Box<dyn Dataset>, DataError>;
 
-/// Finds which splits there are under a root.
+/// Which splits a folder of files has.
 pub type SplitsOf = fn(&Options) -> Result<Vec<Split>, DataError>;
 
 /// One data set.

@@ -156,7 +156,7 @@ pub(crate) fn text(name: &OsStr) -> String {
     for chunk in name.as_encoded_bytes().utf8_chunks() {
         text += chunk.valid();
         for byte in chunk.invalid() {
-            let _ = write!(text, "\\x{byte:02x}"); // into a String: it can't fail
+            let _ = write!(text, "\\x{byte:02x}"); // A string takes all.
         }
     }
     text

@@ -332,7 +332,8 @@ fn unbalanced_classes_and_lists_are_measured() {
     near(&out["precision_at_k"]["2"], (0.5 + 0.5 + 1.0 + 0.5 + 0.0) / 5.0);
     near(&out["precision_at_k"]["5"], (0.2 + 0.2 + 0.4 + 0.4 + 0.4) / 5.0);
     near(&out["map_at_k"]["1"], 3.0 / 5.0);
-    let (fourth, last) = (f64::midpoint(1.0, 2.0 / 3.0), f64::midpoint(1.0 / 3.0, 2.0 / 4.0));
+    let [fourth, last] =
+        [(1.0, 2.0 / 3.0), (1.0 / 3.0, 2.0 / 4.0)].map(|(a, b)| f64::midpoint(a, b));
     near(&out["map_at_k"]["5"], (1.0 + 1.0 / 2.0 + 1.0 + fourth + last) / 5.0);
     let table = text(&args, dir.path());
     for part in ["MEAN OF CLASSES", "38.89 %", "precision@5", "MAP@5"] {
