@@ -1,27 +1,122 @@
-//! Lists the snapshots of the built-in losses, so that `retort loss check` has them wherever it runs.
+//! What the program carries, so that it needs no clone where it runs: the snapshots of the built-in
+//! losses, the suites, and the losses once more as a WASM module.
 
+use std::error::Error;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let root = std::env::var("CARGO_MANIFEST_DIR")?;
-    let folder = Path::new(&root).join("../snapshots/snapshots");
-    println!("cargo::rerun-if-changed={}", folder.display());
-    let mut names: Vec<String> = Vec::new();
-    for entry in std::fs::read_dir(&folder)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if let Some(loss) = name.strip_prefix("loss_").and_then(|n| n.strip_suffix(".snap")) {
-            names.push(loss.to_owned());
+/// The target that components are built for.
+const WASM: &str = "wasm32-unknown-unknown";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    let root = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("..").canonicalize()?;
+
+    let pins = files(&root.join("snapshots/snapshots"), "loss_", ".snap")?;
+    std::fs::write(out.join("pins.rs"), list("PINS", &pins)?)?;
+    let suites = files(&root.join("suites"), "", ".toml")?;
+    std::fs::write(out.join("suites.rs"), list("SUITES", &suites)?)?;
+
+    let module = match module(&root, &out)? {
+        Some(path) => format!("Some(include_bytes!({:?}))", path.display().to_string()),
+        None => "None".to_owned(),
+    };
+    let code = format!("static MODULE: Option<&[u8]> = {module};\n");
+    std::fs::write(out.join("module.rs"), code)?;
+
+    // Where the demo finds the losses' source. A program that is given away names no folder: on another
+    // machine anybody may have made it.
+    println!("cargo::rerun-if-env-changed=RETORT_CLONE");
+    let clone = std::env::var("RETORT_CLONE").unwrap_or_else(|_| root.display().to_string());
+    println!("cargo::rustc-env=RETORT_CLONE={clone}");
+    Ok(())
+}
+
+/// The files of a folder whose names begin and end so, by what is between, sorted.
+fn files(dir: &Path, start: &str, end: &str) -> Result<Vec<(String, PathBuf)>, Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={}", dir.display());
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some(stem) = name.strip_prefix(start).and_then(|n| n.strip_suffix(end)) {
+            println!("cargo::rerun-if-changed={}", path.display());
+            found.push((stem.to_owned(), path));
         }
     }
-    names.sort();
-    let mut code = "static PINS: &[(&str, &str)] = &[\n".to_owned();
-    for loss in names {
-        let path = folder.join(format!("loss_{loss}.snap")).canonicalize()?;
-        println!("cargo::rerun-if-changed={}", path.display());
-        writeln!(code, "({loss:?}, include_str!({:?})),", path.display().to_string())?;
+    found.sort();
+    Ok(found)
+}
+
+/// A list of names and texts, as code.
+fn list(name: &str, files: &[(String, PathBuf)]) -> Result<String, Box<dyn Error>> {
+    let mut code = format!("static {name}: &[(&str, &str)] = &[\n");
+    for (stem, path) in files {
+        writeln!(code, "({stem:?}, include_str!({:?})),", path.display().to_string())?;
     }
     code.push_str("];\n");
-    std::fs::write(Path::new(&std::env::var("OUT_DIR")?).join("pins.rs"), code)?;
-    Ok(())
+    Ok(code)
+}
+
+/// Builds the losses for WASM, by a cargo of its own in a target folder of its own: this one's is locked.
+/// None, with a warning, where Rust's wasm target isn't installed or the build fails, and where
+/// `RETORT_EMBED=0` says so; the program then builds the pack when it needs it, from the clone.
+fn module(root: &Path, out: &Path) -> Result<Option<PathBuf>, Box<dyn Error>> {
+    println!("cargo::rerun-if-env-changed=RETORT_EMBED");
+    if std::env::var("RETORT_EMBED").is_ok_and(|v| v == "0") {
+        return Ok(None);
+    }
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let found =
+        Command::new(rustc).args(["--print", "target-libdir", "--target", WASM]).output()?;
+    let libraries = PathBuf::from(String::from_utf8_lossy(&found.stdout).trim());
+    if !libraries.is_dir() {
+        // Installing the target puts a folder beside those of the other targets.
+        if let Some(targets) = libraries.ancestors().nth(2).filter(|dir| dir.is_dir()) {
+            println!("cargo::rerun-if-changed={}", targets.display());
+        }
+        println!(
+            "cargo::warning=the losses aren't in this program as a WASM component: `rustup target add \
+             {WASM}`, and build again"
+        );
+        return Ok(None);
+    }
+    for part in ["plugins/src", "plugins/Cargo.toml", "sdk", "Cargo.toml", "Cargo.lock"] {
+        println!("cargo::rerun-if-changed={}", root.join(part).display());
+    }
+    let release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    // One for this profile: the build, the tests and clippy have an `OUT_DIR` each.
+    let profile = out.ancestors().nth(3).filter(|dir| dir.join("build").is_dir());
+    let target = profile.unwrap_or(out).join("pack");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--lib", "--target", WASM, "--target-dir"]).arg(&target);
+    cargo.args(["--profile", if release { "release" } else { "dev" }]);
+    cargo.arg("--manifest-path").arg(root.join("plugins/Cargo.toml"));
+    // What was meant for this build isn't for that one: flags of a processor, clippy in rustc's place.
+    for variable in ["RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER"] {
+        cargo.env_remove(variable);
+    }
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", remap(root).join("\u{1f}"));
+    let built = cargo.output()?;
+    if !built.status.success() {
+        println!(
+            "cargo::warning=the losses aren't in this program as a WASM component; cargo says"
+        );
+        for line in String::from_utf8_lossy(&built.stderr).lines() {
+            println!("cargo::warning={line}");
+        }
+        return Ok(None);
+    }
+    let profile = if release { "release" } else { "debug" };
+    Ok(Some(target.join(WASM).join(profile).join("retort_plugins.wasm")))
+}
+
+/// Flags that keep this machine's folders out of the module.
+fn remap(root: &Path) -> Vec<String> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
+    let mut flags = vec![format!("--remap-path-prefix={}=retort", root.display())];
+    flags.extend(home.map(|home| format!("--remap-path-prefix={}=cargo", home.display())));
+    flags
 }

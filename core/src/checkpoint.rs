@@ -5,11 +5,18 @@
 
 mod file;
 mod fit;
+mod folder;
 mod guess;
 pub mod header;
-mod pickle;
+mod kind;
+mod position;
+mod pytorch;
+mod select;
 
 pub use file::{Container, Weights, dtype_name};
+pub use folder::{files_of, weights_in};
+pub use guess::NoNetwork;
+pub use select::Selection;
 
 use crate::backbone::{Backbone, NetworkConfig, NetworkError, find};
 use crate::fs::{WriteError, atomic_write, read_regular};
@@ -20,7 +27,7 @@ use burn::store::{
 use burn::tensor::{DType, Device, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 /// The format's number.
@@ -114,6 +121,8 @@ pub struct Checkpoint {
     pub notes: BTreeMap<String, String>,
     /// What else its training needs to go on, if the file has it.
     pub training: Option<Training>,
+    /// What was done to make a file of other origin fit, and its user should know of.
+    pub remarks: Vec<String>,
 }
 
 /// What a training needs beside its network and losses to go on as if it had never stopped.
@@ -286,7 +295,7 @@ pub fn load(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError>
     apply(&mut backbone, weights)
         .map_err(|why| CheckpointError::Mismatch { path: path.to_owned(), why })?;
     let training = training.map(|progress| Training { progress, tensors: of_training });
-    Ok(Checkpoint { backbone, network, image_size, losses, notes, training })
+    Ok(Checkpoint { backbone, network, image_size, losses, notes, training, remarks: Vec::new() })
 }
 
 /// A tensor of the file, bit for bit.
@@ -312,6 +321,8 @@ pub struct OpenOptions {
     pub l2_norm: Option<bool>,
     /// Width and height of its pictures; else as the file says, or what the network is made for.
     pub image_size: Option<usize>,
+    /// Which of its keys are the network's.
+    pub select: Selection,
     /// Keys that the file may lack, where `*` stands for anything; their layers start afresh.
     pub allow_missing: Vec<String>,
     /// Seed of those.
@@ -326,26 +337,35 @@ pub fn open(
     options: &OpenOptions,
     device: &Device,
 ) -> Result<Checkpoint, CheckpointError> {
-    let weights = Weights::read(path)?;
     let unknown = |source| CheckpointError::Network { path: path.to_owned(), source };
     if let Some(name) = &options.model {
         find(name).map_err(unknown)?;
     }
+    let weights = Weights::read_as(path, &options.select, options.model.as_deref())?;
     let mismatch = |why: String| CheckpointError::Mismatch { path: path.to_owned(), why };
     let guessed = weights.network();
     if weights.container == Container::Retort {
         drop(weights);
         return own(path, options, device);
     }
-    let mut network = match (&options.model, &guessed) {
-        (None, Ok(network)) => network.clone(),
-        (None, Err(why)) => return Err(mismatch(format!("{why}; name the network with --model"))),
-        (Some(name), Ok(network)) => NetworkConfig { name: name.clone(), ..network.clone() },
+    let mut network = match (&options.model, guessed) {
+        (_, Err(NoNetwork::Several(all))) => {
+            let why = NoNetwork::Several(all);
+            return Err(mismatch(format!("{why}; choose one with --prefix")));
+        }
+        (None, Ok(network)) => network,
+        (None, Err(why @ NoNetwork::Unknown)) => {
+            let unread = unread(&weights);
+            return Err(mismatch(format!("{why}{unread}; name the network with --model")));
+        }
+        (None, Err(why)) => return Err(mismatch(why.to_string())),
+        (Some(name), Ok(network)) => NetworkConfig { name: name.clone(), ..network },
         (Some(name), Err(_)) => NetworkConfig { name: name.clone(), ..NetworkConfig::default() },
     };
     network.embedding = options.embedding.unwrap_or(network.embedding);
     network.l2_norm = options.l2_norm.unwrap_or(true);
-    let backbone = filled(path, &weights, &network, &options.allow_missing, options.seed, device)?;
+    let (backbone, remarks) =
+        filled(path, &weights, &network, &options.allow_missing, options.seed, device)?;
     let entry = find(&network.name).map_err(unknown)?;
     let image_size = options.image_size.unwrap_or(entry.image_size);
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -353,7 +373,8 @@ pub fn open(
         ("container".to_owned(), weights.container.to_string()),
         ("imported_from".to_owned(), name),
     ]);
-    Ok(Checkpoint { backbone, network, image_size, losses: Vec::new(), notes, training: None })
+    let losses = Vec::new();
+    Ok(Checkpoint { backbone, network, image_size, losses, notes, training: None, remarks })
 }
 
 /// retort's own, with what the options say in place of what it says.
@@ -376,24 +397,62 @@ fn own(path: &Path, options: &OpenOptions, device: &Device) -> Result<Checkpoint
     {
         checkpoint.network.l2_norm = l2_norm;
         let weights = Weights::read(path)?;
-        checkpoint.backbone = filled(path, &weights, &checkpoint.network, &[], 0, device)?;
+        checkpoint.backbone = filled(path, &weights, &checkpoint.network, &[], 0, device)?.0;
     }
     Ok(checkpoint)
 }
 
-/// A network to train on from a file's weights, such as ImageNet's. An embedding layer that the file
-/// lacks starts with the seed's values.
+/// A network to train on from a file's weights, such as ImageNet's, and what its user should know of that.
+/// An embedding layer that the file lacks starts with the seed's values: a classifier's file has none, and
+/// its user said how large this one is. One that the file may have under another name is asked for.
 pub fn start(
     path: &Path,
     network: &NetworkConfig,
-    seed: u64,
+    options: &OpenOptions,
     device: &Device,
-) -> Result<Backbone, CheckpointError> {
-    let weights = Weights::read(path)?;
-    filled(path, &weights, network, &["embedding.*".to_owned()], seed, device)
+) -> Result<(Backbone, Vec<String>), CheckpointError> {
+    let weights = Weights::read_as(path, &options.select, Some(&network.name))?;
+    let mut allow_missing = options.allow_missing.clone();
+    let lacks = !weights.tensors.contains_key("embedding.weight");
+    if lacks && allow_missing.is_empty() {
+        let unbuilt = |source| CheckpointError::Network { path: path.to_owned(), source };
+        let blank = Backbone::blank(network, device).map_err(unbuilt)?;
+        let alike = layers(&weights, fit::features(&blank));
+        if let Some((layer, size)) = alike.into_iter().find(|(_, size)| *size == network.embedding)
+        {
+            let why = format!(
+                "it has no layer called embedding, but {layer} has {size} dimensions as well: \
+                 --map '{layer}=embedding' takes it, and --allow-missing 'embedding.*' starts one afresh"
+            );
+            return Err(CheckpointError::Mismatch { path: path.to_owned(), why });
+        }
+        allow_missing.push("embedding.*".to_owned());
+    }
+    let (backbone, mut remarks) =
+        filled(path, &weights, network, &allow_missing, options.seed, device)?;
+    if lacks {
+        remarks.push("it has no embedding layer, which starts afresh".to_owned());
+    }
+    Ok((backbone, remarks))
 }
 
-/// A new network with a file's weights.
+/// Layers that could be the embedding, with their dimensions.
+fn layers(weights: &Weights, features: Option<usize>) -> Vec<(String, usize)> {
+    let Weights { prefix, tensors, beside, .. } = weights;
+    features.map_or_else(Vec::new, |n| select::linear_layers(prefix, tensors, beside, n))
+}
+
+/// What has a network's keys, and nobody but its authors' programs can read: the first ten.
+fn unread(weights: &Weights) -> String {
+    let first = weights.unread.iter().take(10);
+    let first = first.map(|(key, what)| format!("{} is {}", fit::shown(key), fit::shown(what)));
+    match first.collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => none,
+        some => format!(", and {some}, which only its authors' programs can read"),
+    }
+}
+
+/// A new network with a file's weights, and what was done to make them fit.
 fn filled(
     path: &Path,
     weights: &Weights,
@@ -401,14 +460,15 @@ fn filled(
     allow_missing: &[String],
     seed: u64,
     device: &Device,
-) -> Result<Backbone, CheckpointError> {
+) -> Result<(Backbone, Vec<String>), CheckpointError> {
     let unbuilt = |source| CheckpointError::Network { path: path.to_owned(), source };
     // Without weights it takes no memory, however large the file or the options say it is.
     let mut backbone = Backbone::blank(network, device).map_err(unbuilt)?;
     let misfit = match fit::fit(&backbone, &weights.tensors, allow_missing) {
         Err(misfit) => misfit,
-        Ok(fitting) => {
+        Ok(mut fitting) => {
             let numbers = fitting.afresh;
+            let remarks = std::mem::take(&mut fitting.remarks);
             if numbers > MOST_AFRESH {
                 let why = format!(
                     "{numbers} numbers of {} would start afresh, and no more than {MOST_AFRESH} may; \
@@ -421,7 +481,7 @@ fn filled(
                 backbone = Backbone::new(network, seed, device).map_err(unbuilt)?;
             }
             match fit::apply(&mut backbone, fitting) {
-                Ok(()) => return Ok(backbone),
+                Ok(()) => return Ok((backbone, remarks)),
                 Err(misfit) => misfit,
             }
         }
@@ -432,16 +492,30 @@ fn filled(
         return Err(CheckpointError::unreadable(path, &why));
     }
     let NetworkConfig { name, embedding, .. } = network;
-    let advice = advice(&misfit, network, weights);
+    let advice = advice(&misfit, network, weights, fit::features(&backbone));
     let why = format!("for {name} with an embedding of {embedding}, {fault}{advice}");
     Err(CheckpointError::Mismatch { path: path.to_owned(), why })
 }
 
 /// What would make it fit.
-fn advice(misfit: &fit::Misfit, network: &NetworkConfig, weights: &Weights) -> String {
-    let guessed = weights.network();
+fn advice(
+    misfit: &fit::Misfit,
+    network: &NetworkConfig,
+    weights: &Weights,
+    features: Option<usize>,
+) -> String {
     let all = |names: &[String]| names.iter().all(|name| name.starts_with("embedding."));
-    match &guessed {
+    let of_others: Vec<_> = misfit
+        .missing
+        .iter()
+        .filter_map(|key| Some((key, weights.unread.get(key)?)))
+        .take(10)
+        .map(|(key, what)| format!("{key} is {}", fit::shown(what)))
+        .collect();
+    if !of_others.is_empty() {
+        return format!(". In it {}, which retort doesn't read", of_others.join(", "));
+    }
+    match weights.network() {
         Ok(guess) if guess.name != network.name => {
             format!(". Its keys look like {0}: --model {0}", guess.name)
         }
@@ -453,16 +527,69 @@ fn advice(misfit: &fit::Misfit, network: &NetworkConfig, weights: &Weights) -> S
             format!(". It embeds in {0} dimensions: --embedding {0}", guess.embedding)
         }
         Ok(_) if !misfit.missing.is_empty() && all(&misfit.missing) && misfit.wrong.is_empty() => {
-            ". It has no embedding layer, as classifiers have none: --allow-missing 'embedding.*' \
-             starts one afresh"
-                .to_owned()
+            let afresh = "--allow-missing 'embedding.*' starts one afresh";
+            let text = match &layers(weights, features)[..] {
+                [] => match fit::heads(&weights.tensors) {
+                    none if none.is_empty() => {
+                        format!(". It has no embedding layer, as classifiers have none: {afresh}")
+                    }
+                    heads => format!(
+                        ". It has no embedding layer that is one linear layer ({heads} aren't): {afresh}"
+                    ),
+                },
+                some => {
+                    let shown = |(layer, size): &(String, usize)| {
+                        format!(
+                            "--map '{}=embedding' takes its layer of {size} outputs",
+                            fit::shown(layer)
+                        )
+                    };
+                    let some = some.iter().map(shown).collect::<Vec<_>>().join(", ");
+                    format!(". It has no layer called embedding: {some}, and {afresh}")
+                }
+            };
+            text + &ignoring(&misfit.unexpected)
         }
         Ok(_) if !misfit.missing.is_empty() => {
             ". --allow-missing PATTERN starts missing layers afresh".to_owned()
         }
-        Err(why) => format!(". {}{}", why[..1].to_uppercase(), &why[1..]),
+        Ok(_) if !misfit.unexpected.is_empty() && misfit.wrong.is_empty() => {
+            let parts: BTreeSet<&str> = misfit.expected.iter().map(|key| first_part(key)).collect();
+            if misfit.unexpected.iter().any(|key| parts.contains(first_part(key))) {
+                return ". It is a network like this one with more in its layers, which retort doesn't have"
+                    .to_owned();
+            }
+            ignoring(&misfit.unexpected)
+        }
+        Err(why @ NoNetwork::Unknown) => {
+            let why = why.to_string();
+            format!(". {}{}{}", why[..1].to_uppercase(), &why[1..], unread(weights))
+        }
+        Err(why) => {
+            let why = why.to_string();
+            format!(". {}{}", why[..1].to_uppercase(), &why[1..])
+        }
         Ok(_) => String::new(),
     }
+}
+
+/// A key up to its first point.
+fn first_part(key: &str) -> &str {
+    key.split('.').next().unwrap_or_default()
+}
+
+/// How to leave keys out that the network lacks, a layer at a time.
+fn ignoring(keys: &[String]) -> String {
+    let pattern = |key: &String| match first_part(key) {
+        whole if whole == key => format!("--ignore '{}'", fit::shown(whole)),
+        layer => format!("--ignore '{}.*'", fit::shown(layer)),
+    };
+    let flags: BTreeSet<String> = keys.iter().map(pattern).collect();
+    if flags.is_empty() {
+        return String::new();
+    }
+    let flags: Vec<String> = flags.into_iter().take(10).collect();
+    format!(". {} leaves out what the network lacks", flags.join(" "))
 }
 
 /// Loads weights; all of the network's, and no others.

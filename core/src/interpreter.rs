@@ -97,6 +97,26 @@ pub fn reshaped(data: TensorData, dims: &[usize]) -> TensorData {
     TensorData::from_bytes(bytes, dims.to_vec(), dtype)
 }
 
+/// What a step takes as given: a tensor it detaches, or values it reads.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a step has a handful of them")]
+enum Given {
+    Tensor(Tensor<4>),
+    Values(Vec<f64>),
+}
+
+/// What becomes of such constants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Constants {
+    /// They follow what they were taken from.
+    #[default]
+    Live,
+    /// The same, and each step keeps its own.
+    Kept,
+    /// The step that was kept last gives them: the loss as its gradient sees it.
+    Held,
+}
+
 /// A change to a buffer that lands when the step ends well.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "a step has a handful of them")]
@@ -221,6 +241,12 @@ pub struct Interpreter {
     draws: usize,
     /// The step's random draws, if they are asked for.
     pub(crate) recorded: Option<Vec<TensorData>>,
+    /// Of each recorded draw, below which number it was drawn, if so.
+    pub(crate) ends: Vec<Option<usize>>,
+    pub(crate) constants: Constants,
+    given: Vec<Given>,
+    /// The next one of these, while they are held.
+    next: usize,
     generation: u32,
     slots: Vec<Slot>,
     calls: u64,
@@ -253,6 +279,10 @@ impl Interpreter {
             step: 0,
             draws: 0,
             recorded: None,
+            ends: Vec::new(),
+            constants: Constants::Live,
+            given: Vec::new(),
+            next: 0,
             generation: 0,
             slots: Vec::new(),
             calls: 0,
@@ -276,6 +306,11 @@ impl Interpreter {
         self.budget.begin(self.state.bytes());
         self.failure = None;
         self.recorded.iter_mut().for_each(Vec::clear);
+        self.ends.clear();
+        self.next = 0;
+        if self.constants == Constants::Kept {
+            self.given.clear();
+        }
         self.shown = shown;
         self.used.clear();
         self.state_used.clear();
@@ -498,12 +533,49 @@ impl Interpreter {
         let (value, operand) = (slot.value.clone(), slot.operand());
         // What the device gives, as floats, and what the plugin gets.
         self.budget.hold(0, operand.bytes.saturating_add(operand.elements.saturating_mul(16)))?;
+        let floats = matches!(value, Value::Float(_));
         let data = match value {
             Value::Number(x) => return Ok(vec![x]),
             Value::Float(t) => t.try_into_data(),
             Value::Int(t, _) => t.try_into_data(),
         };
-        Ok(data.map_err(|e| e.to_string())?.iter::<f64>().collect())
+        let values = data.map_err(|e| e.to_string())?.iter::<f64>().collect();
+        Ok(if floats { self.given_values(values) } else { values })
+    }
+
+    /// The tensor without its gradient, or the one that is held in its place.
+    fn given_tensor(&mut self, tensor: Tensor<4>) -> Tensor<4> {
+        let tensor = tensor.detach();
+        match self.constants {
+            Constants::Live => {}
+            Constants::Kept => self.given.push(Given::Tensor(tensor.clone())),
+            Constants::Held => {
+                self.next += 1;
+                if let Some(Given::Tensor(held)) = self.given.get(self.next - 1)
+                    && held.dims() == tensor.dims()
+                {
+                    return held.clone();
+                }
+            }
+        }
+        tensor
+    }
+
+    /// The same for values that the plugin reads.
+    fn given_values(&mut self, values: Vec<f64>) -> Vec<f64> {
+        match self.constants {
+            Constants::Live => {}
+            Constants::Kept => self.given.push(Given::Values(values.clone())),
+            Constants::Held => {
+                self.next += 1;
+                if let Some(Given::Values(held)) = self.given.get(self.next - 1)
+                    && held.len() == values.len()
+                {
+                    return held.clone();
+                }
+            }
+        }
+        values
     }
 
     pub(crate) fn slot(&self, handle: u64) -> Fallible<&Slot> {
@@ -592,9 +664,10 @@ impl Interpreter {
         Ok(Ok(reshaped(given.clone(), &dims)))
     }
 
-    fn record(&mut self, data: impl FnOnce() -> TensorData) {
+    fn record(&mut self, end: Option<usize>, data: impl FnOnce() -> TensorData) {
         if let Some(recorded) = &mut self.recorded {
             recorded.push(data());
+            self.ends.push(end);
         }
     }
 
@@ -631,7 +704,7 @@ impl Interpreter {
         if let Some(bad) = values.iter().find(|&&i| i < 0 || i as usize >= samples) {
             return Err(format!("it holds sample {bad}, but the samples are 0..{samples}"));
         }
-        self.record(|| TensorData::new(values.clone(), dims));
+        self.record(None, || TensorData::new(values.clone(), dims));
         let own = values.chunks(1 + k).zip(&self.shown.contrast.ids);
         let mut firsts = own.map(|(row, id)| (row.first().copied().unwrap_or(-1), *id));
         if let Some((first, id)) = firsts.find(|(first, id)| first != id) {
@@ -822,7 +895,7 @@ impl Interpreter {
                         Tensor::from_data(TensorData::new(values, dims), &self.device)
                     }
                 };
-                self.record(|| tensor.to_data());
+                self.record(Some(end), || tensor.to_data());
                 Ok(Slot::int(tensor, bounds, rank))
             }
             Op::RandomUniform | Op::RandomNormal => {
@@ -839,7 +912,7 @@ impl Interpreter {
                         self.upload((0..n).map(draw).collect(), dims)
                     }
                 };
-                self.record(|| tensor.to_data());
+                self.record(None, || tensor.to_data());
                 Ok(Slot::float(tensor, attrs.len()))
             }
             Op::Constant | Op::ConstantIndex => {
@@ -955,7 +1028,7 @@ impl Interpreter {
                     Op::Sigmoid => activation::sigmoid(a),
                     Op::Sin => a.sin(),
                     Op::Cos => a.cos(),
-                    _ => a.detach(),
+                    _ => self.given_tensor(a),
                 };
                 Ok(Slot::float(out, rank))
             }

@@ -3,7 +3,7 @@
 use crate::bounds::Bounds;
 use crate::budget::elements;
 use crate::error::{Failure, LossError, guarded};
-use crate::interpreter::{Contrast, Interpreter, Shown, Slot, pad, reshaped};
+use crate::interpreter::{Constants, Contrast, Interpreter, Shown, Slot, pad, reshaped};
 use crate::limits::Limits;
 use crate::random;
 use crate::watch::Watch;
@@ -456,6 +456,29 @@ impl Session {
     /// as [`Inputs::draws`], they make the step again.
     pub fn draws(&self) -> Vec<TensorData> {
         self.interpreter.as_ref().and_then(|i| i.recorded.clone()).unwrap_or_default()
+    }
+
+    /// Of each of these draws, below which number it was drawn; none for floats and sample ids.
+    pub fn draw_ends(&self) -> Vec<Option<usize>> {
+        self.interpreter.as_ref().map(|i| i.ends.clone()).unwrap_or_default()
+    }
+
+    /// From now on, keeps what each step takes as constants: the tensors that it detaches, and the
+    /// values that it reads.
+    pub fn keep_constants(&mut self) {
+        self.constants(Constants::Kept);
+    }
+
+    /// From now on, steps get the constants of the step that was kept last in place of their own: the
+    /// loss as its gradient sees it. Or no more.
+    pub fn hold_constants(&mut self, hold: bool) {
+        self.constants(if hold { Constants::Held } else { Constants::Live });
+    }
+
+    fn constants(&mut self, constants: Constants) {
+        if let Some(interpreter) = &mut self.interpreter {
+            interpreter.constants = constants;
+        }
     }
 
     /// Operations and bytes of tensors of the last step.

@@ -193,7 +193,8 @@ fn by_lists(
     left_out: Option<Exclude>,
     ks: &[usize],
 ) -> Vec<f64> {
-    let mut sums = vec![0.0; ks.len() + 3];
+    let lists = ks.len() + 3;
+    let mut sums = vec![0.0; lists + 2 * ks.len()];
     let mut counted = 0.0;
     for query in 0..queries.len() {
         let class = queries.labels[query];
@@ -218,6 +219,11 @@ fn by_lists(
             sums[ks.len() + 1] += precision(r);
             let hit = (1..=r).filter(|&i| hits[i - 1]);
             sums[ks.len() + 2] += hit.map(precision).sum::<f64>() / r as f64;
+            for (i, &k) in ks.iter().enumerate() {
+                let hit = (1..=k).filter(|&i| hits[i - 1]);
+                sums[lists + 2 * i] += precision(k);
+                sums[lists + 2 * i + 1] += hit.map(precision).sum::<f64>() / r.min(k) as f64;
+            }
         }
     }
     let n = queries.len() as f64;
@@ -232,6 +238,13 @@ fn by_search(found: &Retrieval, ks: &[usize]) -> Vec<f64> {
         .collect()
 }
 
+/// Those at K, too, of a search for lists.
+fn by_list_search(found: &Retrieval, ks: &[usize]) -> Vec<f64> {
+    let at = |&k: &usize| [Measure::Precision(k), Measure::Map(k)];
+    let lists = ks.iter().flat_map(at).map(|measure| found.mean(measure));
+    by_search(found, ks).into_iter().chain(lists).collect()
+}
+
 fn assert_same(name: &str, got: &[f64], want: &[f64]) {
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         assert_near(&format!("{name}, metric {i}"), *got, *want, 1e-11);
@@ -244,7 +257,11 @@ fn the_search_finds_what_sorting_everything_finds() {
     for (name, data) in clouds() {
         for exclude in [Exclude::Query, Exclude::FirstNeighbour] {
             let found = Search { exclude, ..Search::default() }.retrieval(&data, &ks).unwrap();
-            assert_same(name, &by_search(&found, &ks), &by_lists(&data, &data, Some(exclude), &ks));
+            let want = by_lists(&data, &data, Some(exclude), &ks);
+            assert_same(name, &by_search(&found, &ks), &want);
+            let search = Search { exclude, lists: true, ..Search::default() };
+            let found = search.retrieval(&data, &ks).unwrap();
+            assert_same(name, &by_list_search(&found, &ks), &want);
         }
         let cut = data.len() / 4;
         let part = |range: std::ops::Range<usize>| Embeddings {
@@ -254,11 +271,11 @@ fn the_search_finds_what_sorting_everything_finds() {
         };
         let (queries, gallery) = (part(0..cut), part(cut..data.len()));
         let found = Search::default().retrieval_in(&queries, &gallery, &ks[..4]).unwrap();
-        assert_same(
-            name,
-            &by_search(&found, &ks[..4]),
-            &by_lists(&queries, &gallery, None, &ks[..4]),
-        );
+        let want = by_lists(&queries, &gallery, None, &ks[..4]);
+        assert_same(name, &by_search(&found, &ks[..4]), &want);
+        let search = Search { lists: true, ..Search::default() };
+        let found = search.retrieval_in(&queries, &gallery, &ks[..4]).unwrap();
+        assert_same(name, &by_list_search(&found, &ks[..4]), &want);
     }
 }
 
@@ -381,6 +398,8 @@ fn classes_add_up_to_the_whole() {
         let classes = found.per_class(Measure::Recall(3));
         let sum: f64 = classes.values().map(|(queries, recall)| *queries as f64 * recall).sum();
         assert_near(name, sum / data.len() as f64, found.mean(Measure::Recall(3)), 1e-12);
+        let mean = classes.values().map(|(_, recall)| recall).sum::<f64>() / classes.len() as f64;
+        assert_near(name, found.class_mean(Measure::Recall(3)), mean, 1e-12);
     }
 }
 

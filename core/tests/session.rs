@@ -642,6 +642,42 @@ fn exchanged_dimensions_of_size_1_change_nothing() {
     assert!(gradient.into_data().iter::<f32>().all(seventh));
 }
 
+/// While constants are held, a step has those of the step that kept them: a detached tensor, and values
+/// that the plugin read.
+#[test]
+fn constants_of_a_step_can_be_held() {
+    let mut session = session(|step| {
+        let x = target(step);
+        let constant = op(step, Op::Detach, &[x], &[]);
+        let product = op(step, Op::Mul, &[x, constant], &[]);
+        let (sum, total) = (op(step, Op::Sum, &[product], &[]), op(step, Op::Sum, &[x], &[]));
+        let read = step.read(total)[0];
+        op(step, Op::AddScalar, &[sum], &[read])
+    });
+    let numbers = |by: f64| (0..12).map(|i| by * (f64::from(i) * 0.25 - 1.0)).collect::<Vec<f64>>();
+    let batch = |by: f64| {
+        let x = Tensor::from_data(TensorData::new(numbers(by), [4, 3]), &setup().device);
+        Inputs::new(x.require_grad())
+    };
+    let value = |session: &mut Session, by: f64| {
+        let value = session.step(&batch(by)).unwrap().value;
+        session.discard();
+        value.into_data().iter::<f64>().next().unwrap()
+    };
+    let expected = |x: &[f64], constant: &[f64]| -> f64 {
+        x.iter().zip(constant).map(|(x, c)| x * c).sum::<f64>() + constant.iter().sum::<f64>()
+    };
+    let (a, b) = (numbers(1.0), numbers(3.0));
+    session.keep_constants();
+    assert_eq!(value(&mut session, 1.0), expected(&a, &a));
+    session.hold_constants(true);
+    for _ in 0..2 {
+        assert_eq!(value(&mut session, 3.0), expected(&b, &a));
+    }
+    session.hold_constants(false);
+    assert_eq!(value(&mut session, 3.0), expected(&b, &b));
+}
+
 /// What [`Session::trace`] finds; each call is its own line.
 fn traced(f: impl FnMut(&mut Interpreter) -> u64 + Send + 'static) -> Option<String> {
     let mut session = session(f);

@@ -1,18 +1,17 @@
 //! Published archives: zip files, or the folders they unpack to.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use zip::ZipArchive;
 
+use crate::walk::{self, Walk, is_left_behind};
 use crate::{DataError, open_regular, read_regular};
 
 /// No picture file is larger; a zip that claims otherwise does not get the memory.
 pub(crate) const LARGEST_FILE: u64 = 256 << 20;
-/// How deep folders are searched.
-const DEEPEST: usize = 8;
 
 /// The files of `name.zip`, or of the folder `name`.
 pub(crate) struct Archive {
@@ -21,6 +20,8 @@ pub(crate) struct Archive {
     zip: Option<ZipArchive<BufReader<File>>>,
     /// By path below the top folder, in byte order; folders end in `/`.
     entries: BTreeMap<String, Place>,
+    /// What was left out, for people.
+    pub remark: Option<String>,
     advice: &'static str,
 }
 
@@ -38,13 +39,10 @@ impl Archive {
         if zip.is_file() {
             Self::open_zip(zip, name, advice)
         } else if folder.is_dir() {
-            let mut entries = BTreeMap::new();
-            walk(&folder, "", DEEPEST, &mut Seen::default(), &mut entries).map_err(
-                |(file, error)| {
-                    DataError::file(file.display().to_string(), error.to_string(), advice)
-                },
-            )?;
-            Ok(Self { path: folder, zip: None, entries, advice })
+            let (entries, remark) = unpacked(&folder).map_err(|(file, error)| {
+                DataError::file(file.display().to_string(), error.to_string(), advice)
+            })?;
+            Ok(Self { path: folder, zip: None, entries, remark, advice })
         } else {
             let (file, problem) = if root.is_dir() {
                 (zip, format!("neither this file nor the folder {name} is there"))
@@ -69,11 +67,11 @@ impl Archive {
         for i in 0..zip.len() {
             let path = zip.name_for_index(i).transpose().map_err(damaged)?.unwrap_or_default();
             let path = path.strip_prefix(&top).unwrap_or(&path);
-            if !path.is_empty() && !path.split('/').any(is_junk) {
+            if !path.is_empty() && !path.split('/').any(|name| is_left_behind(name.as_ref())) {
                 entries.insert(path.to_owned(), Place::InZip(i));
             }
         }
-        Ok(Self { path, zip: Some(zip), entries, advice })
+        Ok(Self { path, zip: Some(zip), entries, remark: None, advice })
     }
 
     /// Paths below the top folder in byte order; folders end in `/`. Without other systems' junk.
@@ -120,47 +118,27 @@ fn read(file: impl Read) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Folders that were read. Links may lead to one again and again, in more ways than anyone can wait for.
-#[derive(Default)]
-pub(crate) struct Seen(BTreeSet<PathBuf>);
+/// By path, what a folder holds, and what was left out of it.
+type Unpacked = (BTreeMap<String, Place>, Option<String>);
 
-impl Seen {
-    /// Whether this is the first time.
-    pub fn first(&mut self, folder: &Path) -> std::io::Result<bool> {
-        Ok(self.0.insert(folder.canonicalize()?))
-    }
-}
-
-/// What macOS and Windows leave in archives and folders.
-fn is_junk(name: &str) -> bool {
-    name == "__MACOSX" || name == "Thumbs.db" || name.starts_with('.')
-}
-
-fn walk(
-    folder: &Path,
-    prefix: &str,
-    depth: usize,
-    seen: &mut Seen,
-    entries: &mut BTreeMap<String, Place>,
-) -> Result<(), (PathBuf, std::io::Error)> {
-    let at = |error| (folder.to_path_buf(), error);
-    if !seen.first(folder).map_err(at)? {
-        return Ok(());
-    }
-    for item in fs::read_dir(folder).map_err(at)? {
-        let item = item.map_err(at)?;
-        let name = item.file_name().to_string_lossy().into_owned();
-        let path = item.path();
-        if is_junk(&name) {
-        } else if path.is_dir() {
-            let prefix = format!("{prefix}{name}/");
-            if depth > 0 {
-                walk(&path, &prefix, depth - 1, seen, entries)?;
-            }
-            entries.insert(prefix, Place::OnDisk(path));
-        } else {
-            entries.insert(format!("{prefix}{name}"), Place::OnDisk(path));
+fn unpacked(folder: &Path) -> Result<Unpacked, walk::Failed> {
+    fn add(
+        walk: &mut Walk,
+        (top, at): (&Path, &Path),
+        entries: &mut BTreeMap<String, Place>,
+    ) -> Result<(), walk::Failed> {
+        let name = |path: &Path| path.iter().map(walk::text).collect::<Vec<_>>().join("/");
+        let found = walk.list(at)?;
+        for path in found.files {
+            entries.insert(name(&path), Place::OnDisk(top.join(path)));
         }
+        for path in found.folders {
+            add(walk, (top, &path), entries)?;
+            entries.insert(name(&path) + "/", Place::OnDisk(top.join(path)));
+        }
+        Ok(())
     }
-    Ok(())
+    let (mut walk, mut entries) = (Walk::new(folder)?, BTreeMap::new());
+    add(&mut walk, (folder, Path::new("")), &mut entries)?;
+    Ok((entries, walk.remark()))
 }

@@ -5,10 +5,10 @@
 //!
 //! Protocol: the first half of the classes trains, the second tests; the published split of pictures
 //! isn't used. Both published layouts are read: all pictures in `car_ims` with `cars_annos.mat`, and
-//! `cars_train`, `cars_test` with a devkit.
+//! `cars_train`, `cars_test` with a devkit; also where a copy has a folder in one of the same name.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::dataset::{Entry, Opened, SPLITS};
@@ -25,6 +25,7 @@ pub(crate) const ENTRY: Entry = Entry {
     channels: 3,
     size: 224,
     splits: SPLITS,
+    splits_of: None,
     open,
     augmentation: |size| Arc::new(RandomResizedCrop::to(size)),
     evaluation: |size| Arc::new(ResizeCrop::to(size)),
@@ -33,12 +34,16 @@ pub(crate) const ENTRY: Entry = Entry {
 const CLASSES: usize = 196;
 /// Bytes that a file of annotations may have; the published ones are below half a megabyte.
 const LARGEST: u64 = 64 << 20;
-const TRAIN: &str = "devkit/cars_train_annos.mat";
+/// Where the devkit may be.
+const DEVKITS: [&str; 3] = ["devkit", "devkit/devkit", "car_devkit/devkit"];
+const TRAIN: &str = "cars_train_annos.mat";
 const LABELS: &str = "cars_test_annos_withlabels.mat";
 
 fn open(split: Split, options: &Options) -> Opened {
     let below = ["cars196", "stanford_cars", "cars"];
-    let folder = files::locate(&ENTRY, options, &below, &["cars_annos.mat", TRAIN])?;
+    let kits = DEVKITS.map(|kit| format!("{kit}/{TRAIN}"));
+    let what = [&["cars_annos.mat"][..], &kits.each_ref().map(String::as_str)].concat();
+    let folder = files::locate(&ENTRY, options, &below, &what)?;
     let half = match split {
         Split::Train => 0..CLASSES / 2,
         _ => CLASSES / 2..CLASSES,
@@ -48,13 +53,20 @@ fn open(split: Split, options: &Options) -> Opened {
     if one.exists() {
         let variables = read(&one)?;
         let names = names(&variables);
-        annotations(&one, &variables, "relative_im_path", "", &names, &mut samples)?;
+        // The paths in the file begin with car_ims.
+        let pictures = if folder.join("car_ims/car_ims").is_dir() { "car_ims" } else { "" };
+        let pictures = Path::new(pictures);
+        annotations(&one, &variables, "relative_im_path", pictures, &names, &mut samples)?;
     } else {
-        let names = names(&read(&folder.join("devkit/cars_meta.mat"))?);
-        let labels = [folder.join(LABELS), folder.join("devkit").join(LABELS)];
+        let kit = DEVKITS.map(|kit| folder.join(kit));
+        let kit = kit.iter().find(|kit| kit.join(TRAIN).exists()).unwrap_or(&kit[0]);
+        let names = names(&read(&kit.join("cars_meta.mat"))?);
+        let labels = [folder.join(LABELS), kit.join(LABELS)];
         let test = labels.iter().find(|path| path.exists()).unwrap_or(&labels[0]);
-        for (path, pictures) in [(&folder.join(TRAIN), "cars_train"), (test, "cars_test")] {
-            annotations(path, &read(path)?, "fname", pictures, &names, &mut samples)?;
+        for (path, name) in [(&kit.join(TRAIN), "cars_train"), (test, "cars_test")] {
+            let nested = Path::new(name).join(name);
+            let pictures = if folder.join(&nested).is_dir() { nested } else { name.into() };
+            annotations(path, &read(path)?, "fname", &pictures, &names, &mut samples)?;
         }
     }
     samples.retain(|sample| half.contains(&sample.class));
@@ -69,6 +81,11 @@ fn damaged(path: &Path, problem: impl Into<String>) -> DataError {
 fn read(path: &Path) -> Result<BTreeMap<String, Value>, DataError> {
     let bytes = read_regular(path, LARGEST);
     let bytes = bytes.map_err(|error| damaged(path, format!("it cannot be read ({error})")))?;
+    if matlab::is_hdf5(&bytes) {
+        let problem = "it is a MATLAB 7.3 file, which is HDF5 and can't be read".to_owned();
+        let advice = format!("Save it again with -v7, or fetch it again. {}", ENTRY.files);
+        return Err(DataError::file(path.display().to_string(), problem, advice));
+    }
     matlab::read(&bytes, &["annotations", "class_names"])
         .map_err(|why| damaged(path, format!("it isn't a whole MATLAB 5 file ({why})")))
 }
@@ -84,7 +101,7 @@ fn annotations(
     path: &Path,
     variables: &BTreeMap<String, Value>,
     file: &str,
-    folder: &str,
+    folder: &Path,
     names: &[String],
     samples: &mut Vec<Sample>,
 ) -> Result<(), DataError> {
@@ -107,7 +124,7 @@ fn annotations(
         samples.push(Sample {
             class,
             name: names.get(class).map_or_else(|| format!("model {number}"), name_of),
-            path: PathBuf::from(folder).join(name),
+            path: folder.join(name),
             super_class: None,
         });
     }

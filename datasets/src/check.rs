@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest as _, Sha256};
@@ -30,6 +31,8 @@ pub struct Found {
     pub grey: usize,
     /// How many there are of each width and height.
     pub sizes: BTreeMap<(usize, usize), usize>,
+    /// Pictures that could be read in spite of damage, each with what is wrong with it.
+    pub damaged: Vec<String>,
     /// Pictures that could not be read.
     pub broken: Vec<Finding>,
     /// Groups of pictures with the same pixels, that are in more than one split.
@@ -87,6 +90,7 @@ pub fn check(splits: &[(Split, &dyn Dataset)], threads: usize, done: &(dyn Fn() 
             Err(problem) => found.broken.push(finding(problem)),
         }
     }
+    found.damaged = splits.iter().flat_map(|(_, data)| data.damaged()).collect();
     let groups = by_content.into_values().filter(|group| group.len() > 1);
     (found.leaks, found.twins) =
         groups.partition(|group| group.iter().any(|f| f.split != group[0].split));
@@ -94,6 +98,15 @@ pub fn check(splits: &[(Split, &dyn Dataset)], threads: usize, done: &(dyn Fn() 
     found.leaks.sort_by_key(first);
     found.twins.sort_by_key(first);
     found
+}
+
+/// Files of a data set that aren't there.
+pub fn absent(data: &dyn Dataset) -> Vec<PathBuf> {
+    let files = (0..data.len()).filter_map(|i| data.file(i));
+    let is_absent = |file: &PathBuf| {
+        std::fs::metadata(file).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    };
+    files.filter(is_absent).collect()
 }
 
 fn read(data: &dyn Dataset, id: usize) -> Read {

@@ -6,10 +6,12 @@
 //! Protocol: the first half of the species trains, the second tests; the published split of pictures
 //! isn't used.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::dataset::{Entry, Opened, SPLITS};
 use crate::files::{self, Files, Sample};
+use crate::walk::Walk;
 use crate::{DataError, Options, RandomResizedCrop, ResizeCrop, Split};
 
 pub(crate) const ENTRY: Entry = Entry {
@@ -20,6 +22,7 @@ pub(crate) const ENTRY: Entry = Entry {
     channels: 3,
     size: 224,
     splits: SPLITS,
+    splits_of: None,
     open,
     augmentation: |size| Arc::new(RandomResizedCrop::to(size)),
     evaluation: |size| Arc::new(ResizeCrop::to(size)),
@@ -29,21 +32,23 @@ const CLASSES: usize = 200;
 
 fn open(split: Split, options: &Options) -> Opened {
     let folder = files::locate(&ENTRY, options, &["CUB_200_2011"], &["images"])?.join("images");
-    let (classes, _) = files::list(&folder)?;
-    if classes.len() != CLASSES {
-        let problem = format!("it has {} class folders instead of {CLASSES}", classes.len());
+    let mut walk = Walk::new(&folder).map_err(|failed| files::unreadable(&ENTRY, failed))?;
+    let found = files::classes(&ENTRY, &mut walk, Path::new(""))?;
+    if found.names.len() != CLASSES {
+        let problem = format!("it has {} class folders instead of {CLASSES}", found.names.len());
         return Err(DataError::file(folder.display().to_string(), problem, ENTRY.files));
     }
+    let found = found.without_empty(&ENTRY, &folder, options)?;
     let half = match split {
         Split::Train => 0..CLASSES / 2,
         _ => CLASSES / 2..CLASSES,
     };
     let mut samples = Vec::new();
-    for class in half {
-        let name = &classes[class];
-        let pictures = files::pictures(&ENTRY, &folder, name)?;
-        let sample = |path| Sample { class, name: name.clone(), path, super_class: None };
-        samples.extend(pictures.into_iter().map(sample));
+    for (class, (name, pictures)) in found.names.iter().zip(found.pictures).enumerate() {
+        if half.contains(&class) {
+            let sample = |path| Sample { class, name: name.clone(), path, super_class: None };
+            samples.extend(pictures.into_iter().map(sample));
+        }
     }
-    Ok(Box::new(Files::new(&ENTRY, &folder, samples)?))
+    Ok(Box::new(Files::new(&ENTRY, &folder, samples)?.remarking(found.remarks)))
 }

@@ -89,6 +89,16 @@ pub trait Dataset: Send + Sync {
         Vec::new()
     }
 
+    /// What was left out or is odd about the files, for people: a sentence each.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Files that were read so far in spite of damage, each with what is wrong with it.
+    fn damaged(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Number of samples.
     fn len(&self) -> usize {
         self.labels().len()
@@ -115,8 +125,13 @@ pub struct Options {
     /// `glyphs`: number of pictures per class, default 24.
     pub glyph_images: Option<usize>,
     /// `folder`: which classes train: a part of the sorted ones such as `0.5` (the default), names
-    /// separated by commas, or a file with a name a line. The others test.
+    /// separated by commas, or a file with a name a line, here or in the root. The others test.
     pub train_classes: Option<String>,
+    /// `folder`: a CSV file with the columns path, label and perhaps split (train, val, test, query,
+    /// gallery), in place of class folders.
+    pub labels: Option<String>,
+    /// Class folders without a picture are left out, instead of being an error.
+    pub skip_empty: bool,
     /// Decoded pictures are kept in so many bytes of memory; 0 keeps none.
     pub cache: u64,
     /// Pictures that can't be read are left out and counted, instead of ending the run.
@@ -135,6 +150,8 @@ impl Default for Options {
             glyph_classes: None,
             glyph_images: None,
             train_classes: None,
+            labels: None,
+            skip_empty: false,
             cache: 0,
             skip_corrupt: false,
             scaled_decoding: false,
@@ -144,6 +161,9 @@ impl Default for Options {
 
 /// One split of a data set, or why there is none.
 pub type Opened = Result<Box<dyn Dataset>, DataError>;
+
+/// Finds which splits there are under a root.
+pub type SplitsOf = fn(&Options) -> Result<Vec<Split>, DataError>;
 
 /// One data set.
 pub struct Entry {
@@ -159,8 +179,10 @@ pub struct Entry {
     pub channels: usize,
     /// The usual width and height of a network's input.
     pub size: usize,
-    /// What it can be opened as.
+    /// What it can be opened as; see [`splits`].
     pub splits: &'static [Split],
+    /// Which of these there are, where that is for the files to say.
+    pub splits_of: Option<SplitsOf>,
     /// Opens a split.
     pub open: fn(Split, &Options) -> Opened,
     /// The augmentation that suits it, to so many pixels: one that keeps the class.
@@ -200,6 +222,12 @@ pub fn find(name: &str) -> Result<&'static Entry, DataError> {
     })
 }
 
+/// What the data set of that name can be opened as.
+pub fn splits(name: &str, options: &Options) -> Result<Vec<Split>, DataError> {
+    let entry = find(name)?;
+    entry.splits_of.map_or_else(|| Ok(entry.splits.to_vec()), |splits| splits(options))
+}
+
 /// Opens one split of the data set of that name.
 pub fn open(name: &str, split: Split, options: &Options) -> Opened {
     let entry = find(name)?;
@@ -236,6 +264,7 @@ pub fn open(name: &str, split: Split, options: &Options) -> Opened {
         ("glyph-classes", entry.name == "glyphs" || options.glyph_classes.is_none()),
         ("glyph-images", entry.name == "glyphs" || options.glyph_images.is_none()),
         ("train-classes", entry.name == "folder" || options.train_classes.is_none()),
+        ("labels", entry.name == "folder" || options.labels.is_none()),
     ];
     if let Some((option, _)) = meaningless.into_iter().find(|(_, fine)| !fine) {
         let problem =

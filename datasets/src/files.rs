@@ -1,11 +1,11 @@
 //! Pictures in files: listed once, read when asked for.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use crate::archive::{LARGEST_FILE, Seen};
+use crate::archive::LARGEST_FILE;
 use crate::dataset::Entry;
+use crate::walk::{self, Walk, is_picture};
 use crate::{DataError, Dataset, Image, Options, Picture, read_regular, read_text};
 
 /// Bytes that a list of pictures may have: more than twice those of the longest published one.
@@ -27,6 +27,9 @@ pub(crate) struct Sample {
 pub(crate) struct Files {
     name: &'static str,
     folder: PathBuf,
+    /// The folder without links in its path: what no picture's file lies outside of.
+    within: PathBuf,
+    remarks: Vec<String>,
     classes: Vec<String>,
     ids: Vec<usize>,
     super_labels: Option<Vec<usize>>,
@@ -64,10 +67,15 @@ impl Files {
         }
         let ids: Vec<usize> = classes.keys().copied().collect();
         let super_labels = classes.values().map(|(_, super_class)| *super_class).collect();
+        let within = folder.canonicalize().map_err(|error| {
+            DataError::file(at(), format!("it cannot be read ({error})"), entry.files)
+        })?;
         let label = |class| ids.binary_search(&class).unwrap_or_default();
         Ok(Self {
             name: entry.name,
             folder: folder.to_owned(),
+            within,
+            remarks: Vec::new(),
             labels: samples.iter().map(|sample| label(sample.class)).collect(),
             ids,
             super_labels,
@@ -75,6 +83,11 @@ impl Files {
             paths: samples.into_iter().map(|sample| sample.path).collect(),
             advice: entry.files,
         })
+    }
+
+    /// The same, with what was noticed on the way.
+    pub fn remarking(self, remarks: Vec<String>) -> Self {
+        Self { remarks, ..self }
     }
 }
 
@@ -102,6 +115,10 @@ impl Dataset for Files {
     fn picture(&self, i: usize) -> Result<Picture, DataError> {
         let path = self.folder.join(&self.paths[i]);
         let file = path.display().to_string();
+        if path.canonicalize().is_ok_and(|real| !real.starts_with(&self.within)) {
+            let problem = format!("it is a link that leads out of {}", self.folder.display());
+            return Err(DataError::file(file, problem, "Put the picture itself there"));
+        }
         let bytes = read_regular(&path, LARGEST_FILE).map_err(|error| {
             let advice = format!("Unpack or fetch it again. {}", self.advice);
             DataError::file(&file, format!("it cannot be read ({error})"), advice)
@@ -120,6 +137,10 @@ impl Dataset for Files {
     fn super_labels(&self) -> Option<&[usize]> {
         self.super_labels.as_deref()
     }
+
+    fn remarks(&self) -> Vec<String> {
+        self.remarks.clone()
+    }
 }
 
 /// The folder that the user gave.
@@ -133,7 +154,8 @@ pub(crate) fn root<'a>(entry: &Entry, options: &'a Options) -> Result<&'a Path, 
     Ok(root)
 }
 
-/// The first of the folders `below` the root, or the root itself, that holds `what`.
+/// The first of the folders `below` the root, or the root itself, that holds `what`. (Some archives unpack to
+/// a folder in a folder of the same name.)
 pub(crate) fn locate(
     entry: &Entry,
     options: &Options,
@@ -141,7 +163,8 @@ pub(crate) fn locate(
     what: &[&str],
 ) -> Result<PathBuf, DataError> {
     let root = root(entry, options)?;
-    let folders = std::iter::once(root.to_owned()).chain(below.iter().map(|name| root.join(name)));
+    let nested = |name: &&str| [root.join(name), root.join(name).join(name)];
+    let folders = std::iter::once(root.to_owned()).chain(below.iter().flat_map(nested));
     let mut found = folders.filter(|folder| what.iter().any(|what| folder.join(what).exists()));
     found.next().ok_or_else(|| {
         let what = what.join(" or ");
@@ -150,12 +173,13 @@ pub(crate) fn locate(
     })
 }
 
-/// The text of a list.
+/// The text of a list, without a byte-order mark.
 pub(crate) fn text(entry: &Entry, path: &Path) -> Result<String, DataError> {
-    read_text(path, LONGEST_LIST).map_err(|error| {
+    let text = read_text(path, LONGEST_LIST).map_err(|error| {
         let problem = format!("it cannot be read ({error})");
         DataError::file(path.display().to_string(), problem, entry.files)
-    })
+    })?;
+    Ok(text.trim_start_matches('\u{feff}').to_owned())
 }
 
 /// A line of a list that isn't as it should be.
@@ -165,77 +189,75 @@ pub(crate) fn bad_line(entry: &Entry, path: &Path, line: usize, why: &str) -> Da
     DataError::file(path.display().to_string(), problem, advice)
 }
 
-/// Names of the folders in a folder, and of the pictures, both in byte order; without what other
-/// systems leave behind (`._x.jpg`, `Thumbs.db`, `__MACOSX`).
-pub(crate) fn list(folder: &Path) -> Result<(Vec<String>, Vec<String>), DataError> {
-    let error = |error: std::io::Error| {
-        DataError::file(folder.display().to_string(), error.to_string(), "Make it readable")
-    };
-    let (mut folders, mut pictures) = (Vec::new(), Vec::new());
-    for item in fs::read_dir(folder).map_err(error)? {
-        let item = item.map_err(error)?;
-        let Ok(name) = item.file_name().into_string() else {
-            let problem = format!("the name of {} isn't UTF-8", item.path().display());
-            let file = folder.display().to_string();
-            return Err(DataError::file(file, problem, "Rename it"));
-        };
-        if item.path().is_dir() {
-            if !name.starts_with('.') && name != "__MACOSX" {
-                folders.push(name);
-            }
-        } else if is_picture(&name) {
-            pictures.push(name);
-        }
-    }
-    folders.sort_unstable();
-    pictures.sort_unstable();
-    Ok((folders, pictures))
+/// Class folders, and the pictures in each and in its own folders.
+pub(crate) struct Classes {
+    /// Names of the class folders, in byte order.
+    pub names: Vec<String>,
+    /// `[names]`: paths below the data set's folder, in byte order within a folder.
+    pub pictures: Vec<Vec<PathBuf>>,
+    /// What was left out, for people.
+    pub remarks: Vec<String>,
 }
 
-/// Whether a file of this name is a picture. (TIFF is listed, so that its pictures are missed, but can't
-/// be read.)
-pub fn is_picture(name: &str) -> bool {
-    const EXTENSIONS: [&str; 9] =
-        ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
-    let extension = Path::new(name).extension().and_then(|e| e.to_str()).unwrap_or_default();
-    !name.starts_with("._") && EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
+/// The classes in the folder `at` below a data set's folder.
+pub(crate) fn classes(entry: &Entry, walk: &mut Walk, at: &Path) -> Result<Classes, DataError> {
+    let failed = |failed| unreadable(entry, failed);
+    let folders = walk.list(at).map_err(failed)?.folders;
+    let (mut names, mut all) = (Vec::new(), Vec::new());
+    for folder in folders {
+        let mut pictures = walk.files(&folder).map_err(failed)?;
+        pictures.retain(|path| is_picture(path));
+        names.push(walk::text(folder.file_name().unwrap_or_default()));
+        all.push(pictures);
+    }
+    Ok(Classes { names, pictures: all, remarks: walk.remark().into_iter().collect() })
 }
 
-/// All pictures of a class, in its folder and those in it, each folder once.
-pub(crate) fn pictures(
-    entry: &Entry,
-    folder: &Path,
-    class: &str,
-) -> Result<Vec<PathBuf>, DataError> {
-    /// How deep folders are searched.
-    const DEEPEST: usize = 8;
-    fn walk(
-        top: &Path,
-        at: &Path,
-        depth: usize,
-        seen: &mut Seen,
-        found: &mut Vec<PathBuf>,
-    ) -> Result<(), DataError> {
-        let folder = top.join(at);
-        let error = |error: std::io::Error| {
-            DataError::file(folder.display().to_string(), error.to_string(), "Make it readable")
+/// A folder that can't be read.
+pub(crate) fn unreadable(entry: &Entry, (path, error): walk::Failed) -> DataError {
+    let advice = format!("Make it readable. {}", entry.files);
+    DataError::file(path.display().to_string(), error.to_string(), advice)
+}
+
+impl Classes {
+    /// Refuses classes without a picture, or leaves them out where that is asked for.
+    pub fn without_empty(
+        mut self,
+        entry: &Entry,
+        folder: &Path,
+        options: &Options,
+    ) -> Result<Self, DataError> {
+        const SHOWN: usize = 10;
+        let numbered = self.names.iter().zip(&self.pictures);
+        let empty: Vec<&str> =
+            numbered.filter(|(_, p)| p.is_empty()).map(|(name, _)| name.as_str()).collect();
+        if empty.is_empty() {
+            return Ok(self);
+        }
+        let n = empty.len();
+        let list = empty.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+        let list = if n > SHOWN { format!("{list} and {} more", n - SHOWN) } else { list };
+        let what = match n {
+            1 => format!("the class {list} has no pictures"),
+            _ => format!("{n} classes have no pictures: {list}"),
         };
-        if !seen.first(&folder).map_err(error)? {
-            return Ok(());
+        if !options.skip_empty {
+            let links = self
+                .remarks
+                .iter()
+                .map(|remark| format!(" ({remark})"))
+                .collect::<Vec<_>>()
+                .concat();
+            let advice = format!(
+                "Unpack it again, remove such folders, or leave them out (on_empty_class = \"skip\"). {}",
+                entry.files
+            );
+            let folder = folder.display().to_string();
+            return Err(DataError::file(folder, format!("{what}{links}"), advice));
         }
-        let (folders, pictures) = list(&folder)?;
-        found.extend(pictures.into_iter().map(|name| at.join(name)));
-        for name in folders.into_iter().filter(|_| depth < DEEPEST) {
-            walk(top, &at.join(name), depth + 1, seen, found)?;
-        }
-        Ok(())
+        self.remarks.push(format!("{}: {what}, and left out", folder.display()));
+        let kept = self.names.into_iter().zip(self.pictures).filter(|(_, p)| !p.is_empty());
+        (self.names, self.pictures) = kept.unzip();
+        Ok(self)
     }
-    let mut found = Vec::new();
-    walk(folder, Path::new(class), 0, &mut Seen::default(), &mut found)?;
-    if found.is_empty() {
-        let file = folder.join(class).display().to_string();
-        let advice = format!("Unpack it again, or remove the folder. {}", entry.files);
-        return Err(DataError::file(file, "the class has no pictures", advice));
-    }
-    Ok(found)
 }

@@ -19,6 +19,7 @@ pub(crate) const ENTRY: Entry = Entry {
     channels: 3,
     size: 32,
     splits: SPLITS,
+    splits_of: None,
     open,
     augmentation: |_| Arc::new(RandomCropFlip { padding: 3, flip: false }),
     evaluation: |_| Arc::new(Identity),

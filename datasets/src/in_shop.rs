@@ -23,6 +23,7 @@ pub(crate) const ENTRY: Entry = Entry {
     channels: 3,
     size: 224,
     splits: &[Split::Train, Split::Test, Split::Query, Split::Gallery],
+    splits_of: None,
     open,
     augmentation: |size| Arc::new(RandomResizedCrop::to(size)),
     evaluation: |size| Arc::new(ResizeCrop::to(size)),
@@ -40,10 +41,25 @@ fn open(split: Split, options: &Options) -> Opened {
     let mut items: BTreeMap<String, usize> = BTreeMap::new();
     let mut samples = Vec::new();
     // Two lines of header: how many there are, and the columns' names.
-    for (i, line) in files::text(&ENTRY, &list)?.lines().enumerate().skip(2) {
+    let (mut claimed, mut headed): (Option<usize>, bool) = (None, false);
+    for (i, line) in files::text(&ENTRY, &list)?.lines().enumerate() {
         let bad = |why| files::bad_line(&ENTRY, &list, i + 1, why);
-        let [path, item, status] = line.split_whitespace().collect::<Vec<_>>()[..] else {
-            if line.trim().is_empty() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if samples.is_empty() && !headed {
+            if let (None, [Ok(count)]) =
+                (claimed, &words.iter().map(|w| w.parse::<usize>()).collect::<Vec<_>>()[..])
+            {
+                claimed = Some(*count);
+                continue;
+            }
+            headed =
+                words.first() == Some(&"image_name") || (claimed.is_some() && words.len() != 3);
+            if headed {
+                continue;
+            }
+        }
+        let [path, item, status] = words[..] else {
+            if words.is_empty() {
                 continue;
             }
             return Err(bad(
@@ -61,10 +77,19 @@ fn open(split: Split, options: &Options) -> Opened {
         let (name, path) = (item.to_owned(), PathBuf::from(path));
         samples.push((split, Sample { class, name, path, super_class }));
     }
+    let mut remarks = Vec::new();
+    if claimed.is_none() || !headed {
+        remarks.push(format!("{} has no header of two lines", list.display()));
+    }
+    let listed = samples.len();
+    if let Some(claimed) = claimed.filter(|&claimed| claimed != listed) {
+        let list = list.display();
+        remarks.push(format!("{list} says that it has {claimed} pictures, but lists {listed}"));
+    }
     let (train, test): (Vec<_>, Vec<_>) =
         samples.into_iter().partition(|(split, _)| *split == Split::Train);
     let only = |samples: Vec<(Split, Sample)>| samples.into_iter().map(|(_, s)| s).collect();
-    Ok(Box::new(match split {
+    let files = match split {
         Split::Train => Files::new(&ENTRY, &folder, only(train))?,
         Split::Test => Files::new(&ENTRY, &folder, only(test))?,
         // Queries and gallery share their labels.
@@ -72,5 +97,6 @@ fn open(split: Split, options: &Options) -> Opened {
             let (own, other) = test.into_iter().partition(|(of, _)| *of == split);
             Files::among(&ENTRY, &folder, &only(other), only(own))?
         }
-    }))
+    };
+    Ok(Box::new(files.remarking(remarks)))
 }

@@ -64,6 +64,8 @@ struct Job {
     channels: usize,
     /// How many batches may be loaded or loading.
     ahead: usize,
+    /// Whether a batch may come without a sample, if none of it can be read.
+    may_be_empty: bool,
 }
 
 struct State {
@@ -98,19 +100,35 @@ impl Loader {
         epoch: u64,
         channels: usize,
     ) -> Self {
-        let mut seen: BTreeMap<usize, u32> = BTreeMap::new();
-        let mut occurrence = |sample| {
-            let count = seen.entry(sample).or_default();
-            *count += 1;
-            (sample, *count - 1)
+        let numbered = numbered(batches);
+        let job = Job {
+            dataset,
+            transform,
+            batches: numbered,
+            views,
+            seed,
+            epoch,
+            channels,
+            ahead: 0,
+            may_be_empty: false,
         };
-        let batches: Vec<Vec<_>> = batches
-            .into_iter()
-            .map(|batch| batch.into_iter().map(&mut occurrence).collect())
-            .collect();
-        let workers = workers.min(batches.len()).min(MOST_WORKERS);
-        let ahead = 2 * workers;
-        let job = Job { dataset, transform, batches, views, seed, epoch, channels, ahead };
+        Self::start(job, workers)
+    }
+
+    /// All samples in order as an evaluation sees them, in batches of `n`, on one thread. A batch of which
+    /// nothing can be read, where the data set [skips](Dataset::skip) that, comes without a sample.
+    pub fn evaluation(dataset: Arc<dyn Dataset>, n: usize, channels: usize) -> Self {
+        let batches = numbered(evaluation_batches(dataset.len(), n));
+        let transform = dataset.evaluation();
+        let (views, seed, epoch, ahead, may_be_empty) = (1, 0, 0, 0, true);
+        let job =
+            Job { dataset, transform, batches, views, seed, epoch, channels, ahead, may_be_empty };
+        Self::start(job, 1)
+    }
+
+    fn start(mut job: Job, workers: usize) -> Self {
+        let workers = workers.min(job.batches.len()).min(MOST_WORKERS);
+        job.ahead = 2 * workers;
         let state = State { next: 0, wanted: 0, ready: BTreeMap::new(), stopped: false, alive: 0 };
         let shared = Arc::new(Shared { job, state: Mutex::new(state), changed: Condvar::new() });
         let spawn = |i| {
@@ -122,6 +140,17 @@ impl Loader {
         let workers = (0..workers).filter_map(spawn).collect();
         Self { shared, workers }
     }
+}
+
+/// Each row's sample, and how often it came before.
+fn numbered(batches: Vec<Vec<usize>>) -> Vec<Vec<(usize, u32)>> {
+    let mut seen: BTreeMap<usize, u32> = BTreeMap::new();
+    let mut occurrence = |sample| {
+        let count = seen.entry(sample).or_default();
+        *count += 1;
+        (sample, *count - 1)
+    };
+    batches.into_iter().map(|batch| batch.into_iter().map(&mut occurrence).collect()).collect()
 }
 
 impl Iterator for Loader {
@@ -268,11 +297,12 @@ impl Job {
                 Err(Fault::Sample(error) | Fault::Batch(error)) => return Some(Err(error)),
             }
         }
-        if kept.len() < rows.len() {
-            if kept.is_empty() {
-                let problem = "none of this batch's images can be read".to_owned();
-                return Some(Err(self.error(rows[0].0, problem, "Mend the data set's files")));
-            }
+        if kept.is_empty() && !self.may_be_empty {
+            let problem = "none of this batch's images can be read".to_owned();
+            return Some(Err(self.error(rows[0].0, problem, "Mend the data set's files")));
+        } else if kept.is_empty() {
+            (batch.images, batch.shape) = (Vec::new(), [0; 4]);
+        } else if kept.len() < rows.len() {
             leave_only(&kept, rows.len(), &mut batch);
         }
         let ids = || kept.iter().map(|&i| rows[i].0);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use crate::damage::Damage;
 use crate::{DataError, Dataset, Image, Options, Picture, Transform};
 
 pub(crate) struct Managed {
@@ -19,6 +20,7 @@ pub(crate) struct Managed {
     /// Whether JPEGs may be decoded at a part of their size.
     reduce: bool,
     skipped: Mutex<BTreeMap<usize, String>>,
+    damage: Damage,
 }
 
 impl Managed {
@@ -33,6 +35,7 @@ impl Managed {
             skip,
             reduce: options.scaled_decoding,
             skipped: Mutex::default(),
+            damage: Damage::default(),
         }
     }
 
@@ -69,7 +72,8 @@ impl Dataset for Managed {
         if let Some(image) = slot.and_then(OnceLock::get) {
             return Ok(image.clone().into());
         }
-        let picture = self.inner.picture(i)?;
+        let note = self.damage.of(i, self.inner.describe(i));
+        let picture = self.inner.picture(i)?.noting(note);
         let (width, height) = picture.size();
         let most = 3 * width as u64 * height as u64;
         let Some(slot) = slot.filter(|_| self.reserve(most)) else {
@@ -111,5 +115,13 @@ impl Dataset for Managed {
     fn skipped(&self) -> Vec<String> {
         let skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
         skipped.values().cloned().collect()
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        self.inner.remarks()
+    }
+
+    fn damaged(&self) -> Vec<String> {
+        self.damage.all()
     }
 }

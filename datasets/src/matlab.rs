@@ -58,15 +58,19 @@ mod kind {
     pub const COMPRESSED: u32 = 15;
 }
 
+/// Whether it is a file of version 7.3 (`save -v7.3`), which is another format behind the same header.
+pub(crate) fn is_hdf5(bytes: &[u8]) -> bool {
+    const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
+    let holds = |at: usize| bytes.get(at..).is_some_and(|rest| rest.starts_with(HDF5));
+    bytes.starts_with(b"MATLAB 7.3") || holds(0) || holds(4 * HEADER)
+}
+
 /// The variables of these names that are there, or why the file can't be read.
 pub(crate) fn read(bytes: &[u8], wanted: &[&str]) -> Result<BTreeMap<String, Value>, String> {
     let header = bytes.get(..HEADER).ok_or("it is shorter than a header")?;
     let little = match &header[126..] {
         b"IM" => true,
         b"MI" => false,
-        _ if header.starts_with(b"MATLAB 7.3") => {
-            return Err("it is of version 7.3; save it with -v7".to_owned());
-        }
         _ => return Err("it doesn't begin like one".to_owned()),
     };
     let mut reader = Reader { rest: &bytes[HEADER..], little };

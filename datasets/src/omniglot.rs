@@ -22,6 +22,7 @@ pub(crate) const ENTRY: Entry = Entry {
     channels: 1,
     size: 32,
     splits: SPLITS,
+    splits_of: None,
     open,
     augmentation: |size| {
         let fill = Some(u8::MAX);
@@ -46,6 +47,7 @@ struct Omniglot {
     files: Vec<String>,
     /// Decoded: few and small enough.
     images: Vec<Image>,
+    remarks: Vec<String>,
 }
 
 fn open(split: Split, options: &Options) -> Opened {
@@ -136,7 +138,8 @@ impl Omniglot {
             images.push(image);
             files.push(file);
         }
-        Ok(Self { classes, labels, files, images })
+        let remarks = set.remark.iter().cloned().collect();
+        Ok(Self { classes, labels, files, images, remarks })
     }
 }
 
@@ -159,5 +162,9 @@ impl Dataset for Omniglot {
 
     fn image(&self, i: usize) -> Result<Image, DataError> {
         Ok(self.images[i].clone())
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        self.remarks.clone()
     }
 }

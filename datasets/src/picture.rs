@@ -3,11 +3,14 @@
 use std::io::Cursor;
 use std::sync::Arc;
 
-use image::ImageDecoder as _;
+use image::{DynamicImage, ImageDecoder as _, ImageError, ImageFormat};
 
+use crate::damage::Note;
 use crate::jpeg::{self, Decoded, Jpeg};
+use crate::kind::{self, UNREADABLE};
 use crate::resize::Part;
-use crate::{Area, DataError, Resized};
+use crate::tiff::{self, Fault};
+use crate::{Area, DataError, Resized, gif};
 
 /// An 8-bit picture, row-major and interleaved: channel `c` of pixel (`x`, `y`) is
 /// `pixels[(y * width + x) * channels + c]`.
@@ -31,8 +34,8 @@ impl std::fmt::Debug for Image {
 
 impl Image {
     /// Decodes a picture file. `file` names it in errors. Grey stays grey, everything else becomes
-    /// RGB as Pillow's `convert("RGB")` does: transparency is dropped, 16 bits become 8. The camera's
-    /// orientation tag is ignored.
+    /// RGB as Pillow's `convert("RGB")` does: transparency is dropped, of 16 bits the upper 8 stay (of grey
+    /// ones, too, which Pillow cuts off at 255). The camera's orientation tag is ignored.
     pub fn decode(bytes: &[u8], file: &str) -> Result<Self, DataError> {
         Ok(Arc::unwrap_or_clone(Picture::new(bytes.to_vec(), file)?.decode()?))
     }
@@ -126,6 +129,8 @@ pub struct Picture {
     stored: Stored,
     /// Whether it may be decoded at a part of its size.
     reducible: bool,
+    /// Where damage is noted that it could be read in spite of.
+    note: Option<Note>,
 }
 
 #[derive(Clone, Debug)]
@@ -142,35 +147,52 @@ impl From<Image> for Picture {
 
 impl From<Arc<Image>> for Picture {
     fn from(image: Arc<Image>) -> Self {
-        Self { stored: Stored::Decoded(image), reducible: false }
+        Self { stored: Stored::Decoded(image), reducible: false, note: None }
     }
 }
 
 impl Picture {
-    /// The content of a picture file: JPEG, PNG, BMP, PNM or WebP, by its first bytes, whatever the
-    /// name. `file` names it in errors.
+    /// The content of a picture file: JPEG, PNG, GIF (its first frame), TIFF (its first page), BMP, PNM or
+    /// WebP, by its first bytes, whatever the name. `file` names it in errors.
     pub fn new(bytes: Vec<u8>, file: &str) -> Result<Self, DataError> {
         if bytes.starts_with(&[0xff, 0xd8, 0xff]) {
             let stored = Stored::Jpeg(Jpeg::new(bytes, file)?);
-            return Ok(Self { stored, reducible: false });
+            return Ok(Self { stored, reducible: false, note: None });
         }
         let fail = |problem: String| DataError::file(file, problem, DAMAGED);
+        if bytes.starts_with(b"GIF8") {
+            return Ok(gif::decode(&bytes).map_err(fail)?.into());
+        }
+        if tiff::is_tiff(&bytes) {
+            return match tiff::decode(&bytes) {
+                Ok(image) => Ok(image.into()),
+                Err(Fault::Damaged(problem)) => Err(fail(problem)),
+                Err(Fault::Unsupported(kind)) => {
+                    Err(DataError::file(file, format!("it is {kind}"), UNREADABLE))
+                }
+            };
+        }
         let reader = image::ImageReader::new(Cursor::new(&bytes)).with_guessed_format();
         let mut reader = reader.map_err(|e| fail(e.to_string()))?;
+        let format = reader.format();
+        let unknown = format.is_none();
+        let refuse = |e: ImageError| match (e, kind::name(&bytes)) {
+            (_, Some(kind)) => DataError::file(file, format!("it is {kind}"), UNREADABLE),
+            (ImageError::Unsupported(_), None) if unknown => {
+                fail("it begins like no kind of picture".to_owned())
+            }
+            (ImageError::Unsupported(e), None) => DataError::file(file, e.to_string(), UNREADABLE),
+            (e, None) => fail(e.to_string()),
+        };
         let mut limits = image::Limits::default();
         limits.max_alloc = Some(MOST_BYTES);
         reader.limits(limits);
-        let decoder = reader.into_decoder().map_err(|e| fail(e.to_string()))?;
+        let decoder = reader.into_decoder().map_err(refuse)?;
         let (width, height) = decoder.dimensions();
         let (width, height) = (width as usize, height as usize);
         room(width, height, decoder.total_bytes()).map_err(fail)?;
-        let decoded =
-            image::DynamicImage::from_decoder(decoder).map_err(|e| fail(e.to_string()))?;
-        let (channels, pixels) = if decoded.color().has_color() {
-            (3, decoded.into_rgb8().into_raw())
-        } else {
-            (1, decoded.into_luma8().into_raw())
-        };
+        let decoded = DynamicImage::from_decoder(decoder).map_err(refuse)?;
+        let (channels, pixels) = eight_bits(decoded, format == Some(ImageFormat::Pnm));
         Ok(Image { width, height, channels, pixels }.into())
     }
 
@@ -187,12 +209,21 @@ impl Picture {
         Self { reducible: true, ..self }
     }
 
+    /// The same, with a place to note damage in.
+    pub(crate) fn noting(self, note: Note) -> Self {
+        Self { note: Some(note), ..self }
+    }
+
     /// Where that is allowed and possible, the picture at 1/2, 1/4 or 1/8 of its size, so that of
     /// `have` pixels `least` are left; and the divisor, else 1.
     pub(crate) fn reduced(self, have: usize, least: usize) -> Result<(Self, usize), DataError> {
         let by = [8, 4, 2].into_iter().find(|by| have / by >= least.max(1));
         match (&self.stored, by) {
-            (Stored::Jpeg(jpeg), Some(by)) if self.reducible => Ok((jpeg.reduced(by)?.into(), by)),
+            (Stored::Jpeg(jpeg), Some(by)) if self.reducible => {
+                let (image, damage) = jpeg.reduced(by)?;
+                note(self.note.as_ref(), damage.as_deref());
+                Ok((image.into(), by))
+            }
             _ => Ok((self, 1)),
         }
     }
@@ -204,7 +235,9 @@ impl Picture {
             Stored::Jpeg(jpeg) => {
                 let (width, height) = jpeg.size();
                 let mut pixels = Vec::new();
-                let channels = jpeg.decode(Area::whole(width, height), &mut pixels)?.channels;
+                let done = jpeg.decode(Area::whole(width, height), &mut pixels)?;
+                note(self.note.as_ref(), done.damage.as_deref());
+                let channels = done.channels;
                 pixels.truncate(width * height * channels);
                 Ok(Arc::new(Image { width, height, channels, pixels }))
             }
@@ -219,7 +252,8 @@ impl Picture {
             Stored::Jpeg(jpeg) => {
                 let mut pixels = SCRATCH.take();
                 let result = jpeg.decode(plan.needs(), &mut pixels).map(|at| {
-                    let Decoded { width, channels, left } = at;
+                    let Decoded { width, channels, left, damage } = at;
+                    note(self.note.as_ref(), damage.as_deref());
                     let part = Part { pixels: &pixels, width, channels, left, top: 0 };
                     plan.apply_to(&part)
                 });
@@ -227,6 +261,31 @@ impl Picture {
                 result
             }
         }
+    }
+}
+
+fn note(place: Option<&Note>, damage: Option<&str>) {
+    if let (Some(note), Some(damage)) = (place, damage) {
+        note.add(damage);
+    }
+}
+
+/// Channels and pixels of a decoded file. Of 16 bits the upper 8 stay, as in Pillow, except in PNM (`scaled`),
+/// whose values it scales and rounds.
+fn eight_bits(decoded: DynamicImage, scaled: bool) -> (usize, Vec<u8>) {
+    let upper = |values: &[u16]| values.iter().map(|&value| (value >> 8) as u8).collect();
+    match decoded {
+        DynamicImage::ImageLuma16(grey) if !scaled => (1, upper(grey.as_raw())),
+        DynamicImage::ImageLumaA16(grey) if !scaled => {
+            (1, grey.pixels().map(|pixel| (pixel.0[0] >> 8) as u8).collect())
+        }
+        DynamicImage::ImageRgb16(colour) if !scaled => (3, upper(colour.as_raw())),
+        DynamicImage::ImageRgba16(colour) if !scaled => {
+            let rgb = colour.pixels().flat_map(|pixel| [pixel.0[0], pixel.0[1], pixel.0[2]]);
+            (3, rgb.map(|value| (value >> 8) as u8).collect())
+        }
+        colour if colour.color().has_color() => (3, colour.into_rgb8().into_raw()),
+        grey => (1, grey.into_luma8().into_raw()),
     }
 }
 
@@ -246,7 +305,7 @@ pub(crate) fn keep(
 }
 
 /// Bytes that a picture may take, decoded: 178 million pixels in 8-bit colour.
-const MOST_BYTES: u64 = 512 << 20;
+pub(crate) const MOST_BYTES: u64 = 512 << 20;
 
 /// Whether a header's claims make a picture at all, and one that may be decoded.
 pub(crate) fn room(width: usize, height: usize, bytes: u64) -> Result<(), String> {

@@ -22,6 +22,7 @@ pub(crate) const ENTRY: Entry = Entry {
     channels: 3,
     size: 224,
     splits: SPLITS,
+    splits_of: None,
     open,
     augmentation: |size| Arc::new(RandomResizedCrop::to(size)),
     evaluation: |size| Arc::new(ResizeCrop::to(size)),
@@ -35,14 +36,19 @@ fn open(split: Split, options: &Options) -> Opened {
     };
     let folder = files::locate(&ENTRY, options, &["Stanford_Online_Products"], &[list])?;
     let path = folder.join(list);
+    let text = files::text(&ENTRY, &path)?;
+    // Published lists begin with the columns' names.
+    let headed = text.lines().next().is_some_and(|line| sample(line).is_err());
     let mut samples = Vec::new();
-    for (i, line) in files::text(&ENTRY, &path)?.lines().enumerate().skip(1) {
+    for (i, line) in text.lines().enumerate().skip(usize::from(headed)) {
         if !line.trim().is_empty() {
             let sample = sample(line).map_err(|why| bad(&path, i + 1, why))?;
             samples.extend(classes.contains(&sample.class).then_some(sample));
         }
     }
-    Ok(Box::new(Files::new(&ENTRY, &folder, samples)?))
+    let headless = || format!("{} has no header: its first line is a picture", path.display());
+    let remarks = (!headed).then(headless).into_iter().collect();
+    Ok(Box::new(Files::new(&ENTRY, &folder, samples)?.remarking(remarks)))
 }
 
 fn bad(path: &Path, line: usize, why: &str) -> DataError {

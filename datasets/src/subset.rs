@@ -1,4 +1,4 @@
-//! Some classes of a split, as a split of their own.
+//! Some classes or samples of a split, as a split of their own.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -75,6 +75,21 @@ impl Dataset for Subset {
     fn skipped(&self) -> Vec<String> {
         self.whole.skipped()
     }
+
+    fn remarks(&self) -> Vec<String> {
+        self.whole.remarks()
+    }
+
+    fn damaged(&self) -> Vec<String> {
+        self.whole.damaged()
+    }
+}
+
+/// Some samples of a data set, by their numbers there; classes and labels stay.
+pub fn some_samples(whole: &Arc<dyn Dataset>, samples: Vec<usize>) -> Arc<dyn Dataset> {
+    let labels = samples.iter().map(|&i| whole.labels()[i]).collect();
+    let (whole, classes) = (whole.clone(), whole.classes().to_vec());
+    Arc::new(Subset { whole, classes, first: 0, labels, samples })
 }
 
 /// What stays to train on, and what was held out.

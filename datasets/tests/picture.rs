@@ -35,6 +35,39 @@ fn every_kind_of_file_decodes_to_pillows_pixels() {
     }
 }
 
+/// A JPEG that is damaged, and the CRC-32 of what Pillow makes of it; none if it refuses it.
+type Damaged = (String, usize, usize, String, Option<u32>);
+
+#[test]
+fn damaged_jpegs_are_read_as_pillow_reads_them() {
+    let text = std::fs::read_to_string(folder().join("damaged.json")).unwrap();
+    let rows: Vec<Damaged> = serde_json::from_str(&text).unwrap();
+    let (mut refused, mut noted) = (0, 0);
+    for (name, at, gone, put, crc) in rows {
+        let mut changed = bytes(&name);
+        let put: Vec<u8> = (0..put.len() / 2)
+            .map(|i| u8::from_str_radix(&put[2 * i..2 * i + 2], 16).unwrap())
+            .collect();
+        changed.splice(at..at + gone, put.clone());
+        let whole = Image::decode(&changed, &name);
+        let own = whole.as_ref().ok().map(|image| crc32(&image.clone().with_channels(3).pixels));
+        // What isn't done: codes without a meaning in a progressive file.
+        let unread = name.contains("progressive")
+            && whole.as_ref().is_err_and(|error| error.to_string().contains("invalid Huffman"));
+        noted += usize::from(unread);
+        refused += usize::from(crc.is_none());
+        assert!(own == crc || unread, "{name} at {at}, {gone} gone, {put:x?}: {:?}", whole.err());
+        // A part of it is that part.
+        if let Ok(whole) = whole {
+            let crop = Area { left: 10, top: 7, width: 40, height: 30 };
+            let plan = Resized::new(crop, 20, 15, Area::whole(20, 15));
+            let part = Picture::new(changed, &name).unwrap().resized(&plan).unwrap();
+            assert!(part == plain(&whole, &plan), "{name} at {at}, {gone} gone, {put:x?}");
+        }
+    }
+    assert!(refused > 50 && noted < 8, "{refused} refused, {noted} unread");
+}
+
 /// What `plan` makes of the whole picture.
 fn plain(image: &Image, plan: &Resized) -> Image {
     plan.apply(image)
@@ -221,6 +254,56 @@ fn bytes_of_png(width: u32, height: u32) -> Vec<u8> {
     header.extend([8, 2, 0, 0, 0]);
     let sum = crc32(&header).to_be_bytes();
     [&b"\x89PNG\r\n\x1a\n\0\0\0\x0d"[..], &header, &sum].concat()
+}
+
+#[test]
+fn what_is_no_picture_is_called_what_it_is() {
+    for (bytes, says) in [
+        (&b""[..], "it is empty"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "it is a HEIC picture"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0", "it is an AVIF picture"),
+        (b"<!DOCTYPE html><html></html>", "it is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "it is a pointer of Git LFS"),
+        (b"%PDF-1.4", "it is a PDF file"),
+        (b"\0\0\x01\0\x01\0", "it is an icon"),
+    ] {
+        refused(bytes, "x.jpg", &[says, "on_corrupt = \"skip\""]);
+    }
+    // Kinds of TIFF that aren't read: with a palette, a fax, JPEG in TIFF.
+    for (tag, value, says) in [
+        (6, 3, "it is a TIFF file of a kind that isn't supported (RGBPalette with [8]"),
+        (3, 4, "it is a TIFF file of a kind that isn't supported (compression 4)"),
+        (3, 7, "it is a TIFF file of a kind that isn't supported (compression 7)"),
+    ] {
+        let mut changed = bytes("grey.tif");
+        let entry = changed.windows(4).position(|w| w == [tag, 1, 3, 0]).unwrap();
+        changed[entry + 8] = value;
+        refused(&changed, "x.tif", &[says]);
+    }
+}
+
+#[test]
+fn gifs_and_tiffs_of_no_or_too_many_pixels_are_refused_before_they_are_decoded() {
+    let mut gif = bytes("animated.gif");
+    gif[6..10].fill(0xff);
+    refused(&gif, "x.gif", &["65535x65535 pixels take", "a picture may take 536870912"]);
+    refused(b"GIF89a\x05\0\x05\0\0\0\0;", "x.gif", &["fetch it again"]);
+    let tiff = bytes("plain.tif");
+    let start = u32::from_le_bytes(tiff[4..8].try_into().unwrap()) as usize + 2;
+    for (tag, value) in
+        [(256_u16, 60_000_u32), (257, 4_000_000_000), (278, 4_000_000_000), (279, u32::MAX)]
+    {
+        let entry = (0..12).map(|i| start + 12 * i);
+        let entry = entry.clone().find(|&at| tiff[at..at + 2] == tag.to_le_bytes()).unwrap();
+        let mut changed = tiff.clone();
+        changed[entry + 2..entry + 4].copy_from_slice(&4_u16.to_le_bytes());
+        changed[entry + 8..entry + 12].copy_from_slice(&value.to_le_bytes());
+        if tag < 258 {
+            refused(&changed, "x.tif", &["x.tif"]);
+        } else {
+            let _ = Image::decode(&changed, "x.tif");
+        }
+    }
 }
 
 #[test]

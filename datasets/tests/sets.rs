@@ -8,7 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::{assert_says, golden};
-use retort_datasets::{DataError, Dataset, Image, Loader, Options, Split, check, find, open};
+use retort_datasets::{
+    DataError, Dataset, Image, Loader, Options, Split, absent, check, find, open, splits,
+};
 
 const PNG: &[u8] = include_bytes!("pictures/alpha.png");
 
@@ -245,6 +247,27 @@ fn cars_are_read_from_the_devkit_too() {
 }
 
 #[test]
+fn cars_are_found_a_folder_deeper() {
+    let root = tempfile::tempdir().unwrap();
+    devkit(root.path(), true);
+    let base = root.path().join("stanford_cars");
+    put(&base, "cars_train/cars_train/00001.jpg", PNG);
+    put(&base, "cars_test/cars_test/00001.jpg", PNG);
+    std::fs::create_dir(base.join("car_devkit")).unwrap();
+    std::fs::rename(base.join("devkit"), base.join("car_devkit/devkit")).unwrap();
+    let train = opened("cars", Split::Train, root.path());
+    let expected = ["cars_train/cars_train/00001.jpg", "cars_test/cars_test/00001.jpg"];
+    assert_eq!(files(&*train, &base), expected);
+    assert!(absent(&*train).is_empty());
+    train.image(1).unwrap();
+    // The folder itself in one of the same name.
+    let outer = tempfile::tempdir().unwrap();
+    std::fs::create_dir(outer.path().join("stanford_cars")).unwrap();
+    std::fs::rename(&base, outer.path().join("stanford_cars/stanford_cars")).unwrap();
+    assert_eq!(opened("cars", Split::Train, outer.path()).len(), 2);
+}
+
+#[test]
 fn hostile_matlab_files_are_refused_quickly() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("cars_annos.mat");
@@ -256,8 +279,12 @@ fn hostile_matlab_files_are_refused_quickly() {
     say(&[0; 200], "doesn't begin like one");
     say(&matlab(&[]), "no struct array");
     let mut newer = b"MATLAB 7.3 MAT-file".to_vec();
+    newer.resize(126, b' ');
+    newer.extend(b"\0IM");
     newer.resize(512, 0);
-    say(&newer, "version 7.3");
+    newer.extend(b"\x89HDF\r\n\x1a\n");
+    say(&newer, "it is a MATLAB 7.3 file, which is HDF5 and can't be read. Save it again with -v7");
+    say(&newer[512..], "it is a MATLAB 7.3 file");
     // A billion structs in a few bytes; cells in cells without end; a bomb of zeros.
     let head = [element(5, &6_u32.to_le_bytes()), element(1, b"class\0fname\0")];
     say(
@@ -321,6 +348,7 @@ fn a_folder_is_split_as_asked_for() {
         (Some("0.25"), &["ant"], &["bee", "cat", "dog"]),
         (Some("cat, ant,bee"), &["ant", "bee", "cat"], &["dog"]),
         (Some(&list), &["ant", "dog"], &["bee", "cat"]),
+        (Some("list.txt"), &["ant", "dog"], &["bee", "cat"]),
     ] {
         let [found, rest] = [Split::Train, Split::Test].map(|s| split(classes, s).unwrap());
         assert_eq!((found.classes(), rest.classes()), (&strings(train)[..], &strings(test)[..]));
@@ -329,13 +357,267 @@ fn a_folder_is_split_as_asked_for() {
         assert_eq!(files(&*found, root.path())[..3], ["a.jpeg", "b.JPG", "more/c.png"].map(own));
     }
     for (classes, parts) in [
-        ("cow", ["train-classes", "no class folder \"cow\""]),
+        ("cow", ["train-classes", "no class \"cow\""]),
         ("1.5", ["train-classes", "no part of the classes"]),
         ("0.01", ["0 of its 4 classes would train", "some must test"]),
         ("ant,bee,cat,dog", ["4 of its 4 classes would train", "some must test"]),
     ] {
         assert_says(&split(Some(classes), Split::Train).err().unwrap(), &parts);
     }
+}
+
+/// What was remarked, as one text.
+fn remarks(data: &dyn Dataset) -> String {
+    data.remarks().join("; ")
+}
+
+#[test]
+fn lists_without_their_headers_are_read_and_said() {
+    let root = tempfile::tempdir().unwrap();
+    let list = |text: &str| put(root.path(), "Ebay_train.txt", text.as_bytes());
+    list("\u{feff}image_id class_id super_class_id path\n1 1 1 a_0.JPG\n2 1 1 a_1.JPG\n");
+    let data = opened("sop", Split::Train, root.path());
+    assert_eq!((data.len(), remarks(&*data)), (2, String::new()));
+    list("1 1 1 a_0.JPG\n2 1 1 a_1.JPG\n");
+    let data = opened("sop", Split::Train, root.path());
+    assert_eq!(files(&*data, root.path()), ["a_0.JPG", "a_1.JPG"]);
+    assert!(remarks(&*data).contains("Ebay_train.txt has no header"), "{}", remarks(&*data));
+    put(root.path(), "a_0.JPG", PNG);
+    assert_eq!(absent(&*data), [root.path().join("a_1.JPG")]);
+
+    let rows = IN_SHOP.splitn(3, '\n').nth(2).unwrap();
+    for (head, says) in [
+        ("7\nimage_name item_id evaluation_status\n", ""),
+        ("", "has no header of two lines"),
+        ("7\n", "has no header of two lines"),
+        ("image_name item_id evaluation_status\n", "has no header of two lines"),
+        ("9\nimage_name item_id evaluation_status\n", "says that it has 9 pictures, but lists 7"),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        in_shop(root.path(), &format!("{head}{rows}"));
+        let data = opened("in_shop", Split::Train, root.path());
+        assert_eq!(data.len(), 3, "{head}");
+        let found = remarks(&*data);
+        assert!(found.contains(says) && found.is_empty() == says.is_empty(), "{head:?}: {found}");
+    }
+}
+
+#[test]
+fn what_other_programs_leave_behind_is_no_picture_and_no_class() {
+    let root = tempfile::tempdir().unwrap();
+    for class in ["ant", "bee"] {
+        put(root.path(), &format!("{class}/1.png"), PNG);
+        for junk in
+            ["@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg", "__MACOSX/1.png", "._1.png", ".hidden.png"]
+        {
+            put(root.path(), &format!("{class}/{junk}"), PNG);
+        }
+        put(root.path(), &format!("{class}/Thumbs.db"), b"");
+    }
+    for junk in
+        ["@eaDir/x.png", "__MACOSX/ant/._1.png", ".git/x.png", "$RECYCLE.BIN/x.png", ".DS_Store"]
+    {
+        put(root.path(), junk, PNG);
+    }
+    let [train, test] = [Split::Train, Split::Test].map(|s| opened("folder", s, root.path()));
+    assert_eq!(files(&*train, root.path()), ["ant/1.png"]);
+    assert_eq!(files(&*test, root.path()), ["bee/1.png"]);
+}
+
+#[test]
+fn classes_without_pictures_are_named_or_left_out() {
+    let root = tempfile::tempdir().unwrap();
+    for class in ["ant", "cat", "dog"] {
+        put(root.path(), &format!("{class}/1.png"), PNG);
+    }
+    put(root.path(), "bee/notes.txt", b"");
+    put(root.path(), "eel/._1.png", PNG);
+    let says = ["2 classes have no pictures: bee, eel", "on_empty_class = \"skip\""];
+    refused("folder", Split::Train, root.path(), &says);
+    refused("folder", Split::Test, root.path(), &says);
+    let options = Options { skip_empty: true, ..options(root.path()) };
+    let [train, test] =
+        [Split::Train, Split::Test].map(|split| open("folder", split, &options).unwrap());
+    assert_eq!(train.classes(), ["ant", "cat"]);
+    assert_eq!(test.classes(), ["dog"]);
+    assert!(remarks(&*train).contains("2 classes have no pictures: bee, eel, and left out"));
+}
+
+#[cfg(unix)]
+#[test]
+fn links_lead_nowhere_else_and_count_nothing_twice() {
+    use std::os::unix::fs::symlink;
+    let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let at = |name: &str| root.path().join(name);
+    put(outside.path(), "secret.png", PNG);
+    put(outside.path(), "folder/secret.png", PNG);
+    put(root.path(), "a/1.png", PNG);
+    put(root.path(), "b/1.png", PNG);
+    put(root.path(), ".store/2.png", PNG);
+    put(root.path(), ".store/deep/3.png", PNG);
+    for (link, to) in [
+        ("a/out.png", outside.path().join("secret.png")),
+        ("a/out", outside.path().join("folder")),
+        ("c", outside.path().join("folder")),
+        ("a/again.png", at("b/1.png")),
+        ("b/a", at("a")),
+        ("b/up", root.path().to_owned()),
+        // What is found through links only.
+        ("a/2.png", at(".store/2.png")),
+        ("b/2.png", at(".store/2.png")),
+        ("b/more", at(".store/deep")),
+        ("b/x.png", at(".store/deep/3.png")),
+        ("b/all", at(".store")),
+    ] {
+        symlink(to, at(link)).unwrap();
+    }
+    let [train, test] = [Split::Train, Split::Test].map(|s| opened("folder", s, root.path()));
+    assert_eq!(files(&*train, root.path()), ["a/1.png", "a/2.png"]);
+    assert_eq!(files(&*test, root.path()), ["b/1.png", "b/x.png"]);
+    for data in [&train, &test] {
+        let found = remarks(&**data);
+        assert!(found.contains("3 lead out of it"), "{found}");
+        assert!(found.contains("symbolic links"), "{found}");
+        (0..data.len()).for_each(|i| drop(data.image(i).unwrap()));
+    }
+    // The folder itself may be a link, and lists may not lead out either.
+    let linked = outside.path().join("linked");
+    symlink(root.path(), &linked).unwrap();
+    assert_eq!(opened("folder", Split::Train, &linked).len(), 2);
+    put(root.path(), "list.csv", b"path,label,split\na/out.png,x,train\na/1.png,y,test\n");
+    let options = Options { labels: Some("list.csv".to_owned()), ..options(root.path()) };
+    let data = open("folder", Split::Train, &options).unwrap();
+    assert_says(&data.image(0).unwrap_err(), &["a/out.png", "leads out of"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_need_not_be_utf_8() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    let root = tempfile::tempdir().unwrap();
+    for class in [&b"caf\xe9"[..], b"caf\xe8", b"tea", b"\xff"] {
+        let folder = root.path().join(OsStr::from_bytes(class));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join(OsStr::from_bytes(b"\xfc.png")), PNG).unwrap();
+    }
+    let train = opened("folder", Split::Train, root.path());
+    assert_eq!(train.classes(), ["\\xff", "caf\\xe8"]);
+    assert_eq!(train.labels(), [1, 0]);
+    train.image(1).unwrap();
+    let train_classes = Some("tea, \\xff".to_owned());
+    let train = open("folder", Split::Train, &Options { train_classes, ..options(root.path()) });
+    assert_eq!(train.unwrap().classes(), ["\\xff", "tea"]);
+}
+
+#[test]
+fn folders_of_splits_are_splits() {
+    let root = tempfile::tempdir().unwrap();
+    for path in ["train/ant/1.png", "train/bee/1.png", "Test/cat/1.png", "Test/cat/2.png"] {
+        put(root.path(), path, PNG);
+    }
+    let both = || [Split::Train, Split::Test].map(|split| opened("folder", split, root.path()));
+    let [train, test] = both();
+    assert_eq!(train.classes(), ["ant", "bee"]);
+    assert_eq!(files(&*test, root.path()), ["Test/cat/1.png", "Test/cat/2.png"]);
+    assert_eq!(remarks(&*test), "");
+    let splits_of = || splits("folder", &options(root.path())).unwrap();
+    assert_eq!(splits_of(), [Split::Train, Split::Test]);
+    // Classes that are in both are said.
+    put(root.path(), "Test/ant/1.png", PNG);
+    let [train, test] = both();
+    assert_eq!((train.len(), test.classes()), (2, &strings(&["ant", "cat"])[..]));
+    for data in [train, test] {
+        let found = remarks(&*data);
+        assert!(found.contains("1 of the 2 classes to test on are trained on, too"), "{found}");
+    }
+    // Beside a test split, the one for validation isn't used; alone, it tests.
+    put(root.path(), "val/dog/1.png", PNG);
+    let [_, test] = both();
+    assert_eq!(test.classes(), ["ant", "cat"]);
+    assert!(remarks(&*test).contains("the 1 pictures for validation aren't used"));
+    std::fs::remove_dir_all(root.path().join("Test")).unwrap();
+    assert_eq!(both()[1].classes(), ["dog"]);
+    let train_classes = Some("0.5".to_owned());
+    let error = open("folder", Split::Train, &Options { train_classes, ..options(root.path()) });
+    assert_says(&error.err().unwrap(), &["train-classes", "divided into splits already"]);
+    // No class is called so.
+    put(root.path(), "eel/1.png", PNG);
+    let says = ["it holds train", "beside eel", "Rename train if it is a class"];
+    refused("folder", Split::Train, root.path(), &says);
+    std::fs::remove_dir_all(root.path().join("eel")).unwrap();
+    std::fs::remove_dir_all(root.path().join("val")).unwrap();
+    refused("folder", Split::Train, root.path(), &["no pictures to test on"]);
+
+    // Queries and a gallery.
+    put(root.path(), "query/cat/1.png", PNG);
+    refused("folder", Split::Train, root.path(), &["a query split without a gallery"]);
+    put(root.path(), "gallery/cat/2.png", PNG);
+    put(root.path(), "gallery/dog/2.png", PNG);
+    assert_eq!(splits_of(), [Split::Train, Split::Test, Split::Query, Split::Gallery]);
+    let [test, query, gallery] = [Split::Test, Split::Query, Split::Gallery]
+        .map(|split| opened("folder", split, root.path()));
+    assert_eq!([test.len(), query.len(), gallery.len()], [3, 1, 2]);
+    assert_eq!((query.classes(), query.labels()), (gallery.classes(), &[0][..]));
+    assert_eq!(gallery.labels(), [0, 1]);
+}
+
+#[test]
+fn labels_may_come_from_a_table() {
+    let root = tempfile::tempdir().unwrap();
+    for i in 0..6 {
+        put(root.path(), &format!("images/{i}, really.png"), PNG);
+    }
+    let opened = |table: &str, split| {
+        put(root.path(), "labels.csv", table.as_bytes());
+        let labels = Some("labels.csv".to_owned());
+        open("folder", split, &Options { labels, ..options(root.path()) })
+    };
+    let row = |i: usize, label: &str, split: &str| {
+        format!("\"./images/{i}, really.png\",{label}{split}\n")
+    };
+    // Without splits, classes are divided as folders are.
+    let plain: String = (0..6).map(|i| row(i, ["x", "y", "z"][i % 3], "")).collect();
+    for head in ["", "path,label\n", "\u{feff}Filename, Class\n"] {
+        let train = opened(&format!("{head}{plain}"), Split::Train).unwrap();
+        assert_eq!((train.classes(), train.len()), (&strings(&["x", "y"])[..], 4), "{head}");
+        train.image(3).unwrap();
+    }
+    let tabs = plain.replace("y.png\",", "y.png\"\t");
+    assert!(tabs.contains('\t') && opened(&tabs.replace(", really", ""), Split::Train).is_ok());
+    // With splits, as the table says.
+    let parts = [",train", ",query", ",gallery", ",train", ",Gallery", ",val"];
+    let table: String = (0..6).map(|i| row(i, ["x", "y", "y"][i % 3], parts[i])).collect();
+    let table = format!("path,label,split\n{table}");
+    let of = |split| opened(&table, split).unwrap();
+    let [train, test, query, gallery] =
+        [Split::Train, Split::Test, Split::Query, Split::Gallery].map(of);
+    assert_eq!([train.len(), test.len(), query.len(), gallery.len()], [2, 3, 1, 2]);
+    assert_eq!((query.labels(), gallery.labels()), (&[0][..], &[0, 0][..]));
+    assert!(query.describe(0).ends_with("images/1, really.png"));
+    assert!(remarks(&*test).contains("the 1 pictures for validation aren't used"));
+
+    for (table, parts) in [
+        ("", &["labels.csv", "names no picture"][..]),
+        ("path,label\n", &["names no picture"]),
+        ("path,label\na.png,\n", &["line 2", "a.png has no label"]),
+        ("path,label\n,x\n", &["line 2", "names no picture"]),
+        ("a.png,x\nb.png,y\n./a.png,x\n", &["line 3", "names a.png again, after line 1"]),
+        ("a.png,x,train\nb.png,y,exam\n", &["line 2", "\"exam\"", "train, val, test"]),
+        ("a.png,x,train\nb.png,y,\n", &["b.png has no split"]),
+        ("a.png,x,train\nb.png,y,train\n", &["no pictures to test on"]),
+        ("a.png,x\nb.png,x\n", &["one class only, x"]),
+        ("../a.png,x\nb.png,y\n", &["../a.png", "outside the folder"]),
+        ("/etc/passwd,x\nb.png,y\n", &["/etc/passwd", "outside the folder"]),
+    ] {
+        assert_says(&opened(table, Split::Train).err().unwrap(), parts);
+    }
+    let labels = Some("nowhere.csv".to_owned());
+    let error = open("folder", Split::Train, &Options { labels, ..options(root.path()) });
+    assert_says(&error.err().unwrap(), &["nowhere.csv", "cannot be read", "path,label,split"]);
+    let labels = Some("labels.csv".to_owned());
+    let error = open("cub", Split::Train, &Options { labels, ..options(root.path()) });
+    assert_says(&error.err().unwrap(), &["labels", "\"cub\"", "Leave it out"]);
 }
 
 fn strings(names: &[&str]) -> Vec<String> {
@@ -373,8 +655,13 @@ fn what_is_no_file_is_never_waited_for() {
         let picture = at("a/2.png");
         make(&picture);
         let data = opened("folder", Split::Train, root.path());
-        assert_eq!(data.len(), 2, "{kind}");
-        assert_says(&data.image(1).unwrap_err(), &["a/2.png", says]);
+        if ["device", "linked pipe"].contains(&kind) {
+            // What leads out of the folder, or to what is in it anyway, isn't in it.
+            assert_eq!(data.len(), 1, "{kind}");
+        } else {
+            assert_eq!(data.len(), 2, "{kind}");
+            assert_says(&data.image(1).unwrap_err(), &["a/2.png", says]);
+        }
         std::fs::remove_file(&picture).unwrap();
         // As a list, and as an archive.
         let list = at("Ebay_train.txt");

@@ -38,6 +38,32 @@ pub struct Case {
     pub hyper: Map<String, Value>,
 }
 
+/// What a batch is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Source and target have as many dimensions, and their feature maps as many channels.
+    pub equal_widths: bool,
+    /// Views of each sample.
+    pub views: usize,
+}
+
+impl Layout {
+    /// Those that are tried on a loss, the plainest first.
+    pub const ALL: [Layout; 4] = [
+        Layout { equal_widths: false, views: 1 },
+        Layout { equal_widths: true, views: 1 },
+        Layout { equal_widths: false, views: 2 },
+        Layout { equal_widths: true, views: 2 },
+    ];
+
+    /// What has to be so for it; nothing for the plainest.
+    pub fn words(self) -> Vec<&'static str> {
+        let widths = self.equal_widths.then_some("equal widths");
+        let views = (self.views > 1).then_some("two views");
+        widths.into_iter().chain(views).collect()
+    }
+}
+
 /// What a loss gives.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -80,22 +106,24 @@ pub fn values(shape: &[usize], salt: u64) -> TensorData {
     TensorData::new(values, shape)
 }
 
+/// Maps of 4 × 4 and 2 × 2 and a vector, of 3, 4 and 5 channels and so many more.
+fn features(n: usize, more: usize, salt: u64) -> Vec<TensorData> {
+    vec![
+        values(&[n, 3 + more, 4, 4], salt),
+        values(&[n, 4 + more, 2, 2], salt + 1),
+        values(&[n, 5 + more], salt + 2),
+    ]
+}
+
 impl Case {
     /// Random embeddings and feature maps of `n` samples in classes of two; a formula, the same
     /// everywhere. Target `[n, d]`, source `[n, d + 4]`, maps of 4 × 4 and 2 × 2, feature vectors.
     pub fn example(n: usize, d: usize, salt: u64) -> Self {
-        let features = |salt: u64, extra: usize| {
-            vec![
-                values(&[n, 3 + extra, 4, 4], salt),
-                values(&[n, 4 + extra, 2, 2], salt + 1),
-                values(&[n, 5 + extra], salt + 2),
-            ]
-        };
         Case {
             target: Some(values(&[n, d], salt + 1)),
             source: Some(values(&[n, d + 4], salt + 1000)),
-            target_features: features(salt + 2000, 0),
-            source_features: features(salt + 3000, 2),
+            target_features: features(n, 0, salt + 2000),
+            source_features: features(n, 2, salt + 3000),
             labels: (0..n as i64).map(|i| i / 2).collect(),
             sample_labels: (0..n as i64).map(|i| i / 2).collect(),
             ids: (0..n as i64).collect(),
@@ -104,6 +132,18 @@ impl Case {
             views: 1,
             ..Case::default()
         }
+    }
+
+    /// The same for a layout: with the target's widths for the source, or in views, for which `n` is
+    /// rounded up.
+    pub fn of(layout: Layout, n: usize, d: usize, salt: u64) -> Self {
+        let n = n.next_multiple_of(layout.views);
+        let mut case = Case::example(n, d, salt);
+        if layout.equal_widths {
+            case.source = Some(values(&[n, d], salt + 1000));
+            case.source_features = features(n, 0, salt + 3000);
+        }
+        if layout.views > 1 { case.with_views(layout.views) } else { case }
     }
 
     /// The same batch as `views` views of each sample, stacked one after the other.

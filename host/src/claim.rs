@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, Result};
 use crate::folder::CONFIG;
+use crate::kept;
 use crate::lock::{LOCK, Lock};
 use retort_core::fs::{TEMPORARY, atomic_write};
 use std::fs::DirEntry;
@@ -72,10 +73,14 @@ impl Claim {
         &self.dir
     }
 
-    /// Writes a file into it, whole or not at all.
-    pub fn write(&mut self, name: &str, text: &str) -> Result<()> {
+    /// Writes a file into it, or into a folder in it, whole or not at all.
+    pub fn write(&mut self, name: &Path, bytes: &[u8]) -> Result<()> {
         let path = self.dir.join(name);
-        atomic_write(&path, text.as_bytes()).map_err(Failure::new)?;
+        if let Some(inner) = path.parent().filter(|inner| !is_there(inner)) {
+            std::fs::create_dir(inner).map_err(|e| Failure::file("make the folder", inner, e))?;
+            self.folders.insert(0, inner.to_owned());
+        }
+        atomic_write(&path, bytes).map_err(Failure::new)?;
         self.files.push(path);
         Ok(())
     }
@@ -133,7 +138,8 @@ pub fn is_unbegun(dir: &Path) -> bool {
 /// Deletes what a killed process left half written.
 pub fn remove_torn(dir: &Path) -> Result<()> {
     let entries = std::fs::read_dir(dir).map_err(|e| Failure::file("read", dir, e))?;
-    for entry in entries.filter_map(std::result::Result::ok) {
+    let kept = std::fs::read_dir(dir.join(kept::FOLDER)).into_iter().flatten();
+    for entry in entries.chain(kept).filter_map(std::result::Result::ok) {
         if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
             let path = entry.path();
             std::fs::remove_file(&path).map_err(|e| Failure::file("delete", &path, e))?;

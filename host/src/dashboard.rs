@@ -1,9 +1,9 @@
 //! A training as a full-screen dashboard. It only draws: keys do what they always do, so Ctrl-C
 //! stops after saving.
 
-use crate::clean;
 use crate::output::{Quiet, colours};
 use crate::page::plot::bounds;
+use crate::{clean, output};
 use ratatui::backend::TermionBackend;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize as _};
@@ -147,18 +147,24 @@ impl State {
         let chart = Chart::new(vec![data])
             .block(Block::bordered().title(" loss "))
             .x_axis(Axis::default().bounds([0.0, last]).labels(["0".to_owned(), format!("{last}")]))
-            .y_axis(Axis::default().bounds([low, high]).labels([short(low, 3), short(high, 3)]));
+            .y_axis(Axis::default().bounds([low, high]).labels([low, high].map(output::short)));
         frame.render_widget(chart, area);
     }
 
     fn terms(&self, frame: &mut Frame, area: Rect) {
+        let number = |x: Option<&f64>| x.map_or_else(String::new, |x| output::short(*x));
         let rows = self.step.iter().flat_map(|s| {
-            std::iter::once(("sum".to_owned(), s.loss))
-                .chain(s.terms.iter().map(|(name, x)| (clean::line(name).into_owned(), *x)))
+            let sum = ["sum".to_owned(), String::new(), output::short(s.loss)];
+            let of = move |(name, x): (&String, &f64)| {
+                let weighted = number(s.terms.get(name));
+                [clean::line(name).into_owned(), output::short(*x), weighted]
+            };
+            std::iter::once(sum).chain(s.values.iter().map(of))
         });
-        let rows = rows.map(|(name, x)| Row::new([name, short(x, 5)]));
-        let table = Table::new(rows, [Constraint::Fill(1), Constraint::Length(14)])
-            .block(Block::bordered().title(" loss terms "));
+        let widths = [Constraint::Fill(1), Constraint::Length(11), Constraint::Length(11)];
+        let table = Table::new(rows.map(Row::new), widths)
+            .header(Row::new(["", "value", "x weight"]))
+            .block(Block::bordered().title(" losses "));
         frame.render_widget(table, area);
     }
 
@@ -183,11 +189,6 @@ impl State {
         }
         frame.render_widget(Paragraph::new(lines).block(Block::bordered()), area);
     }
-}
-
-/// A number that leaves room for others.
-fn short(x: f64, digits: usize) -> String {
-    if x.abs() < 1e7 { format!("{x:.digits$}") } else { format!("{x:.3e}") }
 }
 
 fn duration(seconds: f64) -> String {

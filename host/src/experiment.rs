@@ -5,6 +5,7 @@ use crate::settings::{assignment, suggest};
 use retort_core::Limits;
 use retort_core::Recipe;
 use retort_core::backbone::NetworkConfig;
+use retort_core::checkpoint::{OpenOptions, Selection};
 use retort_core::fs::read_text;
 use retort_datasets as datasets;
 use retort_sdk::schema::RESERVED;
@@ -34,6 +35,12 @@ pub struct Experiment {
     pub recall_at: Vec<usize>,
     /// On which classes the best epoch is chosen.
     pub select_on: SelectOn,
+    /// Which of the source's keys are its network's.
+    #[serde(skip_serializing_if = "Keys::is_empty")]
+    pub source_keys: Keys,
+    /// Which keys of `pretrained` are the network's.
+    #[serde(skip_serializing_if = "Keys::is_empty")]
+    pub pretrained_keys: Keys,
     /// Pictures.
     pub data: Data,
     /// The network to train.
@@ -58,6 +65,41 @@ pub enum SelectOn {
     Validation,
 }
 
+/// Which keys of a checkpoint are the network's, where it doesn't show.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// What stands before them, such as `student.`; none finds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// Keys to leave out, such as `projector.*`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
+    /// Other names for layers, such as `head=embedding`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub map: Vec<String>,
+    /// Keys that the file may lack, such as `embedding.*`: those layers start afresh.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_missing: Vec<String>,
+}
+
+impl Keys {
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Keys::default()
+    }
+
+    /// How to open the checkpoint.
+    pub fn options(&self) -> OpenOptions {
+        let Keys { prefix, ignore, map, allow_missing } = self.clone();
+        OpenOptions {
+            select: Selection { prefix, ignore, map },
+            allow_missing,
+            ..OpenOptions::default()
+        }
+    }
+}
+
 /// A data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -76,9 +118,17 @@ pub struct Data {
     pub images: Option<usize>,
     /// Share of the training classes that is held out for `select_on = "validation"`: the last ones.
     pub validation_classes: f64,
-    /// `folder`: which classes train: a part such as 0.5, names separated by commas, or a file.
+    /// `folder`: which classes train: a part such as 0.5, names separated by commas, or a file with a name a
+    /// line, here or in `root`.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "word")]
     pub train_classes: Option<String>,
+    /// `folder`: a CSV file, here or in `root`, with the columns path, label and perhaps split (train, val,
+    /// test, query, gallery), in place of class folders.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<String>,
+    /// What to do about class folders without a picture.
+    #[serde(skip_serializing_if = "OnCorrupt::is_error")]
+    pub on_empty_class: OnCorrupt,
     /// Memory for decoded pictures, such as `8GiB`; none keeps none.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "word")]
     pub cache: Option<String>,
@@ -89,15 +139,22 @@ pub struct Data {
     pub scaled_decoding: bool,
 }
 
-/// What to do about pictures that can't be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What to do about pictures that can't be read, and classes that have none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum OnCorrupt {
     /// End the run, naming the first.
     #[default]
     Error,
-    /// Leave them out of their batches, and say at the end which.
+    /// Leave them out, and say which.
     Skip,
+}
+
+impl OnCorrupt {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+    fn is_error(&self) -> bool {
+        *self == Self::Error
+    }
 }
 
 /// A loss with its weight and hyperparameters.
@@ -111,6 +168,9 @@ pub struct LossConfig {
     /// Factor of the learning rate for its parameters; none takes the recipe's `loss_lr_factor`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr_factor: Option<f64>,
+    /// SHA-256 of the file that it must come from; a run's configuration names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// Hyperparameters that differ from their defaults.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub hyper: Map<String, Value>,
@@ -123,6 +183,7 @@ struct Given {
     #[serde(default = "one")]
     weight: f64,
     lr_factor: Option<f64>,
+    digest: Option<String>,
     #[serde(default)]
     hyper: Map<String, Value>,
     #[serde(flatten)]
@@ -133,7 +194,7 @@ impl TryFrom<Given> for LossConfig {
     type Error = String;
 
     fn try_from(given: Given) -> std::result::Result<Self, String> {
-        let Given { name, weight, lr_factor, mut hyper, beside } = given;
+        let Given { name, weight, lr_factor, digest, mut hyper, beside } = given;
         for (key, value) in beside {
             if hyper.contains_key(&key) {
                 return Err(format!(
@@ -142,9 +203,12 @@ impl TryFrom<Given> for LossConfig {
             }
             hyper.insert(key, value);
         }
-        Ok(LossConfig { name, weight, lr_factor, hyper })
+        Ok(LossConfig { name, weight, lr_factor, digest, hyper })
     }
 }
+
+/// Keys of an experiment that aren't written while they say nothing.
+const UNSAID: [&str; 3] = ["also_on", "source_keys", "pretrained_keys"];
 
 /// The labelled pictures of a split.
 pub type Pictures = std::sync::Arc<dyn datasets::Dataset>;
@@ -156,7 +220,8 @@ fn one() -> f64 {
 impl LossConfig {
     /// A loss with its default hyperparameters.
     pub fn new(name: &str) -> Self {
-        LossConfig { name: name.to_owned(), weight: 1.0, lr_factor: None, hyper: Map::new() }
+        let name = name.to_owned();
+        LossConfig { name, weight: 1.0, lr_factor: None, digest: None, hyper: Map::new() }
     }
 }
 
@@ -171,6 +236,8 @@ impl Default for Experiment {
             pretrained: None,
             recall_at: vec![1, 2, 4, 8],
             select_on: SelectOn::Test,
+            source_keys: Keys::default(),
+            pretrained_keys: Keys::default(),
             data: Data::default(),
             network: NetworkConfig::default(),
             train: Recipe::default(),
@@ -192,6 +259,8 @@ impl Default for Data {
             images: None,
             validation_classes: 0.0,
             train_classes: None,
+            labels: None,
+            on_empty_class: OnCorrupt::Error,
             cache: None,
             on_corrupt: OnCorrupt::Error,
             scaled_decoding: false,
@@ -200,21 +269,52 @@ impl Default for Data {
 }
 
 impl Data {
-    /// Opens a split.
+    /// Opens a split, if all pictures that it lists are there, or those that aren't are to be left out.
     pub fn open(&self, split: datasets::Split) -> Result<Pictures> {
+        let opened = self.open_as_listed(split)?;
+        let absent = datasets::absent(&*opened);
+        let Some(first) = absent.first() else { return Ok(opened) };
+        let (n, of, name, split) = (absent.len(), opened.len(), &self.name, split.name());
+        let text = format!(
+            "{n} of the {of} pictures that {name} lists for its {split} split are absent; the first: {}",
+            first.display()
+        );
+        if self.on_corrupt == OnCorrupt::Error {
+            return Err(Failure::new(format!(
+                "{text}. Unpack or fetch them again, or leave them out with data.on_corrupt = \"skip\""
+            )));
+        }
+        crate::output::say_once(text);
+        Ok(opened)
+    }
+
+    /// Opens a split, whether its pictures are there or not.
+    pub fn open_as_listed(&self, split: datasets::Split) -> Result<Pictures> {
+        let opened: Pictures = datasets::open(&self.name, split, &self.options()?)?.into();
+        opened.remarks().into_iter().for_each(crate::output::say_once);
+        Ok(opened)
+    }
+
+    /// What there is to open.
+    pub fn splits(&self) -> Result<Vec<datasets::Split>> {
+        Ok(datasets::splits(&self.name, &self.options()?)?)
+    }
+
+    fn options(&self) -> Result<datasets::Options> {
         crate::bounds::data(self)?;
-        let options = datasets::Options {
+        Ok(datasets::Options {
             root: self.root.clone(),
             seed: self.seed,
             size: self.size()?,
             glyph_classes: self.classes,
             glyph_images: self.images,
             train_classes: self.train_classes.clone(),
+            labels: self.labels.clone(),
+            skip_empty: self.on_empty_class == OnCorrupt::Skip,
             cache: self.cache.as_deref().map_or(Ok(0), bytes)?,
             skip_corrupt: self.on_corrupt == OnCorrupt::Skip,
             scaled_decoding: self.scaled_decoding,
-        };
-        Ok(datasets::open(&self.name, split, &options)?.into())
+        })
     }
 
     /// Opens the training split and, if classes are held out of it, those.
@@ -262,6 +362,19 @@ pub fn left_out(splits: &[&std::sync::Arc<dyn datasets::Dataset>]) -> usize {
         let n = all.len();
         crate::output::say(format_args!(
             "{n} pictures were left out (on_corrupt = \"skip\"); the first: {}",
+            crate::clean::line(first)
+        ));
+    }
+    all.len()
+}
+
+/// Says which pictures were read in spite of damage; returns how many.
+pub fn damaged(splits: &[&std::sync::Arc<dyn datasets::Dataset>]) -> usize {
+    let all: Vec<String> = splits.iter().flat_map(|data| data.damaged()).collect();
+    if let Some(first) = all.first() {
+        let n = all.len();
+        crate::output::say(format_args!(
+            "{n} pictures are damaged and were read as far as they can be, as libjpeg does; the first: {}",
             crate::clean::line(first)
         ));
     }
@@ -339,9 +452,9 @@ impl Experiment {
     fn with(self, text: &str) -> Result<Self> {
         let (key, value) = assignment(text)?;
         let mut tree = serde_json::to_value(&self).map_err(Failure::new)?;
-        let known = tree
-            .as_object()
-            .is_some_and(|o| o.contains_key(key.split('.').next().unwrap_or_default()));
+        let first = key.split('.').next().unwrap_or_default();
+        let known =
+            tree.as_object().is_some_and(|o| o.contains_key(first)) || UNSAID.contains(&first);
         let path = match (known, self.loss.len()) {
             (true, _) => key.clone(),
             (false, 0) => {
@@ -353,7 +466,11 @@ impl Experiment {
         };
         let mut parts: Vec<&str> = path.split('.').collect();
         // A loss's other keys are its hyperparameters.
-        if parts.len() > 2 && parts[0] == "loss" && !RESERVED.contains(&parts[2]) {
+        if parts.len() > 2
+            && parts[0] == "loss"
+            && !RESERVED.contains(&parts[2])
+            && parts[2] != "digest"
+        {
             parts.insert(2, "hyper");
         }
         let mut place = &mut tree;
@@ -365,7 +482,7 @@ impl Experiment {
                 _ if place.is_object() => &mut place[part],
                 _ => return Err(Failure::usage(format!("--set {key}: {part} is no key there"))),
             };
-            if part == "hyper" && place.is_null() {
+            if place.is_null() && (part == "hyper" || part.ends_with("_keys")) {
                 *place = json!({});
             }
         }

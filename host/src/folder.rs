@@ -5,6 +5,7 @@ use crate::course::{Course, smallest};
 use crate::experiment::Experiment;
 use crate::failure::{Failure, Result};
 use crate::lock::Lock;
+use crate::plugin::registry::short_name;
 use crate::regular;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -118,7 +119,7 @@ impl Run {
 
     /// Its losses' names, without the files they come from.
     pub fn losses(&self) -> String {
-        let names = self.config.loss.iter().map(|l| l.name.rsplit('#').next().unwrap_or(&l.name));
+        let names = self.config.loss.iter().map(|l| short_name(&l.name));
         names.collect::<Vec<_>>().join("+")
     }
 

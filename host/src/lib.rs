@@ -3,6 +3,7 @@
 // `output` is the one place that writes to the terminal.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod arrays;
 pub mod bounds;
 pub mod case;
 pub mod check;
@@ -17,14 +18,18 @@ pub mod experiment;
 pub mod failure;
 pub mod folder;
 pub mod hardware;
+pub mod kept;
+pub mod labels;
 pub mod listing;
 pub mod lock;
+pub mod measurable;
 pub mod output;
 pub mod page;
 pub mod pictures;
 pub mod pin;
 pub mod plugin;
 pub mod portrait;
+pub mod probe;
 pub mod progress;
 pub mod record;
 pub mod reference;
@@ -52,10 +57,12 @@ pub fn main() -> ExitCode {
     plugin::compile::use_this_program();
     // Panics of plugins and of the backend become errors of a step; what still gets here is a bug.
     retort_sdk::quiet_panics();
-    let cli = match command::Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(answer) => return unparsed(&answer),
-    };
+    let cli =
+        match command::Cli::try_parse_from(command::hyper::gathered(std::env::args_os().collect()))
+        {
+            Ok(cli) => cli,
+            Err(answer) => return unparsed(&answer),
+        };
     let done = guarded(|| command::run(&cli)).unwrap_or_else(|why| {
         let version = env!("CARGO_PKG_VERSION");
         Err(Failure::new(format!(

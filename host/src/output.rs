@@ -6,9 +6,10 @@ use crate::failure::{Failure, Result};
 use comfy_table::presets;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, IsTerminal as _, Stderr, Write};
 use std::ops::{Deref, DerefMut};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// A table whose cells are lines, as wide as what is seen of them.
 #[derive(Debug)]
@@ -84,6 +85,33 @@ pub fn marked(text: &str) {
     write(&if colours() { bold(&text) } else { text });
 }
 
+/// Writes a table whose lines each have a verdict, the verdicts in colours where colours are shown.
+pub fn verdicts(table: impl std::fmt::Display) {
+    let text = trimmed(&clean::text(&table.to_string()));
+    write(&if colours() { painted(&text) } else { text });
+}
+
+/// The first verdict of each line in its colour: green, red, yellow, grey.
+fn painted(text: &str) -> String {
+    const VERDICTS: [(&str, u8); 4] =
+        [("holds", 32), ("FAILS", 31), ("exempt", 33), ("unchecked", 90)];
+    let one = |line: &str| {
+        let place = |(word, colour): (&str, u8)| {
+            let at = line.find(&format!(" {word}"))? + 1;
+            let ends = line[at + word.len()..].chars().next().is_none_or(|c| c == ' ');
+            ends.then_some((at, at + word.len(), colour))
+        };
+        match VERDICTS.into_iter().filter_map(place).min() {
+            None => line.to_owned(),
+            Some((start, end, colour)) => {
+                let (before, word, after) = (&line[..start], &line[start..end], &line[end..]);
+                format!("{before}\x1b[{colour}m{word}\x1b[0m{after}")
+            }
+        }
+    };
+    text.lines().map(one).collect::<Vec<_>>().join("\n")
+}
+
 /// Writes one JSON object.
 pub fn json(value: &Value) {
     write(&json_text(value));
@@ -144,6 +172,14 @@ pub fn say(text: impl std::fmt::Display) {
     let _ = Quiet::stderr().write_all(format!("{}\n", clean::text(&text)).as_bytes());
 }
 
+/// The same, unless this process has said it before.
+pub fn say_once(text: String) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone()) {
+        say(text);
+    }
+}
+
 /// Standard error, whose errors are nobody's concern.
 #[derive(Debug)]
 pub struct Quiet(Stderr);
@@ -167,6 +203,19 @@ impl Write for Quiet {
     }
 }
 
+/// A number for people, with at least four digits that say something.
+pub fn short(x: f64) -> String {
+    let size = x.abs();
+    if size.total_cmp(&0.0).is_eq() || !size.is_finite() || (0.1..1e6).contains(&size) {
+        format!("{x:.4}")
+    } else if (1e-4..0.1).contains(&size) {
+        let places = 3 - size.log10().floor() as i32;
+        format!("{x:.0$}", places as usize)
+    } else {
+        format!("{x:.3e}")
+    }
+}
+
 /// A number as JSON; those that JSON doesn't have are `"nan"`, `"inf"` and `"-inf"`.
 pub fn number(x: f64) -> Value {
     if x.is_finite() {
@@ -175,5 +224,22 @@ pub fn number(x: f64) -> Value {
         json!("nan")
     } else {
         json!(if x > 0.0 { "inf" } else { "-inf" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::painted;
+
+    #[test]
+    fn a_lines_verdict_is_painted_and_nothing_else() {
+        let table = " PROPERTY  VERDICT\n runs      holds     it holds\n order     FAILS     exempt no\n x         unchecked\n holdsome  of holds";
+        let painted = painted(table);
+        let lines: Vec<&str> = painted.lines().collect();
+        assert_eq!(lines[0], " PROPERTY  VERDICT");
+        assert_eq!(lines[1], " runs      \x1b[32mholds\x1b[0m     it holds");
+        assert_eq!(lines[2], " order     \x1b[31mFAILS\x1b[0m     exempt no");
+        assert_eq!(lines[3], " x         \x1b[90munchecked\x1b[0m");
+        assert_eq!(lines[4], " holdsome  of \x1b[32mholds\x1b[0m", "whole words only");
     }
 }

@@ -3,11 +3,12 @@
 //! The inputs are formulas ([`Case::example`]), so a pin needs no data beside it. Numbers are of the
 //! 64-bit CPU path.
 
-use crate::case::Case;
+use crate::case::{Case, Layout};
 use crate::failure::{Failure, Result};
 use crate::plugin::registry::Found;
+use crate::probe::{self, probe};
 use burn::tensor::{Device, FloatDType};
-use retort_core::{Limits, LossError, Session, Setup};
+use retort_core::{Limits, LossError};
 use retort_sdk::schema::{Field, Kind};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,22 +30,48 @@ pub fn record(found: &Found, limits: &Limits) -> Result<String> {
         let _ = writeln!(text, "hyper {} {kind} = {} ({range})", field.name, field.default);
     }
     let none = Map::new();
-    let large = Case::example(12, 6, 42);
-    let views = Case::example(8, 4, 7).with_views(2);
+    let plain = layout(found, &none, limits)?;
     let mut cases = vec![
-        ("n 12 d 6".to_owned(), large.clone(), none.clone()),
-        ("n 8 d 4 views 2".to_owned(), views, none),
+        named("n 12 d 6", plain, Case::of(plain, 12, 6, 42), none.clone()),
+        // Two views are of the case's own.
+        named(
+            "n 8 d 4 views 2",
+            Layout { views: 1, ..plain },
+            Case::of(Layout { views: 2, ..plain }, 8, 4, 7),
+            none,
+        ),
     ];
     for field in &found.definition.hyper {
         let Some(value) = another(field) else { continue };
-        let name = format!("n 12 d 6 {} {value}", field.name);
-        cases.push((name, large.clone(), Map::from_iter([(field.name.clone(), value)])));
+        let hyper = Map::from_iter([(field.name.clone(), value.clone())]);
+        // Another value may ask for another batch.
+        let layout = layout(found, &hyper, limits).unwrap_or(plain);
+        let (mut name, case, hyper) = named("n 12 d 6", layout, Case::of(layout, 12, 6, 42), hyper);
+        let _ = write!(name, " {} {value}", field.name);
+        cases.push((name, case, hyper));
     }
     for (name, case, hyper) in cases {
         let _ = writeln!(text, "case {name}");
         one(&mut text, &case, found, &hyper, limits)?;
     }
     Ok(text)
+}
+
+/// The plainest batch that the loss takes.
+fn layout(found: &Found, hyper: &Map<String, Value>, limits: &Limits) -> Result<Layout> {
+    Ok(probe(found, &found.resolve(hyper)?, limits)?.layout)
+}
+
+/// A case with its name, which says what isn't plain about it.
+fn named(
+    name: &str,
+    layout: Layout,
+    case: Case,
+    hyper: Map<String, Value>,
+) -> (String, Case, Map<String, Value>) {
+    let words = layout.words().into_iter();
+    let name = std::iter::once(name).chain(words).collect::<Vec<_>>().join(" ");
+    (name, case, hyper)
 }
 
 /// Two steps of one case, so that buffers show too.
@@ -56,10 +83,7 @@ fn one(
     limits: &Limits,
 ) -> Result<()> {
     let device = Device::flex().autodiff();
-    let setup =
-        Setup { device: device.clone(), dtype: FloatDType::F64, seed: 1, limits: limits.clone() };
-    let code = found.create(&found.resolve(hyper)?, limits)?;
-    let mut session = Session::new(&found.definition.name, code, setup);
+    let mut session = probe::session(found, &found.resolve(hyper)?, limits, FloatDType::F64)?;
     for step in 1..=2 {
         let result = match case.step(&mut session, &device, FloatDType::F64) {
             Ok(result) => result,

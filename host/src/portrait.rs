@@ -79,7 +79,7 @@ pub fn results(run: &Run) -> Vec<Line> {
         Some(format!("{:.1} % after epoch {epoch}, on the {split} classes", 100.0 * recall))
     };
     put("best", chosen.or_else(so_far));
-    put("last loss", summary["loss"].as_f64().map(short));
+    put("last loss", summary["loss"].as_f64().map(crate::output::short));
     put("parameters", summary["parameters"].as_u64().map(|n| n.to_string()));
     put("steps", summary["steps"].as_u64().map(|n| n.to_string()));
     let skipped = summary["skipped"].as_u64().filter(|n| *n > 0);
@@ -108,11 +108,6 @@ fn percent(recall: &Value) -> Option<String> {
     all.sort_by_key(|(k, _)| *k);
     let each = all.iter().map(|(k, r)| format!("R@{k} {:.1} %", 100.0 * r));
     (!all.is_empty()).then(|| each.collect::<Vec<_>>().join(", "))
-}
-
-/// A number with four digits.
-pub fn short(x: f64) -> String {
-    if x != 0.0 && !(1e-3..1e9).contains(&x.abs()) { format!("{x:.3e}") } else { format!("{x:.4}") }
 }
 
 /// What it was made with.

@@ -72,7 +72,8 @@ impl Progress {
                 bar.set_length(report.steps as u64);
                 bar.set_position(report.step as u64);
                 let rate = report.images_per_second;
-                bar.set_message(format!("loss {:<9.4} {rate:>5.0} images/s", report.loss));
+                let loss = output::short(report.loss);
+                bar.set_message(format!("loss {loss:<9} {rate:>5.0} images/s"));
             }
             #[cfg(unix)]
             Show::Dashboard(dashboard) => dashboard.step(report),
@@ -87,16 +88,24 @@ impl Progress {
                 let recall = report.recall.as_ref().and_then(|r| r.iter().next());
                 let recall = recall.map(|(k, r)| format!("  Recall@{k} {:.1} %", 100.0 * r));
                 output::say(format_args!(
-                    "{}: epoch {}/{}  loss {:.4}{}",
+                    "{}: epoch {}/{}  loss {}{}",
                     self.label,
                     report.epoch,
                     self.epochs,
-                    report.loss,
+                    output::short(report.loss),
                     recall.unwrap_or_default()
                 ));
             }
             #[cfg(unix)]
             Show::Dashboard(dashboard) => dashboard.epoch(report),
+        }
+    }
+
+    /// A sentence that stays.
+    pub fn remark(&self, text: &str) {
+        match &self.show {
+            Show::Bar(bar) => bar.suspend(|| output::say(text)),
+            _ => output::say(text),
         }
     }
 

@@ -103,7 +103,7 @@ impl Observer for Record {
     fn step(&mut self, r: &StepReport) -> std::result::Result<(), TrainError> {
         self.progress.step(r);
         self.line(json!({"epoch": r.epoch, "step": r.step, "loss": r.loss, "terms": r.terms,
-            "lr": r.lr, "images_per_second": r.images_per_second}))
+            "values": r.values, "lr": r.lr, "images_per_second": r.images_per_second}))
     }
 
     fn epoch(&mut self, r: &EpochReport) -> std::result::Result<(), TrainError> {
@@ -114,6 +114,10 @@ impl Observer for Record {
             line["split"] = json!(self.split);
         }
         self.line(line)
+    }
+
+    fn remark(&mut self, text: &str) {
+        self.progress.remark(text);
     }
 
     fn checkpoint(&mut self) -> std::result::Result<(), TrainError> {

@@ -6,6 +6,7 @@
 //! theirs where a result depends on it (`--thaw-batch-norm`, `--epsilon 1`).
 
 use crate::experiment::{Experiment, LossConfig};
+use crate::plugin::registry::short_name;
 use clap::ValueEnum;
 use retort_core::Schedule;
 
@@ -87,6 +88,11 @@ pub fn losses(name: &str) -> Vec<LossConfig> {
     }
 }
 
+/// Whether a name is one of the authors'.
+pub fn is_authors(name: &str) -> bool {
+    !matches!(losses(name).as_slice(), [only] if only.name == name)
+}
+
 /// Sets a hyperparameter of those losses that the authors' flag of this name is for; whether there was
 /// one.
 pub fn set_hyper(losses: &mut [LossConfig], flag: &str, value: f64) -> bool {
@@ -98,7 +104,7 @@ pub fn set_hyper(losses: &mut [LossConfig], flag: &str, value: f64) -> bool {
     };
     let mut found = false;
     for loss in losses {
-        let name = loss.name.rsplit('#').next().unwrap_or(&loss.name);
+        let name = short_name(&loss.name);
         if takers.contains(&name) {
             loss.hyper.insert(key.to_owned(), value.into());
             found = true;

@@ -17,11 +17,15 @@ fn resamples() -> RangedU64ValueParser<usize> {
 }
 
 /// Flags of the commands that measure retrieval.
+#[expect(clippy::struct_excessive_bools, reason = "flags of the command line")]
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     /// The K of Recall@K.
     #[arg(long = "k", value_delimiter = ',', default_value = "1,2,4,8")]
     ks: Vec<usize>,
+    /// For each of these K report precision@K and MAP@K, too.
+    #[arg(long)]
+    map_at_k: bool,
     /// What nearness is.
     #[arg(long, default_value = "euclidean")]
     metric: Nearness,
@@ -132,6 +136,7 @@ impl Options {
                 Nearness::Cosine => Distance::Cosine,
             },
             exclude: if self.reference { Exclude::FirstNeighbour } else { Exclude::Query },
+            lists: self.map_at_k,
             memory: self.memory,
             threads: 0,
             device: Some(device.clone()),
@@ -148,7 +153,9 @@ impl Options {
         }
         let recall = self.ks.iter().map(|&k| Measure::Recall(k));
         let others = [Measure::PrecisionAt1, Measure::RPrecision, Measure::MapAtR];
-        let measures: Vec<Measure> = recall.chain(others).collect();
+        let lists = self.ks.iter().filter(|_| self.map_at_k);
+        let lists = lists.flat_map(|&k| [Measure::Precision(k), Measure::Map(k)]);
+        let measures: Vec<Measure> = recall.chain(others).chain(lists).collect();
         let intervals = match self.bootstrap {
             0 => vec![None; measures.len()],
             resamples => {
@@ -183,13 +190,15 @@ impl Options {
     }
 }
 
-/// A metric's key in JSON; recall has one for all K.
+/// A metric's key in JSON; those at K have one for all K.
 fn key(measure: Measure) -> &'static str {
     match measure {
         Measure::Recall(_) => "recall",
         Measure::PrecisionAt1 => "precision_at_1",
         Measure::RPrecision => "r_precision",
         Measure::MapAtR => "map_at_r",
+        Measure::Precision(_) => "precision_at_k",
+        Measure::Map(_) => "map_at_k",
     }
 }
 
@@ -200,6 +209,8 @@ fn title(measure: Measure) -> String {
         Measure::PrecisionAt1 => "precision@1".to_owned(),
         Measure::RPrecision => "R-precision".to_owned(),
         Measure::MapAtR => "MAP@R".to_owned(),
+        Measure::Precision(k) => format!("precision@{k}"),
+        Measure::Map(k) => format!("MAP@{k}"),
     }
 }
 
@@ -209,9 +220,9 @@ fn percent(share: f64) -> String {
 
 /// Puts a metric where it belongs in a JSON object.
 fn put(object: &mut Map<String, Value>, measure: Measure, value: Value) {
-    if let Measure::Recall(k) = measure {
-        let recall = object.entry(key(measure)).or_insert_with(|| json!({}));
-        recall[k.to_string()] = value;
+    if let Measure::Recall(k) | Measure::Precision(k) | Measure::Map(k) = measure {
+        let at_k = object.entry(key(measure)).or_insert_with(|| json!({}));
+        at_k[k.to_string()] = value;
     } else {
         object.insert(key(measure).to_owned(), value);
     }
@@ -245,6 +256,11 @@ impl Report<'_> {
         for &(measure, _) in &self.measures {
             put(&mut out, measure, number(self.found.mean(measure)));
         }
+        let mut of_classes = Map::new();
+        for &(measure, _) in &self.measures {
+            put(&mut of_classes, measure, number(self.found.class_mean(measure)));
+        }
+        out.insert("mean_of_classes".to_owned(), Value::Object(of_classes));
         if let Some((nmi, ami)) = self.information {
             out.insert("nmi".to_owned(), number(nmi));
             out.insert("ami".to_owned(), number(ami));
@@ -289,23 +305,23 @@ impl Report<'_> {
         let header = |first: &str, second: &str| {
             let third = with_intervals.then_some("95 % INTERVAL");
             let mut table = output::table([""]);
-            table.set_header([first, second].into_iter().chain(third));
+            table.set_header([first, second, "MEAN OF CLASSES"].into_iter().chain(third));
             table
         };
-        let add = |table: &mut Table, name: String, value: String, third: Option<String>| {
-            table.add_row([name, value].into_iter().chain(third));
+        let add = |table: &mut Table, name: String, values: [String; 2], third: Option<String>| {
+            table.add_row(std::iter::once(name).chain(values).chain(third));
         };
         let (mut recall, mut others) = (header("K", "RECALL@K"), header("METRIC", "VALUE"));
         for &(measure, ends) in &self.measures {
-            let value = percent(self.found.mean(measure));
+            let values = [self.found.mean(measure), self.found.class_mean(measure)].map(percent);
             match measure {
-                Measure::Recall(k) => add(&mut recall, k.to_string(), value, interval(ends)),
-                _ => add(&mut others, title(measure), value, interval(ends)),
+                Measure::Recall(k) => add(&mut recall, k.to_string(), values, interval(ends)),
+                _ => add(&mut others, title(measure), values, interval(ends)),
             }
         }
         if let Some((nmi, ami)) = self.information {
-            add(&mut others, "NMI".to_owned(), percent(nmi), None);
-            add(&mut others, "AMI".to_owned(), percent(ami), None);
+            add(&mut others, "NMI".to_owned(), [percent(nmi), String::new()], None);
+            add(&mut others, "AMI".to_owned(), [percent(ami), String::new()], None);
         }
         let mut parts = vec![format!("{recall}\n\n{others}")];
         if self.options.per_class {

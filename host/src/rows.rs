@@ -109,6 +109,7 @@ impl Reader {
 pub struct Writer {
     path: PathBuf,
     file: tempfile::NamedTempFile,
+    tensors: BTreeMap<String, (DType, Vec<usize>)>,
     /// Where each tensor's next row goes, and where it ends.
     places: BTreeMap<String, (u64, u64)>,
 }
@@ -155,7 +156,8 @@ impl Writer {
             let (from, to) = info.data_offsets;
             (name, (start + from as u64, start + to as u64))
         });
-        Ok(Writer { path: path.to_owned(), places: places.collect(), file })
+        let (path, tensors) = (path.to_owned(), tensors.clone());
+        Ok(Writer { path, file, tensors, places: places.collect() })
     }
 
     /// Adds rows to a tensor, after those that it has.
@@ -170,6 +172,36 @@ impl Writer {
         written.and_then(|_| self.file.write_all(bytes)).map_err(|e| fail(&e))?;
         *at += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Puts a file in its place of which each tensor got its first `rows` only, with those and other notes.
+    pub fn finish_short(self, rows: usize, notes: HashMap<String, String>) -> Result<()> {
+        let fail = |e: &dyn std::fmt::Display| Failure::file("write", &self.path, e);
+        let size = |dtype: &DType, shape: &[usize]| {
+            (shape.iter().product::<usize>() * dtype.size()) as u64
+        };
+        let mut tensors = self.tensors.clone();
+        for (_, shape) in tensors.values_mut() {
+            shape[0] = rows;
+        }
+        let mut short = Writer::create(&self.path, &tensors, notes)?;
+        for (name, (to, end)) in &mut short.places {
+            let (dtype, shape) = &self.tensors[name];
+            let (next, all) = self.places[name];
+            let from = all - size(dtype, shape);
+            if next - from != *end - *to {
+                return Err(fail(&format!("{name} doesn't have {rows} rows")));
+            }
+            let mut file = self.file.as_file();
+            let copied = (file.seek(SeekFrom::Start(from)))
+                .and_then(|_| short.file.seek(SeekFrom::Start(*to)))
+                .and_then(|_| std::io::copy(&mut file.take(*end - *to), &mut short.file));
+            if copied.map_err(|e| fail(&e))? != *end - *to {
+                return Err(fail(&"it became shorter while it was written"));
+            }
+            *to = *end;
+        }
+        short.finish()
     }
 
     /// Puts the file in its place, once every row is there.
@@ -221,6 +253,33 @@ mod tests {
         assert!(reader.rows("a", 2, 2).is_err());
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         assert!(Reader::open(&path).unwrap_err().message.contains("isn't a whole"));
+    }
+
+    #[test]
+    fn a_file_with_fewer_rows_than_it_was_made_for_has_those() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.safetensors");
+        let shapes = BTreeMap::from([
+            ("a".to_owned(), (DType::F32, vec![3, 2])),
+            ("b".to_owned(), (DType::I64, vec![3])),
+        ]);
+        let begun = || {
+            let mut writer = Writer::create(&path, &shapes, HashMap::new()).unwrap();
+            writer.add("a", &TensorData::new(vec![1f32, 2.0, 3.0, 4.0], [2, 2])).unwrap();
+            writer.add("b", &TensorData::new(vec![7i64, 8], [2])).unwrap();
+            writer
+        };
+        assert!(begun().finish_short(1, HashMap::new()).is_err());
+        assert!(!path.exists());
+        let notes = HashMap::from([("k".to_owned(), "v".to_owned())]);
+        begun().finish_short(2, notes).unwrap();
+        let mut reader = Reader::open(&path).unwrap();
+        assert_eq!(reader.note("k").unwrap(), "v");
+        assert_eq!(reader.info("a").unwrap().1, [2, 2]);
+        let (a, b) = (reader.rows("a", 0, 2).unwrap(), reader.rows("b", 0, 2).unwrap());
+        assert_eq!(a.iter::<f32>().collect::<Vec<_>>(), [1., 2., 3., 4.]);
+        assert_eq!(b.iter::<i64>().collect::<Vec<_>>(), [7, 8]);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

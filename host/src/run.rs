@@ -1,17 +1,20 @@
 //! A training with its folder: resolved configuration, plugins, metrics, checkpoints, summary.
 
 use crate::claim::{Claim, is_there, remove_torn};
+use crate::command::embed::digest as checkpoint_digest;
+use crate::command::open::remark;
 use crate::course::Lines;
 use crate::difference::{Difference, differing};
-use crate::experiment::{Experiment, Pictures, SelectOn, left_out};
+use crate::experiment::{Experiment, Pictures, SelectOn, damaged, left_out};
 use crate::failure::{Failure, Result};
 use crate::folder::{CHECKPOINT, CONFIG, INFO, METRICS, Run, SUMMARY};
 use crate::lock::Lock;
-use crate::plugin::digest;
+use crate::plugin::Pack;
 use crate::plugin::registry::Registry;
 use crate::progress::Progress;
 use crate::record::Record;
-use crate::{bounds, clean, hardware, output, tensorboard};
+use crate::{bounds, clean, hardware, kept, measurable, output, tensorboard};
+use burn::tensor::Device;
 use retort_core::backbone::Backbone;
 use retort_core::checkpoint::{self, CheckpointError, OpenOptions};
 use retort_core::device::DeviceInfo;
@@ -49,7 +52,7 @@ pub struct Place<'a> {
     /// Packs.
     pub registry: &'a mut Registry,
     /// The device.
-    pub device: burn::tensor::Device,
+    pub device: Device,
     /// What it is.
     pub info: DeviceInfo,
     /// Set when the user asks to stop.
@@ -62,6 +65,7 @@ impl From<TrainError> for Failure {
     fn from(e: TrainError) -> Self {
         match e {
             TrainError::Setup(why) => Failure::usage(why),
+            TrainError::Source(_) => Failure::usage(e),
             // The loss asks for what this training doesn't have.
             TrainError::Probe(ref why) if matches!(**why, LossError::Step { .. }) => {
                 Failure::usage(e)
@@ -115,17 +119,19 @@ pub fn train(
     place: &mut Place,
 ) -> Result<Finished> {
     let folder = claim.dir().to_owned();
+    kept::check(&experiment, place.registry)?;
     let prepared = prepare(&mut experiment, &folder, true, place)?;
     let config = toml::to_string(&experiment)
         .map_err(|e| Failure::new(format!("can't write the configuration as TOML: {e}")))?;
-    claim.write(CONFIG, &config)?;
+    claim.write(Path::new(CONFIG), config.as_bytes())?;
     let mut info = json!({
         "role": role, "begun": rfc3339(), "seed": experiment.seed,
         "device": device_json(&place.info), "hardware": hardware::describe(),
         "directory": std::env::current_dir().ok(),
     });
     merge(&mut info, identity(&experiment, &prepared)?);
-    claim.write(INFO, &format!("{info:#}\n"))?;
+    claim.write(Path::new(INFO), format!("{info:#}\n").as_bytes())?;
+    kept::keep(&folder, &prepared.packs, Some(&mut claim))?;
     claim.add(&[METRICS, tensorboard::FILE]);
     carry_out(&experiment, &folder, label, prepared, 0, place, Some(&mut claim))
 }
@@ -145,7 +151,7 @@ pub fn resume(folder: &Path, allow_changed: bool, place: &mut Place) -> Result<F
     if let Some(config) = was.get_mut("config")
         && let Ok(experiment) = serde_json::from_value::<Experiment>(config.clone())
     {
-        *config = json!(experiment);
+        *config = json!(without_digests(&experiment));
     }
     let changes = differing(&Value::Object(was), &now);
     if !changes.is_empty() && !allow_changed {
@@ -170,6 +176,7 @@ pub fn resume(folder: &Path, allow_changed: bool, place: &mut Place) -> Result<F
         Value::Array(sessions) => sessions.push(session),
         none => *none = json!([session]),
     }
+    kept::keep(folder, &prepared.packs, None)?;
     merge(&mut run.info, now);
     write_text(&folder.join(INFO), &format!("{:#}\n", run.info))?;
     // From here on the run is under way again.
@@ -191,10 +198,18 @@ pub fn resume(folder: &Path, allow_changed: bool, place: &mut Place) -> Result<F
 fn identity(experiment: &Experiment, prepared: &Prepared) -> Result<Value> {
     let now = json!({
         "retort": env!("CARGO_PKG_VERSION"), "interface": retort_sdk::abi::INTERFACE,
-        "plugins": prepared.plugins, "source": prepared.source, "config": experiment,
+        "plugins": prepared.plugins, "source": prepared.source,
+        "config": without_digests(experiment),
     });
     // By way of text, because a number read from `run.json` may differ from it in the last digit.
     serde_json::from_str(&now.to_string()).map_err(Failure::new)
+}
+
+/// Without what `plugins` has as well, and older runs only there.
+fn without_digests(experiment: &Experiment) -> Experiment {
+    let mut experiment = experiment.clone();
+    experiment.loss.iter_mut().for_each(|loss| loss.digest = None);
+    experiment
 }
 
 fn merge(into: &mut Value, from: Value) {
@@ -234,6 +249,7 @@ struct Prepared {
     test: Pictures,
     /// Where the evaluations during the training are made.
     split: &'static str,
+    packs: Vec<Pack>,
     plugins: Vec<Value>,
     /// The source's digest.
     source: Option<Value>,
@@ -258,6 +274,9 @@ fn prepare(
         return Err(Failure::usage("a training needs a loss: --loss NAME; see `retort loss list`"));
     }
 
+    // Wrong data is told before anything is loaded or built.
+    let (test, train, validation) = open_splits(experiment)?;
+
     let device = place.device.clone();
     if let Some(half) = experiment.train.precision.half()
         && !device.supports_dtype(half)
@@ -268,30 +287,7 @@ fn prepare(
             place.info.name
         )));
     }
-    let (mut terms, mut plugins, mut losses) = (Vec::new(), Vec::new(), Vec::new());
-    for config in &mut experiment.loss {
-        let found = place.registry.find(&config.name)?;
-        config.hyper = found.resolve(&config.hyper)?;
-        let name = found.definition.name.clone();
-        let code = found.create(&config.hyper, &experiment.limits)?;
-        let setup = Setup {
-            device: device.clone(),
-            dtype: experiment.train.precision.dtype(),
-            seed: experiment.seed,
-            limits: experiment.limits.clone(),
-        };
-        let session = Session::new(&name, code, setup);
-        // The same loss twice, with other hyperparameters, is told apart in reports.
-        let twins = terms.iter().filter(|t: &&Term| t.session.name() == name).count();
-        let name = if twins == 0 { name } else { format!("{name}_{}", twins + 1) };
-        plugins.push(json!({"loss": config.name, "origin": found.pack.origin.to_string(),
-            "digest": found.pack.digest, "interface": found.pack.description.interface,
-            "sdk": found.pack.description.sdk}));
-        losses.push((name.clone(), found.pack.origin.to_string()));
-        let lr_factor = config.lr_factor.unwrap_or(experiment.train.loss_lr_factor);
-        let optimizer = Optimizer::new(&experiment.train);
-        terms.push(Term { name, weight: config.weight, lr_factor, session, optimizer });
-    }
+    let Losses { terms, packs, plugins, names: losses } = make_losses(experiment, place)?;
     let (source, source_digest) = match &experiment.source {
         None => (None, None),
         Some(path) => {
@@ -299,21 +295,21 @@ fn prepare(
             let options = OpenOptions {
                 model: experiment.source_model.clone(),
                 l2_norm: experiment.source_norm,
-                ..OpenOptions::default()
+                ..experiment.source_keys.options()
             };
             let loaded =
                 checkpoint::open(&file, &options, &device).map_err(|e| misfit(e, SOURCE_FLAGS))?;
+            remark(&file, &loaded.remarks);
             // Both see the same batch: a target that can see grey sees colour if its source does.
             let channels = &mut experiment.network.channels;
             *channels = loaded.network.channels.max(*channels);
             check_pictures(&loaded, experiment, path)?;
-            let bytes = std::fs::read(&file).map_err(|e| Failure::file("read", &file, e))?;
             let source = loaded.backbone.cast(experiment.train.precision.dtype());
             let source = match experiment.train.precision.half() {
                 Some(half) => source.halved(half),
                 None => source,
             };
-            (Some(source), Some(json!({"digest": digest(&bytes)})))
+            (Some(source), Some(json!({"digest": checkpoint_digest(&file)?})))
         }
     };
     let mut replicas = Vec::new();
@@ -322,16 +318,9 @@ fn prepare(
         let (device, _) = retort_core::device::resolve(choice).map_err(Failure::new)?;
         replicas.push(Replica::new(device, source.as_ref()));
     }
-    let (network, seed) = (&experiment.network, experiment.seed);
-    let target = match &experiment.pretrained {
-        Some(path) if weights => checkpoint::start(&checkpoint_in(path), network, seed, &device)
-            .map_err(|e| misfit(e, PRETRAINED_FLAGS))?,
-        _ => Backbone::new(network, seed, &device).map_err(Failure::usage)?,
-    };
+    let target = new_target(experiment, weights, &device)?;
     let target = target.cast(experiment.train.precision.dtype());
     let parameters = parameter_count(&target);
-    let test = experiment.data.open(Split::Test)?;
-    let (train, validation) = experiment.data.open_train()?;
     let split = if validation.is_some() { "validation" } else { "test" };
     let trainer = Trainer {
         state: training::State::new(target, terms, &experiment.train),
@@ -349,7 +338,92 @@ fn prepare(
         checkpoint: folder.join(CHECKPOINT),
         steps: 0,
     };
-    Ok(Prepared { trainer, test, split, plugins, source: source_digest, losses, parameters })
+    Ok(Prepared { trainer, test, split, packs, plugins, source: source_digest, losses, parameters })
+}
+
+/// The losses of a training, and what its files say of them.
+#[derive(Default)]
+struct Losses {
+    terms: Vec<Term>,
+    packs: Vec<Pack>,
+    plugins: Vec<Value>,
+    names: Vec<(String, String)>,
+}
+
+/// Makes an experiment's losses; resolves their hyperparameters, and writes down their digests.
+fn make_losses(experiment: &mut Experiment, place: &mut Place) -> Result<Losses> {
+    let mut out = Losses::default();
+    for config in &mut experiment.loss {
+        let found = place.registry.find(&config.name)?;
+        config.hyper = found.resolve(&config.hyper)?;
+        kept::note(config, &found.pack);
+        let name = found.definition.name.clone();
+        let code = found.create(&config.hyper, &experiment.limits)?;
+        let setup = Setup {
+            device: place.device.clone(),
+            dtype: experiment.train.precision.dtype(),
+            seed: experiment.seed,
+            limits: experiment.limits.clone(),
+        };
+        let session = Session::new(&name, code, setup);
+        // The same loss twice, with other hyperparameters, is told apart in reports.
+        let twins = out.terms.iter().filter(|t: &&Term| t.session.name() == name).count();
+        let name = if twins == 0 { name } else { format!("{name}_{}", twins + 1) };
+        let origin = found.pack.origin.to_string();
+        out.plugins.push(json!({"loss": config.name, "origin": origin,
+            "digest": found.pack.digest, "interface": found.pack.description.interface,
+            "sdk": found.pack.description.sdk}));
+        out.names.push((name.clone(), origin));
+        out.packs.push(found.pack);
+        let lr_factor = config.lr_factor.unwrap_or(experiment.train.loss_lr_factor);
+        let optimizer = Optimizer::new(&experiment.train);
+        out.terms.push(Term { name, weight: config.weight, lr_factor, session, optimizer });
+    }
+    Ok(out)
+}
+
+/// Refuses a K that no query of a split has, before it is found after the last epoch.
+fn check_recall(ks: &[usize], split: &str, pictures: usize) -> Result<()> {
+    let others = pictures.saturating_sub(1);
+    match ks.iter().max() {
+        Some(k) if *k > others => Err(Failure::usage(format!(
+            "recall_at has K = {k}, but the {split} split has {pictures} pictures, {others} beside the query: \
+             set recall_at to a K of at most {others}, such as --set recall_at=[1]"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The network to train before its first step: from a file's weights, if there are some and they are
+/// wanted, else afresh.
+fn new_target(experiment: &Experiment, weights: bool, device: &Device) -> Result<Backbone> {
+    let (network, seed) = (&experiment.network, experiment.seed);
+    let Some(path) = experiment.pretrained.as_ref().filter(|_| weights) else {
+        return Backbone::new(network, seed, device).map_err(Failure::usage);
+    };
+    let file = checkpoint_in(path);
+    let options = OpenOptions { seed, ..experiment.pretrained_keys.options() };
+    let (target, remarks) = checkpoint::start(&file, network, &options, device)
+        .map_err(|e| misfit(e, PRETRAINED_FLAGS))?;
+    remark(&file, &remarks);
+    Ok(target)
+}
+
+/// The unseen classes, those to train on, and those held out of them. Refuses some to measure on that tell
+/// nothing, or are too few for a K of the experiment's.
+fn open_splits(experiment: &Experiment) -> Result<(Pictures, Pictures, Option<Pictures>)> {
+    let data = &experiment.data;
+    let test = data.open(Split::Test)?;
+    measurable::check(&test, None, &data.name)?;
+    let (train, validation) = data.open_train()?;
+    if let Some(validation) = &validation {
+        measurable::check(validation, None, "the validation classes")?;
+    }
+    let evaluated = validation.iter().map(|data| ("validation", data)).chain([("test", &test)]);
+    for (name, data) in evaluated {
+        check_recall(&experiment.recall_at, name, data.len())?;
+    }
+    Ok((test, train, validation))
 }
 
 /// Refuses a choice of the best epoch that can't be made.
@@ -386,8 +460,13 @@ fn carry_out(
     let mut record = Record::new(folder, step, split, progress)?;
     let result = trainer.run(&mut record, place.stop);
     record.end();
-    let early =
-        matches!(result, Err(TrainError::Setup(_) | TrainError::Probe(_) | TrainError::Data(_)));
+    let early = matches!(
+        result,
+        Err(TrainError::Setup(_)
+            | TrainError::Source(_)
+            | TrainError::Probe(_)
+            | TrainError::Data(_))
+    );
     let nothing = early && record.is_empty() && !folder.join(CHECKPOINT).exists();
     if let Some(claim) = claim.filter(|_| !nothing) {
         claim.keep();
@@ -410,7 +489,13 @@ fn carry_out(
 /// Why a training failed: of one that diverged also where, which takes its steps since the last checkpoint once
 /// more.
 fn failed(e: TrainError, experiment: &Experiment, folder: &Path, place: &mut Place) -> Failure {
-    let TrainError::Diverged { epoch, step, .. } = e else { return e.into() };
+    let (epoch, step) = match (&e, &experiment.source) {
+        (TrainError::Diverged { epoch, step, .. }, _) => (*epoch, *step),
+        (TrainError::Source(why), Some(path)) => {
+            return Failure::usage(format!("the source {} can't teach: {why}", path.display()));
+        }
+        _ => return e.into(),
+    };
     let mut failure = Failure::from(e);
     if !place.quiet {
         output::say(
@@ -457,7 +542,7 @@ fn end(
     place: &Place,
 ) -> Result<Finished> {
     let Training { train, test, split, best_file, losses, parameters } = training;
-    let left_out = left_out(&[&train, &test]);
+    let (left_out, damaged) = (left_out(&[&train, &test]), damaged(&[&train, &test]));
     let mut best = Value::Null;
     if !summary.interrupted {
         let on_test = |file: &Path| -> Result<_> {
@@ -482,7 +567,7 @@ fn end(
         "interrupted": summary.interrupted, "skipped": summary.skipped, "steps": summary.steps,
         "epochs": summary.epochs, "loss": summary.loss, "recall": recall_json(&summary),
         "best": best, "seconds": summary.seconds, "parameters": parameters,
-        "pictures_left_out": left_out,
+        "pictures_left_out": left_out, "pictures_damaged": damaged,
     });
     write_text(&folder.join(SUMMARY), &format!("{text:#}\n"))?;
     Ok(Finished { folder: folder.to_owned(), summary, best, parameters, losses })
@@ -500,9 +585,11 @@ fn recall_of(folder: &Path, epoch: usize) -> Result<Value> {
     Ok(recall)
 }
 
-const SOURCE_FLAGS: &str = "In a training --model is --source-model; the other flags are those of \
-     `retort checkpoint import`, whose file is a --source too";
-const PRETRAINED_FLAGS: &str = "Here --model is the network to train";
+const SOURCE_FLAGS: &str = "In a training --model is --source-model, --prefix is --source-prefix, and so \
+     for --ignore and --map; the other flags are those of `retort checkpoint import`, whose file is a \
+     --source too";
+const PRETRAINED_FLAGS: &str = "Here --model is the network to train, --prefix is --pretrained-prefix, and \
+     so for --ignore, --map and --allow-missing";
 
 /// Checkpoints' advice names the flags of `retort checkpoint import`; trainings have others.
 fn misfit(e: CheckpointError, flags: &str) -> Failure {

@@ -21,8 +21,12 @@ pub fn records(line: &Value) -> Vec<u8> {
             ("step" | "epoch" | "time" | "seconds", _) => {}
             (_, Value::Number(number)) => scalars.push((key.clone(), number.as_f64())),
             (_, Value::Object(inner)) => {
-                // The losses' own values lie beside their sum.
-                let group = if key == "terms" { "loss" } else { key };
+                // The weighted losses lie beside their sum, and apart from their own values.
+                let group = match key.as_str() {
+                    "terms" => "loss",
+                    "values" => "value",
+                    other => other,
+                };
                 let inner = inner.iter().map(|(name, x)| (format!("{group}/{name}"), x.as_f64()));
                 scalars.extend(inner);
             }

@@ -92,10 +92,16 @@ fn decode(name: &str, view: &TensorView, path: &Path) -> Result<TensorData> {
         Dtype::F32 => values!(f32, f64),
         Dtype::I64 => values!(i64, i64),
         Dtype::I32 => values!(i32, i64),
+        Dtype::I16 => values!(i16, i64),
+        Dtype::I8 => values!(i8, i64),
+        // Beyond 63 bits they are other numbers, and equal ones stay equal, which is all that labels need.
+        Dtype::U64 => values!(u64, i64),
+        Dtype::U32 => values!(u32, i64),
+        Dtype::U16 => values!(u16, i64),
         Dtype::U8 => values!(u8, i64),
         other => {
             return Err(Failure::new(format!(
-                "{}: tensor {name} has type {other:?}; use F32 or F64, and I64 or I32 for indices",
+                "{}: tensor {name} has type {other:?}; use F32 or F64, and whole numbers such as I64 for indices",
                 path.display()
             )));
         }
@@ -280,6 +286,23 @@ impl File {
 
 /// Writes tensors in their own types, whole or not at all.
 pub fn write(path: &Path, tensors: &BTreeMap<String, TensorData>) -> Result<()> {
+    retort_core::fs::atomic_write(path, &encode(path, tensors)?).map_err(Failure::new)
+}
+
+/// Writes tensors to a file that isn't there yet. One that is stays, and must hold the same.
+pub fn write_new(path: &Path, tensors: &BTreeMap<String, TensorData>) -> Result<()> {
+    if std::fs::symlink_metadata(path).is_err() {
+        return write(path, tensors);
+    }
+    let there = read_regular(path, 1 << 30).map_err(|e| Failure::file("read", path, e))?;
+    if there == encode(path, tensors)? {
+        return Ok(());
+    }
+    Err(Failure::file("write", path, "it is there and holds something else; take another name"))
+}
+
+/// The bytes of a file for `path`.
+fn encode(path: &Path, tensors: &BTreeMap<String, TensorData>) -> Result<Vec<u8>> {
     let mut views = Vec::new();
     for (name, data) in tensors {
         let dtype = match data.dtype() {
@@ -292,6 +315,5 @@ pub fn write(path: &Path, tensors: &BTreeMap<String, TensorData>) -> Result<()> 
         let view = TensorView::new(dtype, data.shape().to_vec(), data.as_bytes());
         views.push((name, view.map_err(|e| Failure::file("write", path, e))?));
     }
-    let bytes = safetensors::serialize(views, None).map_err(|e| Failure::file("write", path, e))?;
-    retort_core::fs::atomic_write(path, &bytes).map_err(Failure::new)
+    safetensors::serialize(views, None).map_err(|e| Failure::file("write", path, e))
 }

@@ -142,7 +142,7 @@ fn wrong_input_gets_one_sentence_and_a_way_out() {
     let cases: &[(&[&str], i32, &[&str])] = &[
         (&["info", "cup"], 2, &["no data set \"cup\"", "did you mean \"cub\"?"]),
         (&["info", "cub"], 1, &["no folder was given", "CUB_200_2011"]),
-        (&["check", "sop", "--data-root=nowhere"], 1, &["nowhere", "no such folder"]),
+        (&["check", "sop", "--data-root=nowhere"], 2, &["nowhere", "no such folder"]),
         (&["info", "cub", "--data-root=."], 1, &["holds images", "CUB_200_2011.tgz"]),
         (&["info", "cars", "--data-root=."], 1, &["cars_annos.mat", "shorter than a header"]),
         (&["info", "glyphs", "--data-root=."], 1, &["data-root", "is generated"]),
@@ -151,7 +151,11 @@ fn wrong_input_gets_one_sentence_and_a_way_out() {
             1,
             &["glyph-classes", "Leave it out"],
         ),
-        (&["info", "folder", "--data-root=.", "--set=train_classes=cow"], 1, &["no class folder"]),
+        (
+            &["info", "folder", "--data-root=.", "--set=train_classes=cow"],
+            1,
+            &["there is no class \"cow\""],
+        ),
         (&["info", "folder", "--data-root=.", "--set=train_clases=cow"], 2, &["train_clases"]),
         (&["info", "glyphs", "--set=cache=lots"], 2, &["cache = lots", "8GiB"]),
         (&["info", "glyphs", "--set=on_corrupt=shrug"], 2, &["on_corrupt", "shrug"]),
@@ -224,7 +228,204 @@ fn a_training_ends_at_a_damaged_picture_or_leaves_it_out() {
     let summary: Value = serde_json::from_str(&summary).unwrap();
     assert_eq!(summary["pictures_left_out"], 2);
     let output = retort(&["evaluate", "skips", "--device=cpu", "--json"], dir.path());
-    assert_eq!(json(&output, 0)["samples"], 12);
+    let evaluated = json(&output, 0);
+    assert_eq!((&evaluated["samples"], &evaluated["pictures_left_out"]), (&12.into(), &1.into()));
+}
+
+/// A small training on pictures in a folder.
+fn train(dir: &Path, more: &[&str]) -> Output {
+    let args = [
+        "train",
+        "source",
+        "--device=cpu",
+        "--dataset=folder",
+        "--data-root=pictures",
+        "--loss=proxy_anchor",
+        "--width=4",
+        "--embedding=8",
+        "--epochs=1",
+        "--batch=6",
+        "--images-per-class=3",
+        "--set=data.size=32",
+        "--json",
+    ];
+    retort(&[&args[..], more].concat(), dir)
+}
+
+#[test]
+fn evaluations_and_embeddings_leave_damaged_pictures_out_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let pictures = dir.path().join("pictures");
+    folder(&pictures);
+    json(&train(dir.path(), &["--out=plain"]), 0);
+    std::fs::write(pictures.join("bee/1.ppm"), b"P6 40 30 255\nshort").unwrap();
+    std::fs::write(pictures.join("dog/3.ppm"), b"").unwrap();
+    let checkpoint = "--checkpoint=plain/checkpoint.safetensors";
+    let data = ["--dataset=folder", "--data-root=pictures", "--set=size=32"];
+    let evaluate = ["evaluate", "plain", "--device=cpu", "--json"];
+    let message = error(&retort(&evaluate, dir.path()), 1);
+    assert!(message.contains("pictures/dog/3.ppm: it is empty"), "{message}");
+    let skip = "--on-corrupt=skip";
+    let left = json(&retort(&[&evaluate[..], &[skip]].concat(), dir.path()), 0);
+    assert_eq!(left["pictures_left_out"], 1);
+    let embed = |more: &[&str]| {
+        let all = ["embed", checkpoint, "--device=cpu", "--out=e.safetensors", "--json"];
+        retort(&[&all[..], more].concat(), dir.path())
+    };
+    let message = error(&embed(&data), 1);
+    assert!(message.contains("pictures/dog/3.ppm: it is empty"), "{message}");
+    assert!(!dir.path().join("e.safetensors").exists());
+    for batch in ["--batch=1", "--batch=5"] {
+        let out = json(&embed(&[&data[..], &[skip, batch]].concat()), 0);
+        assert_eq!((&out["pictures"], &out["pictures_left_out"]), (&11.into(), &1.into()));
+        assert_eq!(out["tensors"]["embeddings"], serde_json::json!([11, 8]));
+        let bytes = std::fs::read(dir.path().join("e.safetensors")).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let ids = file.tensor("ids").unwrap();
+        let ids = ids.data().as_chunks().0.iter().map(|b| i64::from_le_bytes(*b));
+        assert!(ids.eq([0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11]));
+    }
+    // Numbers of neighbours are the data set's.
+    let search = ["search", "--run=plain/checkpoint.safetensors", "--device=cpu", "--json"];
+    let search = [&search[..], &["--embeddings=e.safetensors", "--sample=10", "--top=10"]].concat();
+    let found = json(&retort(&search, dir.path()), 0);
+    let mut samples: Vec<u64> = (found["neighbours"].as_array().unwrap().iter())
+        .map(|neighbour| neighbour["sample"].as_u64().unwrap())
+        .collect();
+    samples.sort_unstable();
+    assert_eq!(samples, [0, 1, 2, 3, 4, 5, 6, 7, 8, 11]);
+    // Loose pictures, too.
+    let message = error(&embed(&["--input=pictures"]), 1);
+    assert!(message.contains("pictures/bee/1.ppm"), "{message}");
+    let out = json(&embed(&["--input=pictures", skip]), 0);
+    assert_eq!((&out["pictures"], &out["pictures_left_out"]), (&22.into(), &2.into()));
+    let bytes = std::fs::read(dir.path().join("e.safetensors")).unwrap();
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let about: Value =
+        serde_json::from_str(&header.metadata().as_ref().unwrap()["retort"]).unwrap();
+    let files = about["files"].as_array().unwrap();
+    assert_eq!(
+        (files.len(), &files[6], &files[7]),
+        (22, &"pictures/bee/0.ppm".into(), &"pictures/bee/2.ppm".into())
+    );
+    std::fs::create_dir(dir.path().join("bad")).unwrap();
+    std::fs::write(dir.path().join("bad/1.ppm"), b"").unwrap();
+    let message = error(&embed(&["--input=bad", skip]), 1);
+    assert!(message.contains("no picture to embed that can be read"), "{message}");
+}
+
+#[test]
+fn damage_that_can_be_read_past_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    for (class, name) in ["ant", "bee", "cat", "dog"].into_iter().enumerate() {
+        for i in 0..3 {
+            let pixel = |at: usize| ((at * (5 + class) + 9 * i) % 256) as u8;
+            let pixels = (0..40 * 40 * 3).map(pixel).collect();
+            let image = retort_datasets::Image { width: 40, height: 40, channels: 3, pixels };
+            let mut bytes = image.to_jpeg(90).unwrap();
+            if i == 1 {
+                // Most of the data is missing, before its end.
+                let (end, scan) = (bytes.len(), bytes.windows(2).position(|w| w == [0xff, 0xda]));
+                let start = scan.unwrap() + 14;
+                bytes.drain(start + (end - start) / 20..end - 2);
+            }
+            let file = dir.path().join("data").join(name).join(format!("{i}.jpg"));
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, bytes).unwrap();
+        }
+    }
+    let data = ["--dataset=folder", "--data-root=data", "--set=data.size=32"];
+    let small = ["--loss=proxy_anchor", "--width=4", "--embedding=8", "--epochs=1", "--batch=6"];
+    let train = [&["train", "source", "--device=cpu", "--out=run"], &data[..], &small].concat();
+    let more = ["--images-per-class=3", "--json", "--set=recall_at=[1]"];
+    let output = retort(&[&train[..], &more].concat(), dir.path());
+    json(&output, 0);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("4 pictures are damaged and were read as far as they can be"), "{said}");
+    let summary = std::fs::read_to_string(dir.path().join("run/summary.json")).unwrap();
+    let summary: Value = serde_json::from_str(&summary).unwrap();
+    let counts = (&summary["pictures_damaged"], &summary["pictures_left_out"]);
+    assert_eq!(counts, (&4.into(), &0.into()));
+    let out = json(&retort(&["evaluate", "run", "--k=1", "--device=cpu", "--json"], dir.path()), 0);
+    assert_eq!((&out["pictures_damaged"], &out["samples"]), (&2.into(), &6.into()));
+    let args = ["data", "check", "folder", "--data-root=data", "--json"];
+    let found = json(&retort(&args, dir.path()), 0);
+    assert_eq!((&found["read"], found["damaged"].as_array().unwrap().len()), (&12.into(), 4));
+}
+
+#[test]
+fn nothing_is_measured_where_every_network_would_have_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    folder(&dir.path().join("pictures"));
+    let train = |more: &[&str]| train(dir.path(), more);
+    json(&train(&["--out=run"]), 0);
+    let one = "--set=data.train_classes=0.75";
+    let message = error(&train(&["--out=one", one]), 1);
+    assert!(message.contains("are of one class, so Recall is 100 %"), "{message}");
+    assert!(!dir.path().join("one").exists());
+    let evaluate = ["evaluate", "run", "--device=cpu", "--json"];
+    let message =
+        error(&retort(&[&evaluate[..], &["--set=train_classes=0.75"]].concat(), dir.path()), 1);
+    assert!(message.contains("are of one class, so Recall is 100 %"), "{message}");
+    // No class with two pictures; then, one for queries and one for a gallery.
+    for class in ["cat", "dog"] {
+        for i in 1..6 {
+            std::fs::remove_file(dir.path().join(format!("pictures/{class}/{i}.ppm"))).unwrap();
+        }
+    }
+    let message = error(&train(&["--out=none", "--set=recall_at=[1]"]), 1);
+    assert!(message.contains("no class has two samples, so no query can be found"), "{message}");
+    let table = "path,label,split\ncat/0.ppm,x,query\ndog/0.ppm,y,gallery\nant/0.ppm,x,gallery\n\
+                 bee/0.ppm,z,train\n";
+    std::fs::write(dir.path().join("pictures/labels.csv"), table).unwrap();
+    let apart = [&evaluate[..], &["--set=labels=labels.csv", "--k=1"]].concat();
+    let out = json(&retort(&apart, dir.path()), 0);
+    assert_eq!((&out["samples"], &out["gallery"]), (&1.into(), &2.into()));
+    std::fs::write(
+        dir.path().join("pictures/labels.csv"),
+        table.replace("ant/0.ppm,x", "ant/0.ppm,y"),
+    )
+    .unwrap();
+    let message = error(&retort(&apart, dir.path()), 1);
+    assert!(message.contains("queries and gallery have no class in common"), "{message}");
+}
+
+#[test]
+fn pictures_that_a_list_names_and_nobody_has_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    folder(&dir.path().join("pictures"));
+    let table: String = ["ant", "bee", "cat", "dog"]
+        .iter()
+        .flat_map(|class| (0..7).map(move |i| format!("{class}/{i}.ppm,{class}\n")))
+        .collect();
+    std::fs::write(dir.path().join("pictures/labels.csv"), table).unwrap();
+    let listed = ["--set=data.labels=labels.csv", "--out=run"];
+    let message = error(&train(dir.path(), &listed), 1);
+    assert!(
+        message.contains("2 of the 14 pictures that folder lists for its test split are absent")
+            && message.contains("pictures/cat/6.ppm"),
+        "{message}"
+    );
+    let skip = [&listed[..], &["--set=data.on_corrupt=skip"]].concat();
+    let output = train(dir.path(), &skip);
+    json(&output, 0);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("2 of the 14 pictures that folder lists for its train split"), "{said}");
+    #[cfg(unix)]
+    {
+        let link = dir.path().join("pictures/ant/link.ppm");
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        let output =
+            retort(&["data", "check", "folder", "--data-root=pictures", "--json"], dir.path());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let found = json(&output, 0);
+        assert!(said.matches("1 symbolic links in pictures are left out").count() == 1, "{said}");
+        assert!(found["remarks"][0].as_str().unwrap().contains("they lead out of it"), "{found}");
+        std::fs::remove_file(link).unwrap();
+    }
+    let info = ["data", "info", "folder", "--data-root=pictures", "--set=labels=labels.csv"];
+    let message = error(&retort(&info, dir.path()), 1);
+    assert!(message.contains("4 pictures of folder are missing"), "{message}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -207,6 +208,149 @@ fn hostile_headers(path: &Path) {
     }
 }
 
+/// A NumPy file of version 1, of this type and shape.
+fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}\n");
+    let length = u16::try_from(header.len()).unwrap().to_le_bytes();
+    [&b"\x93NUMPY\x01\0"[..], &length, header.as_bytes(), data].concat()
+}
+
+/// The same for files of NumPy.
+fn hostile_arrays(path: &Path) {
+    let file = |name: &str, bytes: &[u8]| std::fs::write(path.join(name), bytes).unwrap();
+    let rows: Vec<u8> = ROWS.iter().flat_map(|x| x.to_le_bytes()).collect();
+    file("line.npy", &npy("<f4", "6, 2", &rows));
+    file("header.npy", b"\x93NUMPY\x02\0\xff\xff\xff\xff{'descr'");
+    file("cut.npy", &npy("<f4", "6, 2", &rows[..8]));
+    file("giant.npy", &npy("<f4", "99999999999999999999, 2", &rows[..8]));
+    file("product.npy", &npy("<f4", "4294967296, 4294967296, 4294967296", &rows[..8]));
+    file("nothing.npy", &npy("<U0", "9000000000000000000,", &[]));
+    file("objects.npy", &npy("|O", "6, 2", b"\x80\x04."));
+    file("deep.npy", &npy("<f4", &"(".repeat(60_000), &[]));
+    file("dimensions.npy", &npy("<f4", &"1,".repeat(100), &rows[..4]));
+    let record = "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (6, 2), }\n";
+    file("record.npy", &[b"\x93NUMPY\x01\0\x44\0", record.as_bytes(), &rows].concat());
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(path.join("bomb.npz")).unwrap());
+    zip.start_file("embeddings.npy", zip::write::SimpleFileOptions::default()).unwrap();
+    zip.write_all(&npy("<f4", "50000000, 1", &[])).unwrap();
+    (0..200).for_each(|_| zip.write_all(&vec![0; 1 << 20]).unwrap());
+    zip.finish().unwrap();
+}
+
+#[test]
+fn files_of_other_systems_hold_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    line(path);
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/arrays");
+    for file in std::fs::read_dir(files).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), path.join(file.file_name())).unwrap();
+    }
+    let plain = json(&["metrics", "line.safetensors", "--k=1,2,5"], path);
+    for args in [
+        &["f4.npy", "--labels=i8.npy"][..],
+        &["f8_big_endian.npy", "--labels=i4_big_endian.npy"],
+        &["f8_fortran.npy", "--labels=i2.npy"],
+        &["f2.npy", "--labels=i1.npy"],
+        &["f4.npy", "--labels=u1.npy"],
+        &["f4.npy", "--labels=u2.npy"],
+        &["f4.npy", "--labels=u4.npy"],
+        &["f4.npy", "--labels=u8.npy"],
+        &["f4.npy", "--labels=column.npy"],
+        &["f4.npy", "--labels=names.npy"],
+        &["f4.npy", "--labels=bytes.npy"],
+        &["f4.npy", "--labels=names.txt"],
+        &["f4.npy", "--labels=both.npz"],
+        &["f4.npy", "--labels=both.pt"],
+        &["f4.npy", "--labels=table.csv"],
+        &["f4.npy", "--labels=labels.csv"],
+        &["both.npz"],
+        &["compressed.npz"],
+        &["both.pt"],
+        &["table.csv"],
+        &["table.tsv"],
+        &["headless.csv"],
+        &["f4.npy", "--labels=i8.npy", "--gallery=both.npz", "--reference"],
+    ] {
+        if args.contains(&"--reference") {
+            let (code, message) = failure(&[&["metrics"], args].concat(), path);
+            assert!(code == 2 && message.contains("leave out --gallery"), "{message}");
+            continue;
+        }
+        let out = json(&[&["metrics"], args, &["--k=1,2,5"]].concat(), path);
+        for key in ["recall", "precision_at_1", "r_precision", "map_at_r", "mean_of_classes"] {
+            assert_eq!(out[key], plain[key], "{args:?}: {key}");
+        }
+    }
+    // Names stay names, and numbers beyond 63 bits numbers.
+    for (labels, names) in [
+        ("names.txt", ["bée", "cat dog", "x"]),
+        ("u8.npy", ["7", "9223372036854775808", "18446744073709551615"]),
+    ] {
+        let args = ["metrics", "f4.npy", &format!("--labels={labels}"), "--k=1", "--per-class"];
+        let out = json(&args, path);
+        let classes = out["per_class"].as_array().unwrap();
+        let found: Vec<&str> = classes.iter().map(|c| c["name"].as_str().unwrap()).collect();
+        assert_eq!(found, names);
+    }
+    // Classes are told by what they are called, in whichever file.
+    let args = ["metrics", "f4.npy", "--labels=names.txt", "--gallery=both.npz"];
+    let args = [&args[..], &["--gallery-labels=names.npy", "--k=1", "--per-class"]].concat();
+    assert_eq!(json(&args, path)["recall"]["1"], 1.0);
+    let args = ["metrics", "f4.npy", "--labels=names.txt", "--gallery=both.npz", "--k=1"];
+    let output = retort(&args, path);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("no class in common"), "{said}");
+}
+
+#[test]
+fn the_shared_cases_are_computed() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/cases");
+    let cases = std::env::var_os("RETORT_CASES").map_or(cases, PathBuf::from);
+    assert!(cases.is_dir(), "{} is missing; set RETORT_CASES", cases.display());
+    let out = json(&["metrics", "m_labels_uint64.safetensors", "--k=1"], &cases);
+    assert!(out["recall"]["1"].is_number(), "{out}");
+    let named = ["metrics", "m_txt.safetensors", "--labels=labels_names.txt", "--k=1"];
+    assert!(json(&named, &cases)["recall"]["1"].is_number());
+}
+
+#[test]
+fn unbalanced_classes_and_lists_are_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    line(dir.path());
+    let args = ["metrics", "line.safetensors", "--k=1,2,5", "--map-at-k"];
+    let out = json(&args, dir.path());
+    let near = |got: &Value, want: f64| {
+        assert!((got.as_f64().unwrap() - want).abs() < 1e-12, "{got}, not {want}");
+    };
+    // By class: 7 has a hit of two, 8 two of three, and 9 none, which is a miss for Recall only.
+    let of_classes = &out["mean_of_classes"];
+    near(&of_classes["recall"]["1"], (1.0 / 2.0 + 2.0 / 3.0) / 3.0);
+    near(&of_classes["precision_at_1"], f64::midpoint(1.0 / 2.0, 2.0 / 3.0));
+    // Ranks of the partners of 0 to 4: 1; 2; 1, 2; 1, 3; 3, 4.
+    near(&out["precision_at_k"]["2"], (0.5 + 0.5 + 1.0 + 0.5 + 0.0) / 5.0);
+    near(&out["precision_at_k"]["5"], (0.2 + 0.2 + 0.4 + 0.4 + 0.4) / 5.0);
+    near(&out["map_at_k"]["1"], 3.0 / 5.0);
+    let (fourth, last) = (f64::midpoint(1.0, 2.0 / 3.0), f64::midpoint(1.0 / 3.0, 2.0 / 4.0));
+    near(&out["map_at_k"]["5"], (1.0 + 1.0 / 2.0 + 1.0 + fourth + last) / 5.0);
+    let table = text(&args, dir.path());
+    for part in ["MEAN OF CLASSES", "38.89 %", "precision@5", "MAP@5"] {
+        assert!(table.contains(part), "{part} is missing: {table}");
+    }
+    assert!(json(&["metrics", "line.safetensors", "--k=1"], dir.path())["map_at_k"].is_null());
+
+    // What is the same for every network is said.
+    for (labels, says) in [([3; 6], "100 % whatever"), ([1, 2, 3, 4, 5, 6], "0 % whatever")] {
+        let file = [floats("embeddings", &[6, 2], &ROWS), integers("labels", &labels)];
+        write(&dir.path().join("same.safetensors"), &file);
+        let output = retort(&["metrics", "same.safetensors", "--k=1"], dir.path());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains("warning") && said.contains(says), "{said}");
+    }
+}
+
 #[test]
 fn wrong_input_gets_one_sentence_and_a_way_out() {
     let dir = tempfile::tempdir().unwrap();
@@ -256,7 +400,7 @@ fn wrong_input_gets_one_sentence_and_a_way_out() {
         ),
         (&["alone.safetensors"], 1, "has no tensor labels; it has embeddings [6, 2]"),
         (&["flat.safetensors"], 1, "has shape [12]; embeddings have two dimensions"),
-        (&["float.safetensors"], 1, "tensor labels has type F32; labels are whole numbers"),
+        (&["float.safetensors"], 1, "tensor labels has floats; labels are whole numbers"),
         (&["whole.safetensors"], 1, "has shape [6]"),
         (&["empty.safetensors"], 1, "there is nothing in it"),
         (&["broken.safetensors"], 1, "isn't a whole safetensors file"),
@@ -264,7 +408,7 @@ fn wrong_input_gets_one_sentence_and_a_way_out() {
         (
             &["line.safetensors", "--labels=words.txt"],
             1,
-            "line 2 is \"seven\"; it needs a whole number",
+            "has 6 rows, but there are 2 labels (words.txt)",
         ),
         (&["line.safetensors", "--labels=nowhere.txt"], 1, "nowhere.txt"),
         (&["line.safetensors", "--k=1,6"], 2, "K = 6 needs 6 neighbours, but a query has 5 in all"),
@@ -293,6 +437,43 @@ fn wrong_input_gets_one_sentence_and_a_way_out() {
             "leave out --gallery",
         ),
         (&["line.safetensors", "--clusters=wide.safetensors"], 1, "no tensor clusters"),
+    ];
+    for (args, code, part) in cases {
+        let (got, message) = failure(&[&["metrics"], *args].concat(), path);
+        assert!(got == *code && message.contains(part), "{args:?} ({got}): {message}");
+    }
+}
+
+#[test]
+fn wrong_files_of_other_systems_get_one_sentence_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    line(path);
+    std::fs::write(path.join("blank.txt"), "7\n\n7\n8\n8\n9\n").unwrap();
+    std::fs::write(path.join("short.csv"), "a,b\n1,2\n3\n").unwrap();
+    std::fs::write(path.join("word.csv"), "0.5,1\n0.5,one\n").unwrap();
+    std::fs::write(path.join("binary"), b"\xff\xfe\0\x01").unwrap();
+    std::fs::write(path.join("broken.npz"), b"PK\x03\x04nothing").unwrap();
+    std::fs::write(path.join("broken.pt"), b"nothing").unwrap();
+    hostile_arrays(path);
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["line.safetensors", "--labels=blank.txt"], 1, "line 2 is blank"),
+        (&["short.csv"], 1, "short.csv"),
+        (&["word.csv"], 1, "line 2, column 2 is \"one\"; it needs a number"),
+        (&["binary"], 1, "it is no file of arrays"),
+        (&["broken.npz"], 1, "it isn't a whole zip archive"),
+        (&["broken.pt"], 1, "broken.pt"),
+        (&["header.npy"], 1, "its header has 4294967295 bytes, and may have 65536"),
+        (&["cut.npy"], 1, "claims an array [6, 2] of <f4, but 8 bytes follow"),
+        (&["giant.npy"], 1, "its header has the size \"99999999999999999999\""),
+        (&["product.npy"], 1, "but 8 bytes follow"),
+        (&["nothing.npy"], 1, "its elements have no size"),
+        (&["objects.npy"], 1, "has type Python objects"),
+        (&["deep.npy"], 1, "its header has the size"),
+        (&["dimensions.npy"], 1, "it has more than 64 dimensions"),
+        (&["record.npy"], 1, "has type a record"),
+        (&["bomb.npz"], 1, "it unpacks to more than"),
+        (&["line.npy"], 1, "has no tensor labels; it has line [6, 2]. Name the classes of its"),
     ];
     for (args, code, part) in cases {
         let (got, message) = failure(&[&["metrics"], *args].concat(), path);

@@ -81,6 +81,7 @@ fn every_documented_command_line_is_one_of_the_experiments() {
 #[test]
 fn every_option_of_the_authors_scripts_has_its_effect() {
     let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("pictures")).unwrap();
     let both: &[(&str, &str, Value)] = &[
         ("--LOG_DIR logs", "", json!(null)),
         ("--save 0", "", json!(null)),
@@ -133,7 +134,7 @@ fn every_option_of_the_authors_scripts_has_its_effect() {
     ];
     let target: &[(&str, &str, Value)] = &[
         ("--target-norm 1", "/network/l2_norm", json!(true)),
-        ("--source-norm 0", "/source_norm", json!(false)),
+        ("--source-ckpt a.pth --source-norm 0", "/source_norm", json!(false)),
         ("--source-ckpt a.pth", "/source", json!("a.pth")),
         ("--view 2", "/train/views", json!(2)),
         ("--delta 0.5", "/loss/0/hyper/delta", json!(0.5)),

@@ -547,7 +547,17 @@ fn a_set_up_that_fails_leaves_no_folder() {
         (&["--loss=proxy_ancor"], 2, "proxy_ancor"),
         (&["--loss=proxy_anchor", "--set=alpha=-3"], 2, "alpha"),
         (&["--loss=proxy_anchor", "--dataset=omniglot"], 1, "omniglot"),
-        (&["--loss=proxy_anchor", "--set=data.classes=4", "--set=data.images=2"], 1, "batch"),
+        (&["--loss=proxy_anchor", "--set=data.classes=4", "--set=data.images=2"], 2, "recall_at"),
+        (
+            &[
+                "--loss=proxy_anchor",
+                "--set=data.classes=4",
+                "--set=data.images=2",
+                "--set=recall_at=[1]",
+            ],
+            1,
+            "batch",
+        ),
         (&["--loss=rkd", "--source=nowhere"], 1, "nowhere"),
         (&["--loss=rkd", "--source=broken.safetensors"], 1, "broken.safetensors"),
         (&["--loss=proxy_anchor", "--pretrained=broken.safetensors"], 1, "broken.safetensors"),

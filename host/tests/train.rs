@@ -156,7 +156,7 @@ fn wrong_input_gets_one_sentence_and_a_way_out() {
     let omniglot = ["train", "source", pa, "--dataset=omniglot"];
     let message = error(&retort(&omniglot, path), 1);
     assert!(message.contains("no folder was given"), "{message}");
-    let message = error(&retort(&[&omniglot[..], &["--data-root=nowhere"]].concat(), path), 1);
+    let message = error(&retort(&[&omniglot[..], &["--data-root=nowhere"]].concat(), path), 2);
     assert!(message.contains("nowhere"), "{message}");
     let message = error(&retort(&["evaluate", "broken.safetensors", "--dataset=glyphs"], path), 1);
     assert!(message.contains("isn't a whole safetensors file"), "{message}");
@@ -320,4 +320,53 @@ fn numbers_beyond_all_sense_are_refused_by_name() {
         assert!(lines == 1, "{args:?}: {lines} lines");
         assert!(!path.join("new").exists() && begun.elapsed().as_secs() < 20, "{args:?}");
     }
+}
+
+#[test]
+fn a_losss_hyperparameters_are_flags_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = ["target", "--loss=triplet", "--margin", "0.3", "--loss", "rkd"];
+    let line = [&line[..], &["--weight-angle=3", "--source=x", "--print-config"]].concat();
+    let config = json(&train(&line, dir.path()));
+    assert_eq!(config["loss"][0]["hyper"]["margin"], 0.3);
+    assert_eq!(config["loss"][1]["hyper"]["weight_angle"], 3.0);
+    assert_eq!(config["train"]["epochs"], 2, "{config}");
+
+    for (flags, part) in [
+        (
+            "--loss rkd --weight-angel 3",
+            "rkd has no hyperparameter weight_angel; did you mean weight_angle?",
+        ),
+        ("--loss rkd --epoch 3", "or is the flag --epochs meant?"),
+        ("--loss rkd --weight-angle x", "weight_angle"),
+        ("--loss rkd --weight-angle 1 --weight-angle 2", "--weight-angle is given twice"),
+        ("--loss rkd --sigma 1", "rkd has no hyperparameter sigma"),
+        ("--sigma 1 --loss rkd", "--sigma means nothing to rkd"),
+        ("--loss rkd --source-norm 1", "--source-norm means nothing here: there is no --source"),
+        ("--loss rkd --data-root .", "--data-root means nothing here: glyphs needs no files"),
+        ("--loss rkd --model resnet18", "--width means nothing here: resnet18 has its own width"),
+        ("--loss rkd --schedule cosine --lr-decay-step 3", "--lr-decay-step means nothing"),
+        ("--weight-angle 1 --loss rkd", "unexpected argument '--weight-angle'"),
+        ("--loss rkd --out x --remark y", "cannot be used with"),
+    ] {
+        let line: Vec<&str> = flags.split(' ').collect();
+        let output = train(&[&["target"], &line[..]].concat(), dir.path());
+        let message = error(&output, 2);
+        assert!(message.contains(part), "{flags}: {message}");
+    }
+}
+
+#[test]
+fn a_k_that_no_query_has_is_found_before_the_first_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = ["source", "--loss=proxy_anchor", "--set=recall_at=[1,64]", "--out=x"];
+    let message = error(&train(&line, dir.path()), 2);
+    let part = "recall_at has K = 64, but the test split has 64 pictures, 63 beside the query";
+    assert!(message.contains(part), "{message}");
+    assert!(!dir.path().join("x").exists());
+    let held_out = [&line[..], &["--select-on=validation"]].concat();
+    let message = error(&train(&held_out, dir.path()), 2);
+    assert!(message.contains("the validation split has"), "{message}");
+    let line = ["source", "--loss=proxy_anchor", "--set=recall_at=[1,63]", "--out=x"];
+    json(&train(&line, dir.path()));
 }

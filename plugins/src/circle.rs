@@ -12,7 +12,7 @@ hyper! {
     ///
     /// Anchors without a positive or a negative are left out of the mean.
     ///
-    /// Exempt from gradient: the weights αₚ and αₙ are constants of the step, as in the paper.
+    /// The weights αₚ and αₙ are constants of the step, as in the paper.
     pub struct Circle {
         /// m, relaxation, in cosine; the paper's for fine-grained retrieval.
         margin: f64 = 0.4 => 0.0..=1.0,

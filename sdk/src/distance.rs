@@ -42,6 +42,25 @@ pub fn euclidean_distance(x: Tensor) -> Tensor {
     squared.safe_sqrt()
 }
 
+/// Euclidean distances between the rows of `x` and those of `y`: `[n, d]` and `[m, d]` give `[n, m]`.
+///
+/// Exactly 0 between rows that coincide, which get no gradient from it. Small batches go by
+/// differences, larger ones by a matrix product of rows that are centred first.
+#[track_caller]
+pub fn cdist(x: Tensor, y: Tensor) -> Tensor {
+    let (n, m, d) = (x.dim(0), y.dim(0), x.dim(1));
+    let squared = if n * m * d <= SMALL {
+        let difference = x.reshape([n, 1, d]) - y.reshape([1, m, d]);
+        difference.square().sum_dim(2).reshape([n, m])
+    } else {
+        let centre = x.mean_dim(0).detach();
+        let (x, y) = (x - centre, y - centre);
+        let norms = x.square().sum_dim(1) + y.square().sum_dim(1).t(); // [n, m]
+        (norms - 2.0 * x.matmul(y.t())).clamp_min(0.0)
+    };
+    squared.safe_sqrt()
+}
+
 /// Elements of all differences of a small batch: 25 rows of 512, say.
 const SMALL: usize = 1 << 19;
 
@@ -92,6 +111,19 @@ pub fn softplus(x: Tensor) -> Tensor {
 pub fn cross_entropy(logits: Tensor, labels: Index) -> Tensor {
     let own = labels.one_hot(logits.dim(1));
     -(logits.log_softmax(1) * own).sum() / logits.dim(0)
+}
+
+/// Kullback-Leibler divergence `Σ p (ln p - ln q)` along `dim`, which stays with size 1, of logarithms
+/// of probabilities such as [`Tensor::log_softmax`] gives.
+#[track_caller]
+pub fn kl_divergence(log_p: Tensor, log_q: Tensor, dim: usize) -> Tensor {
+    (log_p.exp() * (log_p - log_q)).sum_dim(dim)
+}
+
+/// Mean binary cross-entropy of logits against labels from 0 to 1 of the same shape; never overflows.
+#[track_caller]
+pub fn binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor {
+    (softplus(logits) - logits * labels).mean()
 }
 
 /// Mean of `x` where the mask is 1; 0 where it is nowhere.

@@ -26,6 +26,7 @@
 //! buffers by name ([`Step::param`], [`Step::buffer`]).
 
 pub mod abi;
+mod compose;
 mod distance;
 mod ffi;
 mod hyper;
@@ -35,9 +36,11 @@ pub mod schema;
 mod step;
 mod tensor;
 
+pub use compose::einsum;
 pub use distance::{
-    cosine_similarity, cross_entropy, euclidean_distance, feature_pairs, huber, last_feature,
-    ln_1p_sum_exp, log_sum_exp, mean_where, pairwise_distance, softplus,
+    binary_cross_entropy, cdist, cosine_similarity, cross_entropy, euclidean_distance,
+    feature_pairs, huber, kl_divergence, last_feature, ln_1p_sum_exp, log_sum_exp, mean_where,
+    pairwise_distance, softplus,
 };
 pub use hyper::{Hyper, Value};
 #[doc(hidden)]
@@ -60,8 +63,9 @@ pub use serde_json;
 pub mod prelude {
     pub use crate::schema::above;
     pub use crate::{
-        Buffer, Index, Init, Loss, Negatives, Step, Tensor, choice, cosine_similarity,
-        cross_entropy, euclidean_distance, feature_pairs, huber, hyper, last_feature,
-        ln_1p_sum_exp, log_sum_exp, mean_where, pairwise_distance, softplus,
+        Buffer, Index, Init, Loss, Negatives, Step, Tensor, binary_cross_entropy, cdist, choice,
+        cosine_similarity, cross_entropy, einsum, euclidean_distance, feature_pairs, huber, hyper,
+        kl_divergence, last_feature, ln_1p_sum_exp, log_sum_exp, mean_where, pairwise_distance,
+        softplus,
     };
 }

@@ -4,6 +4,7 @@
 pub mod corpus;
 pub mod formula;
 pub mod handmade;
+pub mod torch;
 
 pub use retort_host::case::{Case, Outcome, session, values};
 

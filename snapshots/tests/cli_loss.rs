@@ -548,6 +548,175 @@ fn a_file_with_several_losses_asks_which() {
     assert!(error(workspace(), 2, &["loss", "info", &wrong]).contains("did you mean rkd?"));
 }
 
+/// A file of one loss needs no `#`, wherever a loss is named, and is never part of a folder's name.
+#[test]
+fn a_file_with_one_loss_is_named_by_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("a#b")).unwrap();
+    let description = handmade::description("alone", &serde_json::json!([]));
+    for file in ["pack.wasm", "a#b/pack.wasm"] {
+        std::fs::write(dir.path().join(file), handmade::component(&description, "")).unwrap();
+        let train = ["train", "source", "--dataset=glyphs", "--print-config", "--loss", file];
+        let config = text(&run(dir.path(), &train));
+        assert!(config.contains(&format!("name = \"{file}#alone\"")), "{config}");
+    }
+    let (_, name) = load_paths("plugins", "rkd").pop().unwrap();
+    let file = name.split('#').next().unwrap();
+    let message = error(dir.path(), 2, &["train", "source", "--dataset=glyphs", "--loss", file]);
+    assert!(message.contains("27 losses; say which") && message.contains("#relaxed"), "{message}");
+    assert!(!dir.path().join("runs").exists(), "it is said before there is a folder");
+}
+
+#[test]
+fn an_example_suits_every_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    for loss in losses() {
+        let file = format!("{loss}.safetensors");
+        let eval = ["loss", "eval", &loss];
+        let first = result(dir.path(), &[&eval[..], &["--example", &file]].concat());
+        assert!(first["value"].as_f64().unwrap().is_finite(), "{first}");
+        let again = result(dir.path(), &[&eval[..], &["--input", &file]].concat());
+        assert_eq!(first, again);
+    }
+    let bytes = std::fs::read(dir.path().join("rkd.safetensors")).unwrap();
+    std::fs::write(dir.path().join("batch.safetensors"), "mine").unwrap();
+    let message = error(dir.path(), 1, &["loss", "eval", "rkd", "--example"]);
+    assert!(
+        message.contains("batch.safetensors: it is there and holds something else"),
+        "{message}"
+    );
+    std::fs::remove_file(dir.path().join("batch.safetensors")).unwrap();
+    for _ in 0..2 {
+        let output = run(dir.path(), &["loss", "eval", "rkd", "--example"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("source [12, 12], target [12, 8]"), "{said}");
+        assert_eq!(std::fs::read(dir.path().join("batch.safetensors")).unwrap(), bytes);
+    }
+    let tensors = tensors(&dir.path().join("batch.safetensors"));
+    assert!(!tensors.contains_key("source_features.0"), "it doesn't ask for them");
+    let neither = run(dir.path(), &["loss", "eval", "rkd"]);
+    assert_eq!(neither.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&neither.stderr).contains("--input <FILE.safetensors>"));
+}
+
+#[test]
+fn a_workspace_says_which_packs_it_has() {
+    let root = workspace().canonicalize().unwrap();
+    let message = error(&root, 2, &["plugin", "build", "."]);
+    for part in [
+        ". is a workspace with these packs: ",
+        "./plugins",
+        "./snapshots/hostile",
+        "retort plugin build ./",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    let core = error(&root, 2, &["plugin", "build", "core"]);
+    assert!(core.contains("core/Cargo.toml builds no plugin: add `[lib] crate-type"), "{core}");
+}
+
+/// A pack crate of one loss, in a folder, whose SDK is beside it.
+fn pack_in(folder: &Path) {
+    std::fs::create_dir_all(folder.join("pack/src")).unwrap();
+    let sdk = folder.join("sdk");
+    for part in ["", "src", "wit"] {
+        std::fs::create_dir_all(sdk.join(part)).unwrap();
+        for entry in std::fs::read_dir(workspace().join("sdk").join(part)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                std::fs::copy(&path, sdk.join(part).join(path.file_name().unwrap())).unwrap();
+            }
+        }
+    }
+    // The SDK is a member of the workspace, as in a clone; profiles are of crates that aren't here.
+    let root = std::fs::read_to_string(workspace().join("Cargo.toml")).unwrap();
+    let (_, shared) = root.split_once("[workspace.package]").unwrap();
+    let (shared, rest) = shared.split_once("[profile.dev]").unwrap();
+    let (_, lints) = rest.split_once("[workspace.lints.rust]").unwrap();
+    let root = format!(
+        "[workspace]\nresolver = \"3\"\nmembers = [\"pack\", \"sdk\"]\n\n[workspace.package]{shared}\
+         [workspace.lints.rust]{lints}"
+    );
+    std::fs::write(folder.join("Cargo.toml"), root).unwrap();
+    std::fs::copy(workspace().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+    let manifest = "[package]\nname = \"pack\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[lib]\ncrate-type = [\"cdylib\"]\n\n\
+        [dependencies]\nretort-sdk = { path = \"../sdk\" }\n";
+    std::fs::write(folder.join("pack/Cargo.toml"), manifest).unwrap();
+    std::fs::write(folder.join("pack/src/lib.rs"), "retort_sdk::losses! { good::Good }\n").unwrap();
+    let loss = workspace().join("snapshots/hostile/src/good.rs");
+    std::fs::copy(loss, folder.join("pack/src/good.rs")).unwrap();
+}
+
+/// One source gives the same bytes in two folders, and they say nothing of where that was. Built cold, it
+/// takes less than a minute; and what a pack's own repository runs at every change works.
+#[test]
+fn a_pack_is_the_same_wherever_it_was_built_and_tests_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut digests = Vec::new();
+    for name in ["one_folder", "quite/another_folder"] {
+        let folder = dir.path().join(name);
+        pack_in(&folder);
+        let mut command = Command::new(retort());
+        command.args(["plugin", "build", "pack", "--out=out", "--json"]).current_dir(&folder);
+        let output = command.env_remove("CARGO_TARGET_DIR").output().unwrap();
+        let built: Value = serde_json::from_str(&text(&output)).unwrap();
+        let packs = built["packs"].as_array().unwrap();
+        digests.push(packs.iter().map(|p| p["digest"].clone()).collect::<Vec<_>>());
+        let home = std::env::home_dir().unwrap();
+        for file in std::fs::read_dir(folder.join("out")).unwrap().map(|e| e.unwrap().path()) {
+            let bytes = std::fs::read(&file).unwrap();
+            for place in [dir.path().canonicalize().unwrap(), home.clone()] {
+                let place = place.to_str().unwrap().as_bytes();
+                let names = bytes.windows(place.len()).any(|window| window == place);
+                assert!(!names, "{} names {}", file.display(), String::from_utf8_lossy(place));
+            }
+        }
+    }
+    assert_eq!(digests[0], digests[1], "native and component");
+
+    // The line that the workflow to copy runs.
+    let workflow = std::fs::read_to_string(workspace().join("docs/ci/pack.yml")).unwrap();
+    let line = workflow.lines().find_map(|l| l.split_once("run: retort plugin test")).unwrap().1;
+    let folder = dir.path().join("one_folder/pack");
+    let test = |more: &[&str]| {
+        let mut command = Command::new(retort());
+        command.args(["plugin", "test"]).args(line.split_whitespace()).args(more);
+        command.env_remove("CARGO_TARGET_DIR").current_dir(&folder).output().unwrap()
+    };
+    let output = test(&[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("no snapshot yet of good: `retort snapshot record "), "{said}");
+    let xml = || std::fs::read_to_string(folder.join("retort.xml")).unwrap();
+    assert!(
+        xml().contains("name=\"good\" tests=\"18\" failures=\"0\" errors=\"0\" skipped=\"1\""),
+        "{}",
+        xml()
+    );
+
+    // A file is named without `#`, and its path is no part of the run's folder.
+    let train = "train source --dataset glyphs --epochs 1 --width 4 --embedding 8 --batch 32";
+    let train: Vec<&str> =
+        train.split(' ').chain(["--loss", "../target/retort/pack.wasm"]).collect();
+    text(&run(&folder, &train));
+    assert!(folder.join("runs/source-glyphs-good/config.toml").is_file());
+
+    text(&run(
+        &folder,
+        &["snapshot", "record", "../target/retort/pack.wasm", "--out", "snapshots"],
+    ));
+    assert!(test(&[]).status.success());
+    let file = folder.join("snapshots/good.snapshot");
+    let recorded = std::fs::read_to_string(&file).unwrap();
+    let (before, after) = recorded.split_once("value.1 ").unwrap();
+    std::fs::write(&file, format!("{before}value.1 9{after}")).unwrap();
+    let output = test(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("error: good fails: snapshot"), "{said}");
+    assert!(xml().contains("failures=\"1\""));
+}
+
 /// Values of the golden file, by hand: `retort loss eval --dtype f64` on a case of it.
 #[test]
 fn a_golden_case_can_be_checked_by_hand() {

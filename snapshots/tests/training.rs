@@ -473,7 +473,7 @@ impl Run<'_> {
             }
             let batch = if step == 0 { first.clone() } else { self.batch(step) };
             let outcome = trainer.step(&batch).unwrap_or_else(|e| panic!("{name}: {e}"));
-            let loss = outcome.unwrap().0.into_scalar::<f64>();
+            let loss = outcome.unwrap().total.into_scalar::<f64>();
             let most = if exact { 1e-6 } else { advised[step] };
             compared.push((step, (loss - losses[step]).abs() / losses[step].abs(), most));
             look(&trainer, step + 1);

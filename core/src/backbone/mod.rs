@@ -12,6 +12,7 @@ pub use convnet::ConvNet;
 pub use resnet::ResNet;
 pub use summary::{LayerSummary, Summary, summary};
 pub use vit::Vit;
+pub(crate) use vit::bicubic;
 
 use crate::session::Feature;
 use burn::module::{Module, ModuleMapper, Param};

@@ -208,7 +208,7 @@ fn gelu(x: Tensor<3>) -> Tensor<3> {
 
 /// Weights `[to, from]` that resample a line of `from` values bicubically (a = -0.5), the kernel
 /// widened when shrinking: `torch.nn.functional.interpolate(…, mode="bicubic", antialias=True)`.
-fn bicubic(from: usize, to: usize) -> Vec<f64> {
+pub(crate) fn bicubic(from: usize, to: usize) -> Vec<f64> {
     let kernel = |x: f64| match x.abs() {
         x if x < 1.0 => (1.5 * x - 2.5) * x * x + 1.0,
         x if x < 2.0 => ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0,

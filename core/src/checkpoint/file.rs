@@ -1,11 +1,13 @@
 //! What is in a file of weights, whatever wrote it: keys, shapes and types; values on demand.
 
-use super::{About, CheckpointError, guess, header, pickle};
+use super::guess::{self, Keys, NoNetwork};
+use super::pytorch::{self, Contents, Fault};
+use super::select::{self, Selected, Selection};
+use super::{About, CheckpointError, fit, folder, header, kind};
 use crate::backbone::NetworkConfig;
 use crate::fs::{open_regular, read_regular};
 use burn::store::bridge;
 use burn::store::burn_pack::Tensor;
-use burn::store::pytorch_reader::{FileFormat, PytorchError, PytorchReader};
 use burn::tensor::{BoolStore, DType, Shape, TensorData};
 use safetensors::Dtype;
 use std::collections::BTreeMap;
@@ -55,96 +57,167 @@ pub struct Weights {
     pub tensors: BTreeMap<String, Tensor>,
     /// Tensors of anything else, such as an optimiser's, under their full keys.
     pub beside: BTreeMap<String, Tensor>,
-    /// The file's size in bytes.
+    /// What has one of the network's keys, but is nothing that retort reads: what it is.
+    pub unread: BTreeMap<String, String>,
+    /// The file's size in bytes; of several files, of all.
     pub size: u64,
     /// What retort wrote into its own.
     about: Option<String>,
+    /// Why no network is chosen, where there are several.
+    several: Option<NoNetwork>,
 }
 
-/// Keys under which state dictionaries are saved, and prefixes that wrappers put before a network's
-/// own. Of several networks in a file the first in this order counts.
-const WRAPPERS: [&str; 6] =
-    ["model_state_dict.", "state_dict.", "teacher.", "module.", "model.", "backbone."];
+/// What a file holds, before it is told apart.
+struct Whole {
+    container: Container,
+    tensors: BTreeMap<String, Tensor>,
+    unread: BTreeMap<String, String>,
+    /// What retort wrote into its own.
+    about: Option<String>,
+    size: u64,
+}
 
 impl Weights {
-    /// Reads a `.pth` of any age, or a `.safetensors`; nothing in it is ever executed.
+    /// Reads a `.pth` of any age, a `.safetensors`, or an index of several of them; nothing in it is ever
+    /// executed.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
-        let fail = |why: String| CheckpointError::unreadable(path, &why);
-        let mut head = Vec::new();
-        let file = open_regular(path).map_err(|e| fail(e.to_string()))?;
-        let size = file.metadata().map_err(|e| fail(e.to_string()))?.len();
-        file.take(512).read_to_end(&mut head).map_err(|e| fail(e.to_string()))?;
-        let start = String::from_utf8_lossy(&head[..head.len().min(64)]).trim().to_lowercase();
-        if start.starts_with("<!doctype") || start.starts_with("<html") {
-            return Err(fail(
-                "it is a web page: the server sent this in place of the file".to_owned(),
-            ));
-        }
-        if start.starts_with("version https://git-lfs") {
-            return Err(fail("it is a pointer of Git LFS: run `git lfs pull`".to_owned()));
-        }
-        let named = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
-        let zip = head.starts_with(b"PK");
-        let mut weights = if (named && !zip) || head.get(8) == Some(&b'{') {
-            safetensors(path)
-        } else {
-            pytorch(path, &head)
-        }
-        .map_err(fail)?;
-        weights.size = size;
-        let named = weights.tensors.len() + weights.beside.len();
-        if named > header::MOST_TENSORS {
-            return Err(fail(format!("it holds more than {} tensors", header::MOST_TENSORS)));
-        }
-        for name in weights.tensors.keys().chain(weights.beside.keys()) {
-            header::check_name(name).map_err(fail)?;
-        }
-        // Views share storages, and one of stride 0 claims any size.
-        let all = || weights.tensors.values().chain(weights.beside.values());
-        let claimed = all().fold(0u64, |sum, t| sum.saturating_add(t.byte_len() as u64));
-        if claimed > (64 << 20) + 16 * size {
-            return Err(fail(format!(
-                "its tensors claim {claimed} bytes, but it has {size}: it is damaged or hostile"
-            )));
-        }
-        if weights.tensors.is_empty() {
-            return Err(fail("it holds no tensors".to_owned()));
-        }
-        Ok(weights)
+        Self::read_as(path, &Selection::default(), None)
     }
 
-    fn new(container: Container, all: BTreeMap<String, Tensor>) -> Self {
-        let (mut prefix, mut tensors, mut beside) = (String::new(), all, BTreeMap::new());
-        // Each of them once, or a key could make it go on for as long as it likes.
-        for _ in WRAPPERS {
-            let inside = |w: &&&str| tensors.keys().any(|key| key.starts_with(**w));
-            let Some(wrapper) = WRAPPERS.iter().find(inside) else { break };
-            let (mut inside, outside) = (BTreeMap::new(), std::mem::take(&mut tensors));
-            for (key, tensor) in outside {
-                match key.strip_prefix(wrapper) {
-                    Some(key) => inside.insert(key.to_owned(), tensor),
-                    None => beside.insert(format!("{prefix}{key}"), tensor),
-                };
+    /// The same, with what the user says of its keys, and which network is looked for.
+    pub fn read_as(
+        path: &Path,
+        selection: &Selection,
+        model: Option<&str>,
+    ) -> Result<Self, CheckpointError> {
+        let fail = |why: String| CheckpointError::unreadable(path, &why);
+        let whole = whole(path, true).map_err(fail)?;
+        check(&whole).map_err(fail)?;
+        let Whole { container, tensors, unread, about, size } = whole;
+        let mismatch = |why: String| CheckpointError::Mismatch { path: path.to_owned(), why };
+        if container == Container::Retort {
+            if !selection.is_empty() {
+                return Err(mismatch(
+                    "it is retort's own, whose keys need no --prefix, --ignore or --map; leave them out"
+                        .to_owned(),
+                ));
             }
-            prefix += wrapper;
-            tensors = inside;
+            // The losses' state, and what else the training needs to go on.
+            let is_beside =
+                |name: &str| name.starts_with("loss.") || name.starts_with(super::TRAINING);
+            let (beside, tensors) = tensors.into_iter().partition(|(name, _)| is_beside(name));
+            let (prefix, several) = (String::new(), None);
+            return Ok(Weights {
+                container,
+                prefix,
+                tensors,
+                beside,
+                unread,
+                size,
+                about,
+                several,
+            });
         }
-        Weights { container, prefix, tensors, beside, size: 0, about: None }
+        let Selected { prefix, tensors, beside, several } =
+            select::select(tensors, selection, model).map_err(mismatch)?;
+        let inside = |(key, what): (String, String)| {
+            Some((key.strip_prefix(prefix.as_str())?.to_owned(), what))
+        };
+        let unread = unread.into_iter().filter_map(inside).collect();
+        Ok(Weights { container, prefix, tensors, beside, unread, size, about, several })
     }
 
     /// The network by retort's own word, else the one that has these keys and shapes, or why none has.
-    pub fn network(&self) -> Result<NetworkConfig, String> {
-        match &self.about {
-            None => self.guess(),
-            Some(about) => serde_json::from_str::<About>(about)
+    pub fn network(&self) -> Result<NetworkConfig, NoNetwork> {
+        match (&self.about, &self.several) {
+            (Some(about), _) => serde_json::from_str::<About>(about)
                 .map(|about| about.network)
-                .map_err(|e| format!("its metadata is damaged, or of a newer retort: {e}")),
+                .map_err(|e| NoNetwork::Damaged(e.to_string())),
+            (None, Some(several)) => Err(several.clone()),
+            (None, None) => guess::network(Keys { tensors: &self.tensors, prefix: "" }),
         }
     }
+}
 
-    /// The network that has these keys and shapes.
-    pub(super) fn guess(&self) -> Result<NetworkConfig, String> {
-        guess::network(&self.tensors)
+/// Everything in a file, or in those that an index names.
+fn whole(path: &Path, may_be_index: bool) -> Result<Whole, String> {
+    let mut head = Vec::new();
+    let file = open_regular(path).map_err(|e| e.to_string())?;
+    let size = file.metadata().map_err(|e| e.to_string())?.len();
+    file.take(512).read_to_end(&mut head).map_err(|e| e.to_string())?;
+    if may_be_index && folder::is_named_index(path) && head.trim_ascii_start().starts_with(b"{") {
+        return several_files(path, size);
+    }
+    let is_safetensors = head.get(8) == Some(&b'{');
+    if !is_safetensors && let Some(what) = kind::of_head(path, &head) {
+        return Err(what);
+    }
+    let named = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
+    let mut whole = if is_safetensors || (named && !head.starts_with(b"PK")) {
+        safetensors(path)?
+    } else {
+        let Contents { container, tensors, unread } =
+            pytorch::read(path, &head).map_err(|fault| match fault {
+                Fault::Other(what) => what,
+                Fault::Damaged(why) => {
+                    format!("it isn't a whole PyTorch checkpoint ({why}); use another copy of it")
+                }
+            })?;
+        Whole { container, tensors, unread, about: None, size }
+    };
+    whole.size = size;
+    Ok(whole)
+}
+
+/// The tensors that an index names, out of the files beside it.
+fn several_files(path: &Path, size: u64) -> Result<Whole, String> {
+    let (tensors, unread) = (BTreeMap::new(), BTreeMap::new());
+    let mut all = Whole { container: Container::Safetensors, tensors, unread, about: None, size };
+    for (name, keys) in folder::read(path)? {
+        let file = folder::beside(path, &name);
+        let shown = fit::shown(&name);
+        let mut part = whole(&file, false).map_err(|why| format!("{shown} beside it: {why}"))?;
+        check(&part).map_err(|why| format!("{shown} beside it: {why}"))?;
+        all.container = part.container;
+        all.size = all.size.saturating_add(part.size);
+        for key in keys {
+            let tensor = part.tensors.remove(&key).ok_or_else(|| {
+                let key = fit::shown(&key);
+                format!("it says that {key} lies in {shown}, which has no such tensor")
+            })?;
+            all.tensors.insert(key, tensor);
+        }
+    }
+    Ok(all)
+}
+
+/// Whether a file's claims make sense.
+fn check(whole: &Whole) -> Result<(), String> {
+    let Whole { tensors, unread, size, .. } = whole;
+    if tensors.len() > header::MOST_TENSORS {
+        return Err(format!("it holds more than {} tensors", header::MOST_TENSORS));
+    }
+    tensors.keys().try_for_each(|name| header::check_name(name))?;
+    // Views share storages, and one of stride 0 claims any size.
+    let claimed = tensors.values().fold(0u64, |sum, t| sum.saturating_add(t.byte_len() as u64));
+    if claimed > (64 << 20) + 16 * size {
+        return Err(format!(
+            "its tensors claim {claimed} bytes, but it has {size}: it is damaged or hostile"
+        ));
+    }
+    if !tensors.is_empty() {
+        return Ok(());
+    }
+    let first = unread.iter().take(10).map(|(key, what)| match key.as_str() {
+        "" => fit::shown(what),
+        key => format!("{} is {}", fit::shown(key), fit::shown(what)),
+    });
+    match first.collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => Err("it holds no tensors".to_owned()),
+        unread => Err(format!(
+            "it holds no tensors, but objects that only their authors' programs can read ({unread}); \
+             save the network's state_dict() there"
+        )),
     }
 }
 
@@ -168,30 +241,7 @@ pub fn dtype_name(dtype: DType) -> &'static str {
     }
 }
 
-fn pytorch(path: &Path, head: &[u8]) -> Result<Weights, String> {
-    pickle::inspect(path, head).map_err(|why| damaged(&why))?;
-    let reader = PytorchReader::new(path).map_err(|e| match e {
-        PytorchError::InvalidFormat(why) => why,
-        other => damaged(&other.to_string()),
-    })?;
-    let container = match reader.metadata().format_type {
-        FileFormat::Zip => Container::Zip,
-        FileFormat::Legacy => Container::Legacy,
-        FileFormat::Tar => Container::Tar,
-        FileFormat::Pickle => Container::Pickle,
-    };
-    let tensors = reader.into_tensors().into_iter();
-    Ok(Weights::new(container, tensors.map(|(k, t)| (k, bridge::from_pytorch(t))).collect()))
-}
-
-fn damaged(why: &str) -> String {
-    if why.contains("retort ran nothing") || why.contains("TorchScript") {
-        return why.to_owned();
-    }
-    format!("it isn't a whole PyTorch checkpoint ({why}); use another copy of it")
-}
-
-fn safetensors(path: &Path) -> Result<Weights, String> {
+fn safetensors(path: &Path) -> Result<Whole, String> {
     let bytes = read_regular(path, u64::MAX).map_err(|e| e.to_string())?;
     let (header, metadata) = header::read(&bytes)
         .map_err(|e| format!("it isn't a whole safetensors file ({e}); use another copy of it"))?;
@@ -224,17 +274,6 @@ fn safetensors(path: &Path) -> Result<Weights, String> {
         };
         tensors.insert(name.clone(), bridge::deferred(name, dtype, shape, None, read));
     }
-    let Some(about) = about else { return Ok(Weights::new(Container::Safetensors, tensors)) };
-    // The losses' state, and what else the training needs to go on.
-    let is_beside = |name: &str| name.starts_with("loss.") || name.starts_with(super::TRAINING);
-    let (beside, tensors) = tensors.into_iter().partition(|(name, _)| is_beside(name));
-    let prefix = String::new();
-    Ok(Weights {
-        container: Container::Retort,
-        prefix,
-        tensors,
-        beside,
-        size: 0,
-        about: Some(about),
-    })
+    let container = if about.is_some() { Container::Retort } else { Container::Safetensors };
+    Ok(Whole { container, tensors, unread: BTreeMap::new(), about, size: 0 })
 }

@@ -10,6 +10,7 @@ use burn::tensor::{DType, TensorData};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::file::dtype_name;
+use super::position;
 
 /// Layers of classifiers that come with published weights, and that an embedding network hasn't.
 const HEADS: [&str; 5] = ["fc.", "last_linear.", "head.", "heads.", "classifier."];
@@ -27,6 +28,8 @@ pub(super) struct Misfit {
     pub unreadable: Vec<String>,
     /// Patterns of `allow_missing` that name nothing.
     pub idle: Vec<String>,
+    /// All keys that the network has.
+    pub expected: Vec<String>,
 }
 
 impl Misfit {
@@ -55,6 +58,8 @@ pub(super) struct Fitting {
     tensors: Vec<Tensor>,
     /// Numbers of the network that the file lacks, and that may be missing.
     pub afresh: u64,
+    /// What was done to make them fit, and the user should know of.
+    pub remarks: Vec<String>,
 }
 
 /// Which tensors the network's parameters and running statistics take. The file may lack those that a
@@ -63,15 +68,22 @@ pub(super) fn fit(
     backbone: &Backbone,
     tensors: &BTreeMap<String, Tensor>,
     allow_missing: &[String],
-) -> Result<Fitting, Misfit> {
+) -> Result<Fitting, Box<Misfit>> {
     let expected = backbone.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
-    let mut misfit = Misfit::default();
-    let mut fitting = Fitting { tensors: Vec::new(), afresh: 0 };
+    let mut misfit = Box::<Misfit>::default();
+    let mut fitting = Fitting { tensors: Vec::new(), afresh: 0, remarks: Vec::new() };
     for want in &expected {
         let allowed = || allow_missing.iter().any(|pattern| matches(pattern, &want.name));
         match tensors.get(&want.name) {
             None if allowed() => {
                 fitting.afresh += want.shape.iter().map(|&d| d as u64).product::<u64>();
+            }
+            // A linear layer without a bias is one whose bias is zero.
+            None if want.name == "embedding.bias" && tensors.contains_key("embedding.weight") => {
+                fitting.tensors.push(zeros(want));
+                fitting
+                    .remarks
+                    .push("its embedding layer has no bias, which is one of zeros".to_owned());
             }
             None => misfit.missing.push(want.name.clone()),
             Some(got) if !got.dtype.is_float() => {
@@ -81,6 +93,15 @@ pub(super) fn fit(
                 Some(mut tensor) => {
                     tensor.name.clone_from(&want.name);
                     fitting.tensors.push(tensor);
+                }
+                None if want.name == position::KEY
+                    && let Some((tensor, [from, to])) = position::resampled(got, &want.shape) =>
+                {
+                    fitting.tensors.push(tensor);
+                    fitting.remarks.push(format!(
+                        "its position embeddings of {from} x {from} patches were resampled to {to} x {to} \
+                         (bicubic, antialiased, as timm does)"
+                    ));
                 }
                 None => misfit.wrong.push(format!(
                     "{} is {:?}, not {:?}",
@@ -104,7 +125,26 @@ pub(super) fn fit(
             misfit.unexpected.push(name.clone());
         }
     }
-    if misfit.text().is_empty() { Ok(fitting) } else { Err(misfit) }
+    if misfit.text().is_empty() {
+        return Ok(fitting);
+    }
+    misfit.expected = expected.into_iter().map(|tensor| tensor.name).collect();
+    Err(misfit)
+}
+
+/// The weights of a classifier's or another head's layers, the first five.
+pub(super) fn heads(tensors: &BTreeMap<String, Tensor>) -> String {
+    let weights = tensors
+        .keys()
+        .filter(|key| key.ends_with(".weight") && HEADS.iter().any(|head| key.starts_with(head)));
+    weights.take(5).map(|key| shown(key)).collect::<Vec<_>>().join(", ")
+}
+
+/// Inputs of a network's embedding layer.
+pub(super) fn features(backbone: &Backbone) -> Option<usize> {
+    let expected = backbone.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
+    let layer = expected.iter().find(|tensor| tensor.name == "embedding.weight")?;
+    layer.shape.to_vec().last().copied()
 }
 
 /// A hundred characters of what may be long.
@@ -116,11 +156,22 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// Sets the network's parameters and running statistics. After an error of reading, some are set.
-pub(super) fn apply(backbone: &mut Backbone, fitting: Fitting) -> Result<(), Misfit> {
+pub(super) fn apply(backbone: &mut Backbone, fitting: Fitting) -> Result<(), Box<Misfit>> {
     let adapter = PyTorchToBurnAdapter.chain(FloatCastAdapter::to(DType::F32));
     let result = backbone.apply(fitting.tensors, None, Some(Box::new(adapter)), true);
     let unreadable: Vec<String> = result.errors.iter().map(ToString::to_string).collect();
-    if unreadable.is_empty() { Ok(()) } else { Err(Misfit { unreadable, ..Misfit::default() }) }
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    Err(Box::new(Misfit { unreadable, ..Misfit::default() }))
+}
+
+/// Zeros for a tensor of the network.
+fn zeros(want: &Tensor) -> Tensor {
+    let shape = want.shape.to_vec();
+    let numbers = shape.iter().product();
+    let read = move || Ok(TensorData::new(vec![0f32; numbers], shape.clone()));
+    bridge::deferred(want.name.clone(), DType::F32, want.shape.clone(), None, read)
 }
 
 /// The tensor in this shape, if the two differ in dimensions of 1 only, as `[1, C]` and `[C]` do.
@@ -141,7 +192,7 @@ fn reshaped(tensor: &Tensor, shape: &[usize]) -> Option<Tensor> {
 }
 
 /// Whether a key is what the pattern says, where `*` stands for any text.
-fn matches(pattern: &str, key: &str) -> bool {
+pub(super) fn matches(pattern: &str, key: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| key.strip_prefix(first)) else {
         return false;

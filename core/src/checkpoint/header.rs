@@ -13,7 +13,7 @@ pub const MOST_TENSORS: usize = 100_000;
 /// Bytes of a tensor's name.
 const LONGEST_NAME: usize = 256;
 /// Dimensions of a tensor.
-const MOST_DIMENSIONS: usize = 16;
+pub const MOST_DIMENSIONS: usize = 16;
 
 /// The size of the header of a file of `length` bytes that begins with these.
 pub fn size(first: [u8; 8], length: u64) -> Result<usize, String> {

@@ -64,6 +64,8 @@ pub struct Search {
     pub distance: Distance,
     /// Which sample is left out, where queries and gallery are the same samples.
     pub exclude: Exclude,
+    /// Whether precision@K and MAP@K are wanted, for which every rank up to K matters: more work for a large K.
+    pub lists: bool,
     /// Bytes that the search may hold beside the embeddings.
     pub memory: usize,
     /// Threads; 0 takes all of the machine. They change no result.
@@ -77,6 +79,7 @@ impl Default for Search {
         Search {
             distance: Distance::Euclidean,
             exclude: Exclude::Query,
+            lists: false,
             memory: 512 << 20,
             threads: 0,
             device: None,

@@ -6,7 +6,7 @@
 //! with its partners; then all products, tile by tile, each compared with two numbers for its
 //! query: surely nearer than every partner (counted at once), or maybe nearer than the farthest
 //! partner that still matters (looked at again, exactly if need be). A partner stops to matter when
-//! its rank is past both R and the largest K. Where queries are the gallery, a tile serves its rows
+//! its rank is past both R and the largest K (of others than the first: past R, unless whole lists are wanted). Where queries are the gallery, a tile serves its rows
 //! and its columns, so half the products do.
 
 use super::product::{Product, Tile};
@@ -45,6 +45,8 @@ struct Query {
     relevant: usize,
     /// Largest rank of interest, of the first partner.
     deepest: usize,
+    /// Likewise, of any other.
+    deep: usize,
 }
 
 impl Query {
@@ -61,7 +63,7 @@ impl Query {
     /// Forgets partners whose rank is known to be past all interest.
     fn shrink(&mut self) {
         while self.useful > 0 {
-            let limit = if self.useful == 1 { self.deepest } else { self.relevant };
+            let limit = if self.useful == 1 { self.deepest } else { self.deep };
             if self.useful + self.before <= limit {
                 break;
             }
@@ -269,8 +271,14 @@ impl Search {
         if needed > self.memory {
             return Err(MetricError::Memory { asked: self.memory, needed });
         }
-        let mut found = Retrieval::new(&queries.labels, &gallery.labels, excluded.is_some());
+        let mut found = Retrieval::new(
+            &queries.labels,
+            &gallery.labels,
+            excluded.is_some(),
+            if self.lists { ks } else { &[] },
+        );
         let deepest = ks.iter().max().copied().unwrap_or(0);
+        let deep = if self.lists { deepest } else { 0 };
         let mut start = 0;
         while start < queries.len() {
             let mut held = norms + self.memory / 4;
@@ -280,7 +288,7 @@ impl Search {
             };
             let end = start + (start..queries.len()).take_while(fits).count();
             let plan =
-                Plan { pair: &pair, product: &product, members: &members, excluded, deepest };
+                Plan { pair: &pair, product: &product, members: &members, excluded, deepest, deep };
             for block in plan.panel(start..end, &found) {
                 block.queries.iter().for_each(|q| found.add(q.index, q.ranks(), q.relevant));
             }
@@ -305,6 +313,7 @@ struct Plan<'a> {
     members: &'a BTreeMap<i64, Vec<u32>>,
     excluded: Option<&'a [usize]>,
     deepest: usize,
+    deep: usize,
 }
 
 impl Plan<'_> {
@@ -401,16 +410,18 @@ impl Plan<'_> {
             2.0 * pair.frame.error(pair.queries.norms[index] + pair.gallery.norms[p.index as usize])
         };
         let relevant = found.relevant(index);
+        let deep = self.deep.max(relevant);
         let mut query = Query {
             index,
             class: pair.queries.data.labels[index],
             excluded,
             nearest: partners.iter().map(|p| p.upper - twice(p)).fold(f64::INFINITY, f64::min),
             spread: partners.iter().map(twice).fold(0.0, f64::max),
-            useful: partners.len().min(relevant.max(1)),
+            useful: partners.len().min(deep.max(1)),
             before: 0,
             relevant,
             deepest: self.deepest.max(relevant),
+            deep,
             partners,
         };
         query.shrink();

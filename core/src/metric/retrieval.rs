@@ -17,6 +17,23 @@ pub enum Measure {
     /// nearest is of the query's class (Musgrave, Belongie & Lim, "A Metric Learning Reality Check",
     /// ECCV 2020, equation 2).
     MapAtR,
+    /// Of the K nearest, the share that is of the query's class. Only of a search for
+    /// [`lists`](super::Search::lists), as the next.
+    Precision(usize),
+    /// Mean average precision at K: `1/min(R, K) Σ_{i <= K} precision@i`, over those `i` where the i-th
+    /// nearest is of the query's class (Weyand, Araujo, Cao & Sim, "Google Landmarks Dataset v2", CVPR
+    /// 2020, equation 2).
+    Map(usize),
+}
+
+/// What a query's K nearest hold.
+#[derive(Clone, Debug, PartialEq)]
+struct Depth {
+    k: usize,
+    /// Samples of the query's class among them.
+    hits: Vec<u32>,
+    /// `Σ precision@i` over these.
+    precision: Vec<f64>,
 }
 
 /// What is known of every query's neighbours.
@@ -28,6 +45,8 @@ pub struct Retrieval {
     first: Vec<u32>,
     r_precision: Vec<f64>,
     average_precision: Vec<f64>,
+    /// For each K of interest.
+    depths: Vec<Depth>,
     /// Whether the device failed, or its products were coarser than `f32` arithmetic, so that the CPU
     /// had to do its work. The results are right all the same.
     pub device_refused: bool,
@@ -35,7 +54,7 @@ pub struct Retrieval {
 
 impl Retrieval {
     /// Queries of which nothing has been found yet.
-    pub(super) fn new(queries: &[i64], gallery: &[i64], same: bool) -> Self {
+    pub(super) fn new(queries: &[i64], gallery: &[i64], same: bool, lists: &[usize]) -> Self {
         let mut members: BTreeMap<i64, u32> = BTreeMap::new();
         for &class in gallery {
             *members.entry(class).or_default() += 1;
@@ -48,21 +67,33 @@ impl Retrieval {
             first: vec![u32::MAX; n],
             r_precision: vec![0.0; n],
             average_precision: vec![0.0; n],
+            depths: lists
+                .iter()
+                .map(|&k| Depth { k, hits: vec![0; n], precision: vec![0.0; n] })
+                .collect(),
             device_refused: false,
         }
     }
 
     /// Notes the ranks of a query's own class, in order, as far as they matter.
     pub(super) fn add(&mut self, query: usize, ranks: impl Iterator<Item = usize>, r: usize) {
+        let deepest = self.depths.iter().map(|depth| depth.k).fold(r, usize::max);
         for (i, rank) in ranks.enumerate() {
             if i == 0 {
                 self.first[query] = rank as u32;
             }
-            if rank > r {
+            if rank > deepest {
                 break;
             }
-            self.r_precision[query] += 1.0 / r as f64;
-            self.average_precision[query] += (i + 1) as f64 / rank as f64 / r as f64;
+            let precision = (i + 1) as f64 / rank as f64;
+            if rank <= r {
+                self.r_precision[query] += 1.0 / r as f64;
+                self.average_precision[query] += precision / r as f64;
+            }
+            for depth in self.depths.iter_mut().filter(|depth| rank <= depth.k) {
+                depth.hits[query] += 1;
+                depth.precision[query] += precision;
+            }
         }
     }
 
@@ -99,7 +130,29 @@ impl Retrieval {
             Measure::PrecisionAt1 => counts.then(|| f64::from(u8::from(self.first[query] == 1))),
             Measure::RPrecision => counts.then(|| self.r_precision[query]),
             Measure::MapAtR => counts.then(|| self.average_precision[query]),
+            Measure::Precision(k) => {
+                let depth = self.depth(k).filter(|_| counts)?;
+                Some(f64::from(depth.hits[query]) / k as f64)
+            }
+            Measure::Map(k) => {
+                let depth = self.depth(k).filter(|_| counts)?;
+                Some(depth.precision[query] / k.min(self.relevant(query)) as f64)
+            }
         }
+    }
+
+    fn depth(&self, k: usize) -> Option<&Depth> {
+        self.depths.iter().find(|depth| depth.k == k)
+    }
+
+    /// The mean of a metric's means over each class, so that large classes count no more than small ones; NaN
+    /// if it leaves out all.
+    pub fn class_mean(&self, measure: Measure) -> f64 {
+        let means = self.per_class(measure).into_values().map(|(_, mean)| mean);
+        let (sum, count) = means
+            .filter(|mean| !mean.is_nan())
+            .fold((0.0, 0usize), |(sum, count), mean| (sum + mean, count + 1));
+        sum / count as f64
     }
 
     /// A metric over all queries; NaN if it leaves out all.

@@ -12,6 +12,9 @@ pub enum TrainError {
     /// The recipe, a network or a data set is misconfigured.
     #[error("{0}")]
     Setup(String),
+    /// The source can't teach.
+    #[error("the source can't teach: {0}")]
+    Source(String),
     /// A loss can't run on this training's batches.
     #[error("at set-up: {0}")]
     Probe(Box<LossError>),

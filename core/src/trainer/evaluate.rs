@@ -3,16 +3,17 @@
 use super::batch::upload;
 use super::{TrainError, dtype_of};
 use crate::backbone::{Backbone, Output};
+use crate::checkpoint::weights_in;
 use crate::metric::{Embeddings, recall_at};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
-use retort_datasets::{Batch, Dataset, Loader, evaluation_batches};
+use retort_datasets::{Batch, Dataset, Loader};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A network's outputs for a whole data set in order, in evaluation mode, in batches of `batch`, computed
-/// in the network's own element type.
+/// in the network's own element type. Pictures that the data set skips are missing.
 pub fn outputs<'a>(
     net: &'a Backbone,
     data: &Arc<dyn Dataset>,
@@ -21,9 +22,9 @@ pub fn outputs<'a>(
     dtype: FloatDType,
     device: &'a Device,
 ) -> impl Iterator<Item = Result<(Batch, Output), TrainError>> + 'a {
-    let batches = evaluation_batches(data.len(), batch);
-    let loader = Loader::new(data.clone(), data.evaluation(), batches, 1, 1, 0, 0, channels);
-    loader.map(move |batch| {
+    let loader = Loader::evaluation(data.clone(), batch, channels);
+    let some = loader.filter(|batch| batch.as_ref().map_or(true, |batch| !batch.ids.is_empty()));
+    some.map(move |batch| {
         let batch = batch?;
         let [_, _, height, width] = batch.shape;
         net.check([height, width]).map_err(|e| TrainError::Setup(e.to_string()))?;
@@ -39,16 +40,33 @@ pub fn embed(
     channels: usize,
     device: &Device,
 ) -> Result<Embeddings, TrainError> {
+    embed_numbered(net, data, channels, device).map(|(embeddings, _)| embeddings)
+}
+
+/// The same, and the sample that each row is of: not every one, where the data set skips some.
+pub fn embed_numbered(
+    net: &Backbone,
+    data: &Arc<dyn Dataset>,
+    channels: usize,
+    device: &Device,
+) -> Result<(Embeddings, Vec<usize>), TrainError> {
     let net = net.valid();
     let (device, dtype) = (device.clone().inner(), dtype_of(&net));
-    let (mut rows, mut labels, mut dim) = (Vec::new(), Vec::new(), 0);
+    let (mut rows, mut labels, mut ids, mut dim) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for done in outputs(&net, data, channels, 64, dtype, &device) {
         let (batch, Output { embedding, .. }) = done?;
         dim = embedding.dims()[1];
         rows.extend(embedding.into_data().iter::<f32>());
         labels.extend_from_slice(&batch.labels);
+        ids.extend(batch.ids.iter().map(|&id| id as usize));
     }
-    Ok(Embeddings { rows, dim, labels })
+    if let (true, Some(first)) = (labels.is_empty(), data.skipped().first()) {
+        let n = data.len();
+        return Err(TrainError::Setup(format!(
+            "none of the {n} pictures can be read; the first: {first}"
+        )));
+    }
+    Ok((Embeddings { rows, dim, labels }, ids))
 }
 
 /// Recall@K of a network on a data set.
@@ -79,7 +97,11 @@ pub fn parameter_count(net: &Backbone) -> usize {
     count.0
 }
 
-/// The path of a run's checkpoint, or the checkpoint itself.
+/// The path of a run's checkpoint, of the weights in a folder of Hugging Face, or the checkpoint itself.
 pub fn checkpoint_in(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join("checkpoint.safetensors") } else { path.to_owned() }
+    if !path.is_dir() {
+        return path.to_owned();
+    }
+    let own = path.join("checkpoint.safetensors");
+    if own.exists() { own } else { weights_in(path).unwrap_or(own) }
 }

@@ -2,7 +2,6 @@
 
 use super::Step;
 use super::save::Exact;
-use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -10,33 +9,58 @@ use std::time::Instant;
 /// Losses on the device, between two log points, and their sum over the epoch.
 #[derive(Debug)]
 pub struct Log {
-    pending: Vec<(usize, Tensor<1>)>,
-    terms: Vec<(String, Tensor<1>)>,
-    /// What was read of them before the log point, because a checkpoint needed it.
+    /// Steps in the epoch, from 0, and their losses.
+    pending: Vec<(usize, Step)>,
+    /// The sums of the losses that were read since the last log point.
     settled: Vec<f64>,
-    settled_terms: BTreeMap<String, f64>,
+    /// What each loss, and what each reported, came to in those steps.
+    values: BTreeMap<String, Total>,
     images: usize,
     since: Instant,
     sum: f64,
     count: usize,
 }
 
+/// A value's sum over the steps that had it.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Total {
+    sum: Exact,
+    steps: usize,
+    /// A loss's factor; none for what a loss reports beside its value.
+    weight: Option<Exact>,
+}
+
 /// A [`Log`] in a checkpoint, without its clock.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Losses {
     since_log_point: Vec<Exact>,
-    terms: BTreeMap<String, Exact>,
+    #[serde(default)]
+    values: BTreeMap<String, Total>,
     sum: Exact,
     count: usize,
 }
+
+/// What the steps since the last log point came to; each number is a mean over those of them in which
+/// any loss was defined.
+#[derive(Debug)]
+pub(super) struct Means {
+    pub(super) loss: f64,
+    /// Each loss times its weight, 0 in a step that left it out; their sum is `loss`.
+    pub(super) terms: BTreeMap<String, f64>,
+    /// Each loss, and what it reports, over the steps that had it.
+    pub(super) values: BTreeMap<String, f64>,
+    pub(super) images_per_second: f64,
+}
+
+/// The first step whose loss isn't finite, what isn't, and its value.
+pub(super) type Bad = (usize, String, f64);
 
 impl Log {
     pub(super) fn new() -> Self {
         Log {
             pending: Vec::new(),
-            terms: Vec::new(),
             settled: Vec::new(),
-            settled_terms: BTreeMap::new(),
+            values: BTreeMap::new(),
             images: 0,
             since: Instant::now(),
             sum: 0.0,
@@ -49,47 +73,52 @@ impl Log {
     }
 
     pub(super) fn add(&mut self, step: usize, images: usize, outcome: Option<Step>) {
-        if let Some((loss, terms)) = outcome {
-            self.pending.push((step, loss));
-            self.terms = terms;
-        }
+        self.pending.extend(outcome.map(|losses| (step, losses)));
         self.images += images;
     }
 
     /// Reads what is on the device; or the first step whose loss isn't finite.
-    pub(super) fn settle(&mut self) -> Result<(), (usize, String, f64)> {
-        if !self.terms.is_empty() {
-            let read = |(name, x): (String, Tensor<1>)| (name, x.into_scalar::<f64>());
-            self.settled_terms = std::mem::take(&mut self.terms).into_iter().map(read).collect();
-        }
-        for (step, loss) in self.pending.drain(..) {
-            let loss = loss.into_scalar::<f64>();
-            if !loss.is_finite() {
-                let bad = self.settled_terms.iter().find(|(_, v)| !v.is_finite());
-                let what =
-                    bad.map_or("the loss".to_owned(), |(name, _)| format!("the loss {name}"));
-                return Err((step, what, loss));
+    pub(super) fn settle(&mut self) -> Result<(), Bad> {
+        for (number, step) in self.pending.drain(..) {
+            let total = step.total.into_scalar::<f64>();
+            let mut bad = None;
+            for (name, weight, value) in step.values {
+                let value = value.into_scalar::<f64>();
+                if weight.is_some() && !value.is_finite() {
+                    bad.get_or_insert_with(|| format!("the loss {name}"));
+                }
+                let new = Total { sum: Exact(0.0), steps: 0, weight: weight.map(Exact) };
+                let so_far = self.values.entry(name).or_insert(new);
+                so_far.sum.0 += value;
+                so_far.steps += 1;
             }
-            self.settled.push(loss);
+            if !total.is_finite() {
+                return Err((number, bad.unwrap_or_else(|| "the loss".to_owned()), total));
+            }
+            self.settled.push(total);
         }
         Ok(())
     }
 
-    /// Mean loss, terms and images per second since the last call; or the first step whose loss
-    /// isn't finite.
-    #[expect(clippy::type_complexity, reason = "used once")]
-    pub(super) fn read(
-        &mut self,
-    ) -> Result<(f64, BTreeMap<String, f64>, f64), (usize, String, f64)> {
+    /// Means since the last call; or the first step whose loss isn't finite.
+    pub(super) fn read(&mut self) -> Result<Means, Bad> {
         self.settle()?;
         let (sum, count) = (self.settled.iter().sum::<f64>(), self.settled.len());
         self.settled.clear();
         self.sum += sum;
         self.count += count;
-        let rate = self.images as f64 / self.since.elapsed().as_secs_f64().max(1e-9);
+        let images_per_second = self.images as f64 / self.since.elapsed().as_secs_f64().max(1e-9);
         (self.images, self.since) = (0, Instant::now());
-        let mean = if count == 0 { f64::NAN } else { sum / count as f64 };
-        Ok((mean, std::mem::take(&mut self.settled_terms), rate))
+        let values = std::mem::take(&mut self.values);
+        let term = |(name, total): (&String, &Total)| {
+            Some((name.clone(), total.weight?.0 * total.sum.0 / count as f64))
+        };
+        Ok(Means {
+            loss: if count == 0 { f64::NAN } else { sum / count as f64 },
+            terms: values.iter().filter_map(term).collect(),
+            values: values.into_iter().map(|(n, t)| (n, t.sum.0 / t.steps as f64)).collect(),
+            images_per_second,
+        })
     }
 
     /// Mean loss of the epoch so far, of what was read.
@@ -100,10 +129,9 @@ impl Log {
 
     /// What [`settle`](Self::settle) read, for a checkpoint.
     pub(super) fn state(&self) -> Losses {
-        let exact = |(name, x): (&String, &f64)| (name.clone(), Exact(*x));
         Losses {
             since_log_point: self.settled.iter().copied().map(Exact).collect(),
-            terms: self.settled_terms.iter().map(exact).collect(),
+            values: self.values.clone(),
             sum: Exact(self.sum),
             count: self.count,
         }
@@ -112,7 +140,7 @@ impl Log {
     pub(super) fn load_state(&mut self, state: Losses) {
         *self = Log {
             settled: state.since_log_point.into_iter().map(|x| x.0).collect(),
-            settled_terms: state.terms.into_iter().map(|(name, x)| (name, x.0)).collect(),
+            values: state.values,
             sum: state.sum.0,
             count: state.count,
             ..Log::new()

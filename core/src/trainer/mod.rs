@@ -12,6 +12,7 @@ mod log;
 mod names;
 mod optimizer;
 mod parts;
+mod probe;
 mod report;
 mod save;
 mod step;
@@ -21,7 +22,8 @@ mod trainable;
 pub use average::Average;
 pub use batch::{Minibatch, Pictures, upload};
 pub use error::{Kept, TrainError};
-pub use evaluate::{checkpoint_in, embed, evaluate, outputs, parameter_count};
+pub use evaluate::{checkpoint_in, embed, embed_numbered, evaluate, outputs, parameter_count};
+use log::Bad;
 pub use log::Log;
 pub use optimizer::Optimizer;
 pub use parts::Replica;
@@ -30,8 +32,8 @@ pub use step::Step;
 pub use trainable::Trainable;
 
 use crate::backbone::{Backbone, NetworkConfig};
-use crate::error::{LossError, guarded};
-use crate::recipe::{OnUndefined, Recipe, Sampling};
+use crate::error::LossError;
+use crate::recipe::{Recipe, Sampling};
 use crate::session::Session;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
@@ -168,9 +170,10 @@ impl Trainer {
         self.steps = per_epoch.saturating_mul(self.recipe.epochs);
         self.state.terms.iter_mut().for_each(|term| term.session.stop_on(stop));
         let start = Instant::now();
+        let mut idle = false; // said once
         let mut last = EpochReport { epoch: 0, step: 0, loss: f64::NAN, recall: None };
         for batch in self.load(sampler.epoch(0).into_iter().take(1).collect(), 0) {
-            self.probe(&self.upload(batch?))?;
+            self.probe(&self.upload(batch?))?.iter().for_each(|text| observer.remark(text));
         }
 
         while self.state.epoch < self.recipe.epochs {
@@ -191,6 +194,14 @@ impl Trainer {
                     }
                     outcome => outcome?,
                 };
+                if outcome.as_ref().is_some_and(|step| !step.learns) && !idle {
+                    idle = true;
+                    observer.remark(&format!(
+                        "in the first epochs, in which only new parameters learn (train.new_only_epochs = {}), \
+                         nothing that the losses see learns: they change nothing until then",
+                        self.recipe.new_only_epochs
+                    ));
+                }
                 self.state.log.add(i, images, outcome);
                 let ended = self.state.batch == per_epoch;
                 if ended || self.state.step.is_multiple_of(self.recipe.log_every) {
@@ -243,44 +254,22 @@ impl Trainer {
 
     /// Reads the losses since the last log point, which waits for the device.
     fn look(&mut self) -> Result<StepReport, TrainError> {
-        let (loss, terms, images_per_second) =
-            self.state.log.read().map_err(|bad| self.diverged(bad))?;
+        let means = self.state.log.read().map_err(|bad| self.diverged(bad))?;
         Ok(StepReport {
             epoch: self.state.epoch + 1,
             step: self.state.step,
             steps: self.steps,
-            loss,
-            terms,
+            loss: means.loss,
+            terms: means.terms,
+            values: means.values,
             lr: self.lr(),
-            images_per_second,
+            images_per_second: means.images_per_second,
         })
     }
 
     fn evaluation_due(&self) -> bool {
         let (epoch, every) = (self.state.epoch + 1, self.recipe.evaluate_every);
         epoch == self.recipe.epochs || (every > 0 && epoch.is_multiple_of(every))
-    }
-
-    /// Lets every loss ask for its parameters and buffers once, on a batch like the training's, and
-    /// tries its backward pass, before anything is trained.
-    pub fn probe(&mut self, batch: &Minibatch) -> Result<(), TrainError> {
-        let seen = guarded(|| {
-            let source = self.source.as_ref().map(|net| step::teach(net, &batch.pictures));
-            let target = step::teach(&self.state.target, &batch.pictures);
-            (parts::leaves(target), source)
-        });
-        let (target, source) = seen.map_err(|why| {
-            TrainError::Setup(format!("the networks can't compute a batch: {why}"))
-        })?;
-        let inputs = self.inputs(batch, target, source);
-        for term in &mut self.state.terms {
-            match term.session.probe(&inputs) {
-                Err(LossError::Undefined { .. })
-                    if self.recipe.on_undefined == OnUndefined::Skip => {}
-                probed => probed.map_err(|e| TrainError::Probe(Box::new(e)))?,
-            }
-        }
-        Ok(())
     }
 
     fn sampler(&self) -> Result<Box<dyn Sampler>, DataError> {
@@ -349,7 +338,7 @@ impl Trainer {
         patience > 0 && self.state.best.is_some_and(|best| best.since >= patience)
     }
 
-    fn diverged(&self, (step, what, value): (usize, String, f64)) -> TrainError {
+    fn diverged(&self, (step, what, value): Bad) -> TrainError {
         let epoch = self.state.epoch + 1;
         TrainError::Diverged { epoch, step: step + 1, what, value, kept: self.kept() }
     }

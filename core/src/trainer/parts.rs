@@ -81,12 +81,12 @@ impl Trainer {
         let inputs = self.inputs(batch, target.clone(), source);
         let step = self.losses(&inputs)?;
         drop(inputs);
-        let Some((total, reported)) = step else { return Ok(None) };
+        let Some(step) = step else { return Ok(None) };
 
-        if !total.is_tracked() {
-            return Ok(Some((total, reported)));
+        if !step.learns {
+            return Ok(Some(step));
         }
-        let mut gradients = total.backward();
+        let mut gradients = step.total.backward();
         let of_losses = self.loss_gradients(&mut gradients);
         let scale = self.recipe.precision.gradient_scale();
         let wanted = Wanted::of(&target, &gradients, scale);
@@ -109,7 +109,7 @@ impl Trainer {
         let merged = merge(&self.state.target, of_parts, scale, &self.device);
         self.update_network(merged);
         self.update_losses(of_losses);
-        Ok(Some((total, reported)))
+        Ok(Some(step))
     }
 
     fn workers(&self, batch: &Minibatch) -> Vec<Worker> {

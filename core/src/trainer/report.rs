@@ -12,10 +12,12 @@ pub struct StepReport {
     pub step: usize,
     /// Steps in all.
     pub steps: usize,
-    /// Weighted sum of the losses, mean since the last log point.
+    /// Weighted sum of the losses, as all below a mean over the steps since the last log point.
     pub loss: f64,
-    /// Each loss and what it reports, at this step.
+    /// Each loss times its weight; 0 where it wasn't defined, so that they sum to `loss`.
     pub terms: BTreeMap<String, f64>,
+    /// Each loss, and what it reports (`loss.name`), over the steps on which it was defined.
+    pub values: BTreeMap<String, f64>,
     /// Learning rate.
     pub lr: f64,
     /// Images per second since the last log point.
@@ -62,6 +64,8 @@ pub trait Observer {
     fn step(&mut self, report: &StepReport) -> Result<(), TrainError>;
     /// Called after every epoch, when its checkpoint is on disk.
     fn epoch(&mut self, report: &EpochReport) -> Result<(), TrainError>;
+    /// Called with a sentence that whoever trains should read.
+    fn remark(&mut self, _text: &str) {}
     /// Called before a checkpoint is written: a training that goes on from it tells nothing twice,
     /// so what was told up to here must be on disk first.
     fn checkpoint(&mut self) -> Result<(), TrainError> {

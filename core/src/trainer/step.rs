@@ -10,8 +10,16 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Gradients, Tensor};
 
-/// A step's weighted loss, and what each loss reported; none if no loss was defined on its batch.
-pub type Step = (Tensor<1>, Vec<(String, Tensor<1>)>);
+/// What the losses of one step came to.
+#[derive(Debug)]
+pub struct Step {
+    /// Their weighted sum, `[1]`.
+    pub total: Tensor<1>,
+    /// Whether anything that learns is in it.
+    pub learns: bool,
+    /// Each loss with its weight, and what it reported, without one; `[1]`, without gradient.
+    pub values: Vec<(String, Option<f64>, Tensor<1>)>,
+}
 
 impl Trainer {
     /// Sets which parameters learn in the epoch that `state` is in; before its first step, and once
@@ -30,7 +38,7 @@ impl Trainer {
     }
 
     /// Trains on one batch: forward, losses, backward, update and buffer writes are one unit, which
-    /// ends well or with an error.
+    /// ends well or with an error. None if no loss was defined on the batch.
     pub fn step(&mut self, batch: &Minibatch) -> Result<Option<Step>, TrainError> {
         let step = guarded(|| {
             let step =
@@ -47,7 +55,7 @@ impl Trainer {
         })??;
         self.state.batch += 1;
         self.state.step += 1;
-        Ok(step.map(|(total, reported)| (total.detach(), reported)))
+        Ok(step.map(|step| Step { total: step.total.detach(), ..step }))
     }
 
     fn step_whole(&mut self, batch: &Minibatch) -> Result<Option<Step>, TrainError> {
@@ -57,8 +65,8 @@ impl Trainer {
         let step = self.losses(&inputs)?;
         drop(inputs);
         // In the first epochs of a warm-up, what a loss sees may not learn.
-        if let Some((total, _)) = step.as_ref().filter(|(total, _)| total.is_tracked()) {
-            let mut gradients = total.backward();
+        if let Some(step) = step.as_ref().filter(|step| step.learns) {
+            let mut gradients = step.total.backward();
             let of_network = GradientsParams::from_module(&mut gradients, &self.state.target);
             let of_losses = self.loss_gradients(&mut gradients);
             self.update_network(of_network);
@@ -75,7 +83,7 @@ impl Trainer {
 
     /// The weighted sum of the losses with its graph, and what they report. Their buffer writes wait.
     pub(super) fn losses(&mut self, inputs: &Inputs) -> Result<Option<Step>, TrainError> {
-        let (mut total, mut reported) = (None, Vec::new());
+        let (mut total, mut values) = (None, Vec::new());
         for i in 0..self.state.terms.len() {
             let term = &mut self.state.terms[i];
             let outcome = match term.session.step(inputs) {
@@ -97,16 +105,17 @@ impl Trainer {
                 }
             };
             let term = &self.state.terms[i];
-            reported.push((term.name.clone(), outcome.value.clone().detach()));
+            let value = outcome.value.clone().detach();
+            values.push((term.name.clone(), Some(term.weight), value));
             let inner = outcome.terms.into_iter();
-            reported.extend(inner.map(|(name, x)| (format!("{}.{name}", term.name), x)));
+            values.extend(inner.map(|(name, x)| (format!("{}.{name}", term.name), None, x)));
             let value = outcome.value * term.weight;
             total = Some(match total {
                 None => value,
                 Some(sum) => sum + value,
             });
         }
-        Ok(total.map(|total| (total, reported)))
+        Ok(total.map(|total| Step { learns: total.is_tracked(), total, values }))
     }
 
     /// Moves the network's parameters, and their average.

@@ -37,7 +37,7 @@ impl Trainer {
             for batch in self.load(sampler.epoch(now), now).skip(begun) {
                 let (batch, before) = (self.upload(batch?), self.before());
                 let outcome = self.step(&batch)?;
-                let value = outcome.map(|(loss, _)| loss.into_scalar::<f64>());
+                let value = outcome.map(|step| step.total.into_scalar::<f64>());
                 let finite = value.is_none_or(f64::is_finite);
                 if !(finite && self.is_sound()) {
                     let found = guarded(|| self.first_not_finite(before, &batch, finite));

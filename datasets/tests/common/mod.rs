@@ -6,12 +6,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use retort_datasets::{DataError, Dataset, Image};
 
-/// The folder with the published zips.
-pub fn omniglot_root() -> PathBuf {
+/// The folder of a data set that the tests read.
+pub fn data_root(name: &str) -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let data = std::env::var_os("RETORT_DATA")
         .map_or_else(|| workspace.join("../shared/data"), |data| workspace.join(data));
-    let root = data.join("omniglot");
+    let root = data.join(name);
+    assert!(
+        root.is_dir(),
+        "{} is missing; set RETORT_DATA to the folder that holds {name}/",
+        root.display()
+    );
+    root
+}
+
+/// The folder with the published zips.
+pub fn omniglot_root() -> PathBuf {
+    let root = data_root("omniglot");
     assert!(
         root.join("images_background_small1.zip").is_file(),
         "{} does not hold the Omniglot zips; set RETORT_DATA to the folder that holds omniglot/",

@@ -30,14 +30,15 @@ pub fn page(subject: &Subject, verdicts: &[Verdict]) -> String {
     };
     let _ = write!(html, "<h2>Properties</h2><p>{summary}.</p><table class=\"verdicts\">");
     for verdict in verdicts {
-        let asks = PROPERTIES.iter().find(|(p, _)| *p == verdict.property).map_or("", |p| p.1);
+        let asks = PROPERTIES.iter().find(|p| p.name == verdict.property).map_or("", |p| p.asks);
         let input = verdict.input.as_ref().map(in_words);
         let input = input.map(|i| format!("<br><code>{}</code>", escape(&i))).unwrap_or_default();
+        let remedy = verdict.remedy().map(|r| format!("<br>{}", escape(r))).unwrap_or_default();
         let status = verdict.status.to_string().to_lowercase();
         let _ = write!(
             html,
             "<tr class=\"{status}\"><th>{}<small>{asks}</small></th><td class=\"status\">{status}</td>\
-             <td>{}{input}</td></tr>",
+             <td>{}{input}{remedy}</td></tr>",
             verdict.property,
             escape(&verdict.detail)
         );
@@ -120,7 +121,7 @@ fn values(data: &TensorData) -> Vec<f64> {
 }
 
 fn along_a_line(subject: &Subject) -> Option<String> {
-    let (a, b) = (Case::example(8, 4, 31), Case::example(8, 4, 32));
+    let (a, b) = (subject.case(8, 4, 31), subject.case(8, 4, 32));
     let mut session = warm(subject, &a)?;
     let mut value = Vec::new();
     let mut slope = Vec::new();
@@ -155,7 +156,7 @@ fn along_a_line(subject: &Subject) -> Option<String> {
 /// The force between two samples against their distance: of one class and of two for a loss that
 /// reads labels; near and far in the source for one that reads the source.
 fn pair_weight(subject: &Subject) -> Option<String> {
-    let mut session = warm(subject, &Case::example(8, 4, 31))?;
+    let mut session = warm(subject, &subject.case(8, 4, 31))?;
     let used = session.inputs_used();
     let by_labels = used.contains("labels");
     if !used.contains("target") || !(by_labels || used.contains("source")) {
@@ -171,7 +172,7 @@ fn pair_weight(subject: &Subject) -> Option<String> {
         let mut points = Vec::new();
         for i in 1..=100 {
             let distance = f64::from(i) * 0.025;
-            let mut case = Case::example(8, 4, 31);
+            let mut case = subject.case(8, 4, 31);
             let mut direction = Vec::new();
             // Samples 0 and 1 are of one class, 0 and 2 of two.
             let other = if by_labels { 1 + k } else { 1 };

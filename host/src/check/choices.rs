@@ -1,7 +1,7 @@
 //! Every choice of a loss, on small embeddings and on embeddings of 512 dimensions.
 
 use super::{Status, Subject, Tried, Verdict, finite, gradient};
-use crate::case::{Case, Outcome, values};
+use crate::case::{Case, Outcome};
 use burn::tensor::FloatDType;
 use retort_core::LossError;
 use retort_sdk::schema::{Field, Kind};
@@ -48,38 +48,19 @@ fn variants(subject: &Subject) -> Vec<(String, Map<String, Value>)> {
     out.into_iter().map(|hyper| (name(&hyper), hyper)).collect()
 }
 
-/// A batch in classes of two; with equal widths for a loss that compares embeddings as they are.
-fn batch(d: usize, equal_widths: bool) -> Case {
-    let mut case = Case::example(8, d, 51);
-    if equal_widths {
-        case.source = Some(values(&[8, d], 1051));
-    }
-    case
-}
-
 pub fn check(subject: &Subject) -> Verdict {
     let variants = variants(subject);
     let mut worst = 0f64;
     for (name, hyper) in &variants {
-        let variant = Subject {
-            found: subject.found,
-            hyper: hyper.clone(),
-            limits: subject.limits.clone(),
-            others: Vec::new(),
-            pin: None,
-        };
+        let variant = Subject::new(subject.found.clone(), hyper.clone(), subject.limits.clone());
         for d in [6, 512] {
             let fails = |why: String, case: &Case| {
                 Verdict::fails("choices", format!("{name}{d} dimensions: {why}"), case)
             };
-            let case = batch(d, false);
-            let (case, first) = match variant.run(&case, FloatDType::F64) {
-                Tried::Broke(why) => match variant.run(&batch(d, true), FloatDType::F64) {
-                    Tried::Gave(outcome) => (batch(d, true), outcome),
-                    _ => return fails(why, &case),
-                },
-                Tried::Undefined(why) => return fails(why, &case),
-                Tried::Gave(outcome) => (case, outcome),
+            let case = variant.case(8, d, 51); // in classes of two
+            let first = match variant.run(&case, FloatDType::F64) {
+                Tried::Broke(why) | Tried::Undefined(why) => return fails(why, &case),
+                Tried::Gave(outcome) => outcome,
             };
             match variant.run(&case, FloatDType::F32) {
                 Tried::Gave(second) => match apart(&first, &second) {

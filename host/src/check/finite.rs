@@ -7,7 +7,7 @@ use burn::tensor::FloatDType;
 type Rows<'a> = &'a mut [Vec<f64>];
 
 /// The batches of a property, smallest first, each with what is special about it.
-fn batches(property: &str) -> Vec<(String, Case)> {
+fn batches(subject: &Subject, property: &str) -> Vec<(String, Case)> {
     let mut out = Vec::new();
     let sizes: &[(usize, usize)] = match property {
         "small batch" => &[(1, 2), (2, 2), (2, 8)],
@@ -15,7 +15,7 @@ fn batches(property: &str) -> Vec<(String, Case)> {
     };
     for &(n, d) in sizes {
         let mut push = |what: &str, change: &dyn Fn(&str, Rows)| {
-            let mut case = Case::example(n, d, 21 + n as u64);
+            let mut case = subject.case(n, d, 21 + n as u64);
             case.change_rows(change);
             out.push((format!("{what}, n = {n}"), case));
         };
@@ -90,7 +90,7 @@ fn batches(property: &str) -> Vec<(String, Case)> {
                 (case.classes, case.samples) = (2, 2 * n);
             }
             "all distinct" => {
-                (0..).zip(&mut case.labels).for_each(|(i, label)| *label = i);
+                case.labels.clone_from(&case.ids); // views of a sample share its class
                 case.classes = case.labels.len();
                 case.sample_labels.clone_from(&case.labels);
             }
@@ -119,7 +119,7 @@ pub fn check(subject: &Subject, property: &'static str) -> Verdict {
     let (mut tried, mut undefined) = (0, None);
     let mut largest = 0f64;
     let mut zeros: Vec<Case> = Vec::new();
-    for (what, case) in batches(property) {
+    for (what, case) in batches(subject, property) {
         for (dtype, bits) in [(FloatDType::F32, 32), (FloatDType::F64, 64)] {
             let problem = match subject.run(&case, dtype) {
                 Tried::Undefined(why) => {

@@ -34,8 +34,8 @@ fn first_difference(a: &Outcome, b: &Outcome) -> Option<String> {
 pub fn determinism(subject: &Subject) -> Verdict {
     let mut tried = 0;
     for (n, d) in [(3, 2), (6, 4), (33, 16)] {
-        let case = Case::example(n, d, 3);
-        let other = Case::example(n + 1, d, 4);
+        let case = subject.case(n, d, 3);
+        let other = subject.case(n + 1, d, 4);
         let first = match subject.run(&case, FloatDType::F32) {
             Tried::Gave(outcome) => outcome,
             Tried::Undefined(_) => continue,
@@ -86,9 +86,9 @@ pub fn load_path(subject: &Subject) -> Verdict {
     };
     let mut tried = 0;
     for (n, d) in [(3, 3), (6, 4), (16, 8)] {
-        let case = Case::example(n, d, n as u64);
+        let case = subject.case(n, d, n as u64);
         for dtype in [FloatDType::F32, FloatDType::F64] {
-            let Ok(first) = run(subject.found, &case, dtype) else { continue };
+            let Ok(first) = run(&subject.found, &case, dtype) else { continue };
             for other in &subject.others {
                 tried += 1;
                 let origin = &other.pack.origin;
@@ -117,7 +117,7 @@ pub fn scaling(subject: &Subject) -> Verdict {
     let sizes = [16usize, 32, 64, 128];
     let mut costs = Vec::new();
     for n in sizes {
-        let case = Case::example(n, 32, 9);
+        let case = subject.case(n, 32, 9);
         let cost = subject.session(FloatDType::F32).and_then(|mut session| {
             case.step(&mut session, &cpu(), FloatDType::F32)?;
             let inputs = case.inputs(&cpu(), FloatDType::F32);
@@ -141,7 +141,7 @@ pub fn scaling(subject: &Subject) -> Verdict {
         large.1 as f64 / f64::from(1 << 20),
         large.2 * 1e3,
     );
-    let case = Case::example(sizes[0], 32, 9);
+    let case = subject.case(sizes[0], 32, 9);
     if costs[0].0 * 2 < large.0 {
         let why = format!(
             "it calls {} operations for 16 samples and {} for 128: a loop over samples can be one \
@@ -164,9 +164,9 @@ pub fn parameters(subject: &Subject) -> Verdict {
     };
     let samples = 12;
     let sized = |n: usize, salt: u64| {
-        let all = Case::example(samples, 4, 1);
+        let all = subject.case(samples, 4, 1);
         let (sample_labels, classes) = (all.sample_labels, all.classes);
-        Case { classes, samples, sample_labels, ..Case::example(n, 4, salt) }
+        Case { classes, samples, sample_labels, ..subject.case(n, 4, salt) }
     };
     let batches = [
         ("a first batch", sized(8, 1), 0, 0.0),

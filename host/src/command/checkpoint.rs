@@ -2,11 +2,11 @@
 
 use crate::command::Common;
 use crate::command::fetch::{self, Fetch, Kind};
-use crate::command::open::Open;
+use crate::command::open::{Foreign, Open, Pick};
 use crate::failure::{Failure, Result};
 use crate::output;
 use clap::{Args, Subcommand};
-use retort_core::checkpoint::{self, CheckpointError, Weights, dtype_name};
+use retort_core::checkpoint::{self, CheckpointError, NoNetwork, Weights, dtype_name};
 use retort_core::trainer::{checkpoint_in, parameter_count};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -15,11 +15,13 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show what a checkpoint of any origin holds: container, network, tensors.
-    #[command(after_help = "Example:\n  retort checkpoint info resnet50-0676ba61.pth")]
+    #[command(
+        after_help = "Examples:\n  retort checkpoint info resnet50-0676ba61.pth\n  retort checkpoint info trained.pth --prefix student"
+    )]
     Info(Info),
     /// Turn a checkpoint of any origin into retort's own.
     #[command(
-        after_help = "Examples:\n  retort checkpoint import cub_bn_inception_512dim_Proxy_Anchor_ckpt.pth\n  retort checkpoint import resnet50-0676ba61.pth --embedding 512 --allow-missing 'embedding.*'"
+        after_help = "Examples:\n  retort checkpoint import cub_bn_inception_512dim_Proxy_Anchor_ckpt.pth\n  retort checkpoint import resnet50-0676ba61.pth --embedding 512 --allow-missing 'embedding.*'\n  retort checkpoint import trained.pth --prefix student --map 'head=embedding' --ignore 'projector.*'"
     )]
     Import(Import),
     /// Write a network's weights as plain safetensors with PyTorch's names.
@@ -37,17 +39,19 @@ pub enum Command {
 /// Flags of `retort checkpoint info`.
 #[derive(Args, Debug)]
 pub struct Info {
-    /// A `.pth`, a `.safetensors`, or a run folder.
+    /// A `.pth`, a `.safetensors`, an index of several, a folder of Hugging Face, or a run folder.
     file: PathBuf,
+    #[command(flatten)]
+    pick: Pick,
 }
 
 /// Flags of `retort checkpoint import`.
 #[derive(Args, Debug)]
 pub struct Import {
-    /// A `.pth` or a `.safetensors`.
+    /// A `.pth`, a `.safetensors`, an index of several, or a folder of Hugging Face.
     file: PathBuf,
     #[command(flatten)]
-    open: Open,
+    open: Foreign,
     /// The new file [default: FILE with the ending .safetensors].
     #[arg(long)]
     out: Option<PathBuf>,
@@ -81,15 +85,15 @@ impl From<CheckpointError> for Failure {
 /// Runs the command.
 pub fn run(command: &Command, common: &Common) -> Result<()> {
     match command {
-        Command::Info(args) => info(&checkpoint_in(&args.file), common),
+        Command::Info(args) => info(&checkpoint_in(&args.file), &args.pick, common),
         Command::Import(args) => import(args, common),
         Command::Export(args) => export(args, common),
         Command::Fetch(args) => fetch::run(args, Kind::Checkpoint, common),
     }
 }
 
-fn info(path: &Path, common: &Common) -> Result<()> {
-    let weights = Weights::read(path)?;
+fn info(path: &Path, pick: &Pick, common: &Common) -> Result<()> {
+    let weights = Weights::read_as(path, &pick.selection(), None)?;
     let network = weights.network();
     let numbers: usize = weights.tensors.values().map(|t| t.shape.iter().product::<usize>()).sum();
     if common.json {
@@ -99,11 +103,16 @@ fn info(path: &Path, common: &Common) -> Result<()> {
         };
         let (found, why) = match &network {
             Ok(network) => (json!(network), Value::Null),
-            Err(why) => (Value::Null, json!(why)),
+            Err(why) => (Value::Null, json!(why.to_string())),
+        };
+        let several = match &network {
+            Err(NoNetwork::Several(all)) => all.iter().map(several).collect(),
+            _ => Value::Null,
         };
         output::json(&json!({"file": path, "bytes": weights.size,
             "container": weights.container.to_string(), "prefix": weights.prefix,
-            "network": found, "no_network": why, "numbers": numbers,
+            "network": found, "no_network": why, "networks": several, "numbers": numbers,
+            "unread": weights.unread,
             "tensors": tensors(&weights.tensors), "beside": tensors(&weights.beside)}));
         return Ok(());
     }
@@ -112,7 +121,8 @@ fn info(path: &Path, common: &Common) -> Result<()> {
             format!("{} without an embedding layer", network.name)
         }
         Ok(network) => format!("{} with an embedding of {}", network.name, network.embedding),
-        Err(why) => why,
+        Err(why @ NoNetwork::Several(_)) => format!("{why}; --prefix shows one"),
+        Err(why) => why.to_string(),
     };
     let prefix = match weights.prefix.as_str() {
         "" => String::new(),
@@ -122,13 +132,16 @@ fn info(path: &Path, common: &Common) -> Result<()> {
         0 => String::new(),
         n => format!("\n{n} tensors beside, which aren't the network's"),
     };
+    let unread =
+        weights.unread.iter().take(UNREAD).map(|(key, what)| format!("\n{key}: {what}, not read"));
+    let unread: String = unread.collect();
     let mut table = output::table(["KEY", "SHAPE", "TYPE"]);
     for (key, tensor) in &weights.tensors {
         let shape = format!("{:?}", tensor.shape.to_vec());
         table.add_row([key.as_str(), &shape, dtype_name(tensor.dtype)]);
     }
     output::line(format_args!(
-        "{}: {}{prefix}\n{network}\n{} tensors, {numbers} numbers, {} bytes{beside}\n{table}",
+        "{}: {}{prefix}\n{network}\n{} tensors, {numbers} numbers, {} bytes{beside}{unread}\n{table}",
         path.display(),
         weights.container,
         weights.tensors.len(),
@@ -137,11 +150,19 @@ fn info(path: &Path, common: &Common) -> Result<()> {
     Ok(())
 }
 
+/// Keys that aren't read, and are shown.
+const UNREAD: usize = 10;
+
+/// One of several networks.
+fn several((prefix, name): &(String, String)) -> Value {
+    json!({"prefix": prefix, "network": name})
+}
+
 fn import(args: &Import, common: &Common) -> Result<()> {
     let out = args.out.clone().unwrap_or_else(|| args.file.with_extension("safetensors"));
     refuse_to_overwrite(&out)?;
     let device = common.device()?.0;
-    let loaded = checkpoint::open(&checkpoint_in(&args.file), &args.open.options(), &device)?;
+    let loaded = args.open.checkpoint(&args.file, &device)?;
     checkpoint::save(
         &out,
         &loaded.backbone,
@@ -169,7 +190,13 @@ fn import(args: &Import, common: &Common) -> Result<()> {
 fn export(args: &Export, common: &Common) -> Result<()> {
     refuse_to_overwrite(&args.out)?;
     let device = common.device()?.0;
-    let loaded = checkpoint::open(&checkpoint_in(&args.checkpoint), &args.open.options(), &device)?;
+    // Here --prefix is what the new keys get.
+    let loaded = args.open.checkpoint(&args.checkpoint, &device).map_err(|e| match e {
+        CheckpointError::Mismatch { .. } => Failure::usage(format!(
+            "{e}. `export` has another --prefix and no --ignore and --map: `retort checkpoint import` the file first"
+        )),
+        other => other.into(),
+    })?;
     let tensors = checkpoint::export(&args.out, &loaded.backbone, &args.prefix)?;
     if common.json {
         output::json(&json!({"file": args.out, "tensors": tensors, "network": loaded.network}));

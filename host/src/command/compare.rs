@@ -7,11 +7,10 @@ use crate::suite::plan::{Folder, Job, Planned, Planner};
 use crate::suite::result::{Results, collect, fewer};
 use crate::suite::table::{self, Format};
 use crate::suite::work::Outcome;
-use crate::suite::{Over, Suite, slurm, work};
+use crate::suite::{Over, Suite, builtin, slurm, work};
 use crate::{clean, output};
 use clap::{Args, ValueEnum};
 use retort_core::Limits;
-use retort_core::fs::read_text;
 use retort_datasets::Split;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -25,14 +24,14 @@ use std::sync::atomic::AtomicBool;
     after_help = concat!("The same command again goes on where it stopped: a training whose settings, losses and source \
                   are the\nsame isn't repeated. Each is a run folder in DIR/runs; the tables are DIR/table.txt, \
                   .md, .tex and .csv, and\neverything is in DIR/results.json.\n\n", native_code!(), "\n\nExamples:\n  \
-                  retort compare suites/glyphs.toml --jobs 2\n  \
-                  retort compare suites/omniglot.toml --data-root data/omniglot --dry-run\n  \
-                  retort compare suites/glyphs.toml --loss my_pack.wasm#my_loss\n  \
-                  retort compare suites/paper.toml --data-root cub=data/CUB_200_2011 --on slurm --sbatch=--gres=gpu:1")
+                  retort compare glyphs --jobs 2\n  \
+                  retort compare omniglot --data-root data/omniglot --dry-run\n  \
+                  retort compare glyphs --loss my_pack.wasm#my_loss\n  \
+                  retort compare my_suite.toml --data-root cub=data/CUB_200_2011 --on slurm --sbatch=--gres=gpu:1")
 )]
 pub struct Compare {
     /// The suite: data sets, settings, methods and seeds.
-    #[arg(value_name = "SUITE.toml")]
+    #[arg(value_name = "SUITE", help = suite_help())]
     suite: PathBuf,
     /// The suite's folder [default: `runs/suite-NAME`].
     #[arg(long, value_name = "DIR")]
@@ -70,6 +69,12 @@ pub struct Compare {
     dry_run: bool,
 }
 
+/// What SUITE may be.
+fn suite_help() -> String {
+    let names = builtin::names().collect::<Vec<_>>().join(", ");
+    format!("A suite's file, or one of {names}")
+}
+
 /// Where trainings run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum On {
@@ -81,8 +86,7 @@ pub enum On {
 
 /// Runs the command.
 pub fn run(args: &Compare, common: &Common) -> Result<()> {
-    let text = read_text(&args.suite, 16 << 20)
-        .map_err(|e| Failure::file("read the suite", &args.suite, e))?;
+    let text = builtin::text(&args.suite)?;
     let mut suite = Suite::parse(&text, &args.suite)?;
     let mut registry = Registry::new(Limits::default())?;
     let over = over(args, &mut registry)?;
@@ -182,6 +186,9 @@ fn over(args: &Compare, registry: &mut Registry) -> Result<Over> {
             Some((name, dir)) if !Path::new(text).is_dir() => (name, dir),
             _ => ("", text.as_str()),
         };
+        if !Path::new(dir).is_dir() {
+            return Err(Failure::usage(format!("--data-root {text}: there is no folder {dir}")));
+        }
         if roots.insert(name.to_owned(), PathBuf::from(dir)).is_some() {
             let what = if name.is_empty() { "for all data sets" } else { name };
             return Err(Failure::usage(format!("--data-root is given twice {what}")));

@@ -9,10 +9,10 @@ use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use retort_core::fs::atomic_write;
 use retort_datasets::{
-    DATASETS, Dataset, Entry, Finding, Found, Split, check, contact_sheet, find,
+    DATASETS, Dataset, Entry, Finding, Found, Split, absent, check, contact_sheet, find,
 };
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub struct Which {
     /// Its name.
     name: String,
     /// Folder with its files.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = super::folder_there())]
     data_root: Option<PathBuf>,
     /// Write a sheet of pictures: a row for each of some classes, first as they are, then as a
     /// training sees them.
@@ -110,27 +110,25 @@ fn open(which: &Which) -> Result<(&'static Entry, Data, Opened)> {
     let set: Vec<String> = which.set.iter().map(|text| format!("data.{text}")).collect();
     let data = crate::experiment::Experiment::read(None, experiment, &set)?.data;
     let entry = data.entry()?;
-    let apart = entry.splits.contains(&Split::Query);
-    let splits = entry.splits.iter().filter(|split| !(apart && **split == Split::Test));
-    let opened: Result<Opened> = splits.map(|&split| Ok((split, data.open(split)?))).collect();
+    let mut splits = data.splits()?;
+    let apart = splits.contains(&Split::Query);
+    splits.retain(|split| !(apart && *split == Split::Test));
+    let opened = splits.into_iter().map(|split| Ok((split, data.open_as_listed(split)?)));
+    let opened: Result<Opened> = opened.collect();
     Ok((entry, data, opened?))
 }
 
 fn info(which: &Which, common: &Common) -> Result<()> {
     let (entry, data, splits) = open(which)?;
-    let missing: Vec<String> = splits
-        .iter()
-        .flat_map(|(_, data)| (0..data.len()).filter_map(|i| data.file(i)))
-        .filter(|file| !file.is_file())
-        .map(|file| file.display().to_string())
-        .collect();
+    let missing = splits.iter().flat_map(|(_, data)| absent(&**data));
+    let missing: Vec<String> = missing.map(|file| file.display().to_string()).collect();
     if let Some(file) = &which.preview {
         preview(entry, &data, &splits, file)?;
     }
     if common.json {
         output::json(&json!({"name": entry.name, "doc": entry.doc, "channels": entry.channels,
             "size": data.size()?, "root": which.data_root, "splits": counts_json(&splits),
-            "missing": missing, "preview": which.preview}));
+            "missing": missing, "remarks": remarks(&splits), "preview": which.preview}));
     } else {
         output::line(format_args!("{}\n\n{}", entry.doc, counts_table(&splits)));
         if let Some(first) = missing.first() {
@@ -146,6 +144,11 @@ fn info(which: &Which, common: &Common) -> Result<()> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// What was left out or is odd, of all splits.
+fn remarks(splits: &Opened) -> BTreeSet<String> {
+    splits.iter().flat_map(|(_, data)| data.remarks()).collect()
 }
 
 /// Pictures, classes and super-classes of each split.
@@ -165,7 +168,7 @@ fn counts(splits: &Opened) -> impl Iterator<Item = Counts> {
             *of_class.entry(*label).or_default() += 1;
         }
         let groups = data.super_labels().unwrap_or_default();
-        let groups: std::collections::BTreeSet<_> = groups.iter().collect();
+        let groups: BTreeSet<_> = groups.iter().collect();
         Counts {
             split: *split,
             samples: data.len(),
@@ -237,6 +240,7 @@ fn check_all(args: &Check, common: &Common) -> Result<()> {
         output::json(&json!({"name": entry.name, "root": args.which.data_root,
             "splits": counts_json(&splits), "read": found.read, "grey": found.grey,
             "shorter_side": histogram(&found).into_iter().collect::<BTreeMap<_, _>>(),
+            "remarks": remarks(&splits), "damaged": found.damaged,
             "broken": found.broken.iter().map(finding).collect::<Vec<_>>(),
             "in_two_splits": groups(&found.leaks), "twins": groups(&found.twins)}));
     } else {
@@ -288,18 +292,22 @@ fn report(entry: &Entry, splits: &Opened, found: &Found) {
         sizes.add_row([range, n.to_string(), "█".repeat((40 * n).div_ceil(most))]);
     }
     output::line(format_args!(
-        "{}\n\n{}\n\n{sizes}\n\n{} pictures can be read, {} of them grey; {} can't; {} are in more \
-         than one split; {} are twice in one",
+        "{}\n\n{}\n\n{sizes}\n\n{} pictures can be read, {} of them grey, {} in spite of damage; {} can't; {} \
+         are in more than one split; {} are twice in one",
         entry.doc,
         counts_table(splits),
         found.read,
         found.grey,
+        found.damaged.len(),
         found.broken.len(),
         found.leaks.len(),
         found.twins.len(),
     ));
     for broken in found.broken.iter().take(20) {
         output::line(format_args!("broken ({}): {}", broken.split.name(), broken.problem));
+    }
+    for damaged in found.damaged.iter().take(20) {
+        output::line(format_args!("damaged: {damaged}"));
     }
     for (what, groups) in [("in two splits", &found.leaks), ("twice", &found.twins)] {
         for group in groups.iter().take(10) {

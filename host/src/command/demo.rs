@@ -5,11 +5,13 @@
 use crate::command::{Common, stop_flag};
 use crate::experiment::{Experiment, LossConfig};
 use crate::failure::{Failure, Result};
-use crate::plugin::build;
+use crate::plugin::build::{self, Built};
+use crate::plugin::embedded;
 use crate::plugin::registry::Registry;
 use crate::run::{self, Finished, Place};
-use crate::{output, progress, report as page};
+use crate::{bounds, output, progress, report as page};
 use clap::Args;
+use retort_datasets::Split;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -23,7 +25,7 @@ pub struct Demo {
     #[arg(long, default_value = "glyphs")]
     dataset: String,
     /// Folder with the data set's files.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = super::folder_there())]
     data_root: Option<PathBuf>,
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
@@ -49,7 +51,12 @@ struct Row {
 /// Runs the command.
 pub fn run(args: &Demo, common: &Common) -> Result<()> {
     let base = base(args)?;
-    base.data.open(retort_datasets::Split::Train)?; // wrong data is told at once
+    // Wrong settings and data are told before anything is built.
+    for role in ["source", "target"] {
+        let experiment = experiment(&base, role, "proxy_anchor", &args.set)?;
+        bounds::check(&experiment)?;
+        experiment.data.open(Split::Train)?;
+    }
     let (device, info) = common.device()?;
     let stop = stop_flag()?;
     if args.tui {
@@ -84,17 +91,7 @@ fn demo(
     place: &mut dyn for<'b> FnMut(&'b mut Registry) -> Place<'b>,
 ) -> Result<()> {
     let mut registry = Registry::new(base.limits.clone())?;
-    output::say("building the pack of losses as a WASM component and as a native library");
-    let built = build::build(
-        &packs()?,
-        &build::Options {
-            native: true,
-            wasm: true,
-            profile: "dev".to_owned(),
-            install: true,
-            out: Some(folder.join("plugins")),
-        },
-    )?;
+    let built = packs(&folder.join("plugins"))?;
     let loss = |file: &Option<PathBuf>, name: &str| match file {
         Some(file) => format!("{}#{name}", file.display()),
         None => name.to_owned(),
@@ -110,13 +107,10 @@ fn demo(
         ("target-rkd", &native, "target", "rkd"),
     ];
     for (name, loss, role, transfer) in trainings {
-        let mut experiment = base.clone();
-        experiment.loss = vec![LossConfig::new(loss)];
-        recipe(&mut experiment, role);
+        let mut experiment = experiment(base, role, loss, &args.set)?;
         if transfer != "-" && transfer != "none" {
             experiment.source = Some(source_folder.clone());
         }
-        let experiment = Experiment::read(None, experiment, &args.set)?;
         let embedding = experiment.network.embedding;
         let claim = run::folder(Some(&folder.join(name)), folder, name)?;
         let label = match transfer {
@@ -142,16 +136,40 @@ fn demo(
     Ok(())
 }
 
-/// Where the source of the built-in losses is: in the clone that this program was built from.
-fn packs() -> Result<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
-    if dir.join("Cargo.toml").is_file() {
-        return Ok(dir);
-    }
-    Err(Failure::new(
-        "the demo builds retort's losses as plugins, and needs retort's source for that: run it in a \
-         clone of the repository, with `cargo run -- demo`",
-    ))
+/// The built-in losses as plugins: the component that is in the program, and a native library where there
+/// is a clone and a cargo to build it. A form that can't be had is left out, and its loss is the built-in.
+fn packs(out: &Path) -> Result<Built> {
+    let wasm = embedded::component(out)?;
+    let source = embedded::clone().filter(|_| build::has_cargo());
+    let Some(source) = source else {
+        let lacks = if wasm.is_some() { "no native library" } else { "no plugins" };
+        output::say(format_args!(
+            "{lacks} without cargo and a clone of retort: those losses are the ones built in, which \
+             compute the same"
+        ));
+        return Ok(Built { native: None, wasm });
+    };
+    output::say(match wasm {
+        Some(_) => "building the pack of losses as a native library",
+        None => "building the pack of losses as a WASM component and as a native library",
+    });
+    let options = build::Options {
+        native: true,
+        wasm: wasm.is_none(),
+        profile: "dev".to_owned(),
+        install: true,
+        out: Some(out.to_owned()),
+    };
+    let built = build::build(&source, &options)?;
+    Ok(Built { native: built.native, wasm: wasm.or(built.wasm) })
+}
+
+/// One training, as the command line changes it.
+fn experiment(base: &Experiment, role: &str, loss: &str, set: &[String]) -> Result<Experiment> {
+    let mut experiment = base.clone();
+    experiment.loss = vec![LossConfig::new(loss)];
+    recipe(&mut experiment, role);
+    Experiment::read(None, experiment, set)
 }
 
 /// Sizes and settings of the four trainings, the same for both data sets; all targets alike.

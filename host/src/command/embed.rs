@@ -1,12 +1,12 @@
 //! `retort embed`: a network's embeddings, pooled vectors and feature maps of given pictures.
 
 use crate::command::Common;
-use crate::command::evaluate::data;
+use crate::command::data_flags::{DataFlags, data};
 use crate::command::loss::Dtype;
-use crate::command::open::Open;
-use crate::experiment::Data;
+use crate::command::open::Foreign;
+use crate::experiment::{Data, OnCorrupt, damaged, left_out};
 use crate::failure::{Failure, Result};
-use crate::pictures::{Pictures, evaluation};
+use crate::pictures::evaluation;
 use crate::rows::{Reader, Writer};
 use crate::{output, progress};
 use burn::module::Module as _;
@@ -14,11 +14,11 @@ use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use clap::{Args, ValueEnum};
 use retort_core::Feature;
 use retort_core::backbone::{Backbone, NetworkConfig, Output};
-use retort_core::checkpoint;
+use retort_core::checkpoint::files_of;
 use retort_core::device::DeviceChoice;
 use retort_core::fs::open_regular;
 use retort_core::trainer::{checkpoint_in, outputs};
-use retort_datasets::{Dataset, Split};
+use retort_datasets::{Dataset, Split, loose};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -40,14 +40,10 @@ pub struct Embed {
     #[arg(long, value_name = "RUN|FILE")]
     checkpoint: PathBuf,
     /// Normalised pictures in a safetensors file, a folder of pictures, or one picture.
-    #[arg(long, value_name = "FILE|FOLDER", conflicts_with_all = ["dataset", "data_root"])]
+    #[arg(long, value_name = "FILE|FOLDER", conflicts_with_all = ["dataset", "data_root", "set"])]
     input: Option<PathBuf>,
-    /// Data set [default: the run's].
-    #[arg(long)]
-    dataset: Option<String>,
-    /// Folder with the data set's files [default: the run's].
-    #[arg(long, value_name = "DIR")]
-    data_root: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataFlags,
     /// Part of the data set.
     #[arg(long, value_enum, default_value_t = Part::Test)]
     split: Part,
@@ -64,7 +60,7 @@ pub struct Embed {
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch: u16,
     #[command(flatten)]
-    open: Open,
+    open: Foreign,
 }
 
 /// Height and width of a picture that is given as numbers.
@@ -120,7 +116,7 @@ enum Source {
 pub fn run(args: &Embed, common: &Common) -> Result<()> {
     let (device, name) = device(args.dtype, common)?;
     let file = checkpoint_in(&args.checkpoint);
-    let loaded = checkpoint::open(&file, &args.open.options(), &device)?;
+    let loaded = args.open.checkpoint(&args.checkpoint, &device)?;
     let (config, device) = (loaded.network, device.inner());
     let size = loaded.image_size;
     let dtype = match args.dtype {
@@ -136,12 +132,15 @@ pub fn run(args: &Embed, common: &Common) -> Result<()> {
         Some(path) if is_tensors(path) => Source::Tensors(Reader::open(path)?),
         Some(path) => {
             let of = data(&args.checkpoint, None, None).ok();
-            let pictures = Pictures::open(path, evaluation(of.as_ref(), size)?)?;
-            about.files = pictures.files.iter().map(|f| f.display().to_string()).collect();
-            Source::Pictures(Arc::new(pictures))
+            let evaluation = evaluation(of.as_ref(), size)?;
+            let skip = args.data.on_corrupt(&of.unwrap_or_default()) == OnCorrupt::Skip;
+            let pictures: Arc<dyn Dataset> = loose(path, evaluation, skip)?.into();
+            pictures.remarks().iter().for_each(output::say);
+            about.files = (0..pictures.len()).map(|i| pictures.describe(i)).collect();
+            Source::Pictures(pictures)
         }
         None => {
-            let mut data = data(&args.checkpoint, args.dataset.as_ref(), args.data_root.as_ref())?;
+            let mut data = args.data.data(&args.checkpoint)?;
             data.size = size;
             let opened = data.open(args.split.into())?;
             about.data = Some((data, args.split));
@@ -154,13 +153,18 @@ pub fn run(args: &Embed, common: &Common) -> Result<()> {
         done: 0,
         maps: args.features || args.input.is_some(),
         labels: about.data.is_some(),
-        about: serde_json::to_string(&about).map_err(Failure::new)?,
+        about,
+        ids: Vec::new(),
         written: None,
     };
     let spinner = progress::spinner();
     let shown =
         |sink: &Sink| spinner.set_message(format!("{} of {} pictures", sink.done, sink.total));
     let batch = usize::from(args.batch);
+    let pictures = match &source {
+        Source::Pictures(data) => Some(data.clone()),
+        Source::Tensors(_) => None,
+    };
     match source {
         Source::Tensors(mut file) => {
             let (n, pixels) = images(&file, &net, config.channels)?;
@@ -184,8 +188,11 @@ pub fn run(args: &Embed, common: &Common) -> Result<()> {
     }
     spinner.finish_and_clear();
     let (n, shapes) = sink.finish()?;
+    let (left_out, damaged) =
+        pictures.map_or((0, 0), |data| (left_out(&[&data]), damaged(&[&data])));
     if common.json {
         output::json(&json!({"out": args.out, "network": config.name, "pictures": n,
+            "pictures_left_out": left_out, "pictures_damaged": damaged,
             "tensors": shapes, "device": name}));
         return Ok(());
     }
@@ -220,9 +227,11 @@ fn is_tensors(path: &Path) -> bool {
 
 /// A file's SHA-256.
 pub fn digest(path: &Path) -> Result<String> {
-    let fail = |e| Failure::file("read", path, e);
     let mut hash = Sha256::new();
-    std::io::copy(&mut open_regular(path).map_err(fail)?, &mut hash).map_err(fail)?;
+    for file in files_of(path) {
+        let fail = |e| Failure::file("read", &file, e);
+        std::io::copy(&mut open_regular(&file).map_err(fail)?, &mut hash).map_err(fail)?;
+    }
     Ok(format!("sha256:{:x}", hash.finalize()))
 }
 
@@ -264,7 +273,9 @@ struct Sink<'a> {
     done: usize,
     maps: bool,
     labels: bool,
-    about: String,
+    about: About,
+    /// The picture of each row, by its number.
+    ids: Vec<i64>,
     /// From the first batch on, when the shapes are known.
     written: Option<(Writer, BTreeMap<String, Vec<usize>>)>,
 }
@@ -278,7 +289,7 @@ impl Sink<'_> {
             return Err(Failure::new(format!(
                 "the embedding of picture {} isn't finite: it, or the network's weights, hold NaN or \
                  numbers that are too large",
-                self.done + at / dim
+                ids.get(at / dim).map_or(self.done + at / dim, |&id| id as usize)
             )));
         }
         let mut tensors = vec![("embeddings".to_owned(), embeddings)];
@@ -305,8 +316,7 @@ impl Sink<'_> {
                     (name.clone(), (data.dtype(), shape))
                 });
                 let shapes: BTreeMap<_, _> = shapes.collect();
-                let notes = HashMap::from([("retort".to_owned(), self.about.clone())]);
-                let writer = Writer::create(self.path, &shapes, notes)?;
+                let writer = Writer::create(self.path, &shapes, notes(&self.about)?)?;
                 let shapes = shapes.into_iter().map(|(name, (_, shape))| (name, shape));
                 none.insert((writer, shapes.collect()))
             }
@@ -315,15 +325,32 @@ impl Sink<'_> {
             writer.add(&name, &data)?;
         }
         self.done += n;
+        self.ids.extend_from_slice(ids);
         Ok(())
     }
 
     /// Number of pictures, and the shapes of what was written.
-    fn finish(self) -> Result<(usize, BTreeMap<String, Vec<usize>>)> {
-        let Some((writer, shapes)) = self.written else {
-            return Err(Failure::new("there is no picture to embed"));
+    fn finish(mut self) -> Result<(usize, BTreeMap<String, Vec<usize>>)> {
+        let Some((writer, mut shapes)) = self.written else {
+            return Err(Failure::new("there is no picture to embed that can be read"));
         };
-        writer.finish()?;
+        if self.done == self.total {
+            writer.finish()?;
+            return Ok((self.done, shapes));
+        }
+        // Some couldn't be read.
+        let files = std::mem::take(&mut self.about.files);
+        let file = |&id: &i64| files.get(id as usize).cloned();
+        self.about.files = self.ids.iter().filter_map(file).collect();
+        for shape in shapes.values_mut() {
+            shape[0] = self.done;
+        }
+        writer.finish_short(self.done, notes(&self.about)?)?;
         Ok((self.done, shapes))
     }
+}
+
+fn notes(about: &About) -> Result<HashMap<String, String>> {
+    let text = serde_json::to_string(about).map_err(Failure::new)?;
+    Ok(HashMap::from([("retort".to_owned(), text)]))
 }

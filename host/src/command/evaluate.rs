@@ -1,17 +1,17 @@
 //! `retort evaluate`: retrieval metrics of a checkpoint on classes it has never seen.
 
 use crate::command::Common;
-use crate::command::open::Open;
-use crate::experiment::{Data, Experiment, left_out};
+use crate::command::data_flags::DataFlags;
+use crate::command::open::Foreign;
+use crate::experiment::{damaged, left_out};
 use crate::failure::{Failure, Result};
-use crate::output;
 use crate::retrieval::Options;
+use crate::{measurable, output};
 use clap::Args;
-use retort_core::checkpoint;
-use retort_core::trainer::{checkpoint_in, embed, parameter_count};
+use retort_core::trainer::{embed, parameter_count};
 use retort_datasets::Split;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Flags of the command.
 #[derive(Args, Debug)]
@@ -22,23 +22,19 @@ pub struct Evaluate {
     /// A run folder or a checkpoint of any origin.
     #[arg(value_name = "RUN|CHECKPOINT")]
     checkpoint: PathBuf,
-    /// Data set [default: the run's].
-    #[arg(long)]
-    dataset: Option<String>,
-    /// Folder with the data set's files [default: the run's].
-    #[arg(long, value_name = "DIR")]
-    data_root: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataFlags,
     #[command(flatten)]
     options: Options,
     #[command(flatten)]
-    open: Open,
+    open: Foreign,
 }
 
 /// Runs the command.
 pub fn run(args: &Evaluate, common: &Common) -> Result<()> {
     let (device, info) = common.device()?;
-    let loaded = checkpoint::open(&checkpoint_in(&args.checkpoint), &args.open.options(), &device)?;
-    let mut data = data(&args.checkpoint, args.dataset.as_ref(), args.data_root.as_ref())?;
+    let loaded = args.open.checkpoint(&args.checkpoint, &device)?;
+    let mut data = args.data.data(&args.checkpoint)?;
     data.size = loaded.image_size;
     let channels = loaded.network.channels;
     let entry = data.entry()?;
@@ -51,22 +47,24 @@ pub fn run(args: &Evaluate, common: &Common) -> Result<()> {
     }
     // Where queries and gallery are published apart, one is looked for in the other; the paper's own
     // way (--reference) has none of that.
-    let apart = entry.splits.contains(&Split::Query) && !args.options.reference;
+    let apart = data.splits()?.contains(&Split::Query) && !args.options.reference;
     let test = data.open(if apart { Split::Query } else { Split::Test })?;
+    let others = apart.then(|| data.open(Split::Gallery)).transpose()?;
+    measurable::check(&test, others.as_ref(), &data.name)?;
     let embeddings = embed(&loaded.backbone, &test, channels, &device)?;
     let (mut seen, mut gallery) = (vec![&test], None);
-    let others = apart.then(|| data.open(Split::Gallery)).transpose()?;
     if let Some(others) = &others {
         gallery = Some(embed(&loaded.backbone, others, channels, &device)?);
         seen.push(others);
     }
-    left_out(&seen);
+    let (left_out, damaged) = (left_out(&seen), damaged(&seen));
     let name = |class: i64| test.classes().get(class as usize).cloned().unwrap_or_default();
     let report = args.options.report(&embeddings, gallery.as_ref(), None, &device, &name)?;
     if common.json {
         let mut out = report.json();
         let about = json!({"dataset": data.name, "checkpoint": args.checkpoint,
             "classes": test.classes().len(), "samples": test.len(),
+            "pictures_left_out": left_out, "pictures_damaged": damaged,
             "gallery": others.as_ref().map(|g| g.len()), "embedding": loaded.network.embedding, "parameters": parameter_count(&loaded.backbone),
             "device": info.name});
         if let Value::Object(about) = about {
@@ -84,27 +82,4 @@ pub fn run(args: &Evaluate, common: &Common) -> Result<()> {
         report.text()
     ));
     Ok(())
-}
-
-/// The run's data set, with what the command line says in its place.
-pub fn data(run: &Path, dataset: Option<&String>, root: Option<&PathBuf>) -> Result<Data> {
-    let config = run.join("config.toml");
-    let mut data = if config.is_file() {
-        Experiment::read(Some(&config), Experiment::default(), &[])?.data
-    } else if dataset.is_some() {
-        Data::default()
-    } else {
-        return Err(Failure::usage(
-            "a checkpoint doesn't say which data it is for: name it with --dataset",
-        ));
-    };
-    if let Some(name) = dataset
-        && *name != data.name
-    {
-        data = Data { name: name.clone(), ..Data::default() };
-    }
-    if root.is_some() {
-        data.root = root.cloned();
-    }
-    Ok(data)
 }

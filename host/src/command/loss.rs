@@ -1,9 +1,11 @@
 //! `retort loss`: the losses there are, what they need, and their values on given tensors.
 
+use crate::case::Layout;
 use crate::command::{Common, check};
 use crate::evaluation::Evaluation;
 use crate::failure::{Failure, Result};
 use crate::plugin::registry::{Found, Registry};
+use crate::probe::{Probed, probe};
 use crate::settings::{assignments, limits};
 use crate::tensors;
 use crate::{clean, output};
@@ -39,14 +41,14 @@ pub enum Command {
         after_help = concat!("The input file holds `target` [n, d], and as the loss needs them `source` [n, d'], \
                       `labels` [n],\n`ids` [n], `sample_labels` [samples], `target_features.0` …, \
                       `source_features.0` …, `param.<name>`,\n`buffer.<name>`, and `random.0` … in \
-                      place of the step's random draws.\n\n", native_code!(), "\n\nExample:\n  retort loss eval relaxed_contrastive --input batch.safetensors --set sigma=0.5 --json")
+                      place of the step's random draws.\n\n", native_code!(), "\n\nExamples:\n  retort loss eval relaxed_contrastive --example\n  retort loss eval relaxed_contrastive --input batch.safetensors --set sigma=0.5 --json")
     )]
     Eval(Eval),
-    /// Check what a correct loss has: gradients, order, finite numbers on awkward batches, and more.
+    /// Check what correct losses have: gradients, order, finite numbers on awkward batches, and more.
     #[command(
-        after_help = concat!("Exits with 1 if a property fails. One that can't hold by definition is exempt if the loss's \
+        after_help = concat!("Exits with 1 if a property fails, and says what to do about it. One that can't hold by definition is exempt if the loss's \
                       doc says so:\n\"Exempt from order: the first sample of a class is its anchor.\"\n\n\
-                      ", native_code!(), "\n\nExamples:\n  retort loss check rkd\n  retort loss check my_pack.wasm#my_loss --html card.html")
+                      ", native_code!(), "\n\nExamples:\n  retort loss check rkd\n  retort loss check --all\n  retort loss check my_pack.wasm --junit check.xml\n  retort loss check my_pack.wasm#my_loss --html card.html")
     )]
     Check(check::Check),
 }
@@ -57,8 +59,12 @@ pub struct Eval {
     /// A name, or `FILE#NAME`.
     name: String,
     /// The tensors.
-    #[arg(long, value_name = "FILE.safetensors")]
-    input: PathBuf,
+    #[arg(long, value_name = "FILE.safetensors", required_unless_present = "example")]
+    input: Option<PathBuf>,
+    /// Write a small batch that suits the loss, and compute it on that [default: batch.safetensors].
+    #[arg(long, value_name = "FILE.safetensors", num_args = 0..=1, conflicts_with = "input",
+          default_missing_value = "batch.safetensors")]
+    example: Option<PathBuf>,
     /// A hyperparameter.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -71,9 +77,9 @@ pub struct Eval {
     /// Samples of the training set [default: length of `sample_labels`, or highest id + 1].
     #[arg(long, value_parser = count())]
     samples: Option<usize>,
-    /// Views of each sample in the batch.
-    #[arg(long, default_value_t = 1, value_parser = count())]
-    views: usize,
+    /// Views of each sample in the batch [default: 1, or those of the example].
+    #[arg(long, value_parser = count())]
+    views: Option<usize>,
     /// Epoch, from 0.
     #[arg(long, default_value_t = 0)]
     epoch: usize,
@@ -152,6 +158,7 @@ fn info(name: &str, source: bool, common: &Common) -> Result<()> {
         let mut out = json!({
             "name": loss.name, "doc": loss.doc, "paper": loss.paper, "hyperparameters": loss.hyper,
             "inputs": needs.inputs, "parameters": needs.parameters, "buffers": needs.buffers,
+            "equal_widths": needs.layout.equal_widths, "views": needs.layout.views,
             "origin": pack.origin.to_string(), "digest": pack.digest,
             "interface": pack.description.interface, "sdk": pack.description.sdk,
         });
@@ -177,8 +184,12 @@ fn info(name: &str, source: bool, common: &Common) -> Result<()> {
         names => names.join(", "),
     };
     output::line(format_args!(
-        "\nInputs:     {}\nParameters: {}\nBuffers:    {}\nOrigin:     {} ({})\nInterface:  {} ({})",
+        "\nInputs:     {}{}\nParameters: {}\nBuffers:    {}\nOrigin:     {} ({})\nInterface:  {} ({})",
         list(&needs.inputs),
+        match needs.layout.words().join(", ") {
+            words if words.is_empty() => words,
+            words => format!(" ({words})"),
+        },
         list(&needs.parameters),
         list(&needs.buffers),
         pack.origin,
@@ -197,29 +208,18 @@ struct Needs {
     inputs: Vec<String>,
     parameters: Vec<String>,
     buffers: Vec<String>,
+    layout: Layout,
 }
 
 fn needs(found: &Found, limits: &retort_core::Limits) -> Result<Needs> {
-    let hyper = found.resolve(&Map::new())?;
-    let setup = cpu_setup(FloatDType::F32, 0, limits.clone());
-    let device = setup.device.clone();
-    let mut session = Session::new(&found.definition.name, found.create(&hyper, limits)?, setup);
-    session.step(&retort_core::example_batch(&device))?;
+    let Probed { layout, session, .. } = probe(found, &found.resolve(&Map::new())?, limits)?;
     let state = session.state();
-    let kind = |prefix: &str| {
-        let names = state.iter().filter_map(|(key, data)| {
-            let name = key.strip_prefix(prefix)?;
-            Some(format!("{name} {:?}", data.shape().to_vec()))
-        });
-        names.collect::<Vec<_>>()
-    };
+    let buffers = state.keys().filter_map(|key| key.strip_prefix("buffer.")).map(str::to_owned);
     Ok(Needs {
         inputs: session.inputs_used().into_iter().collect(),
         parameters: session.parameter_names().to_vec(),
-        buffers: kind("buffer.")
-            .into_iter()
-            .map(|b| b.split(' ').next().unwrap_or("").to_owned())
-            .collect(),
+        buffers: buffers.collect(),
+        layout,
     })
 }
 
@@ -230,8 +230,31 @@ pub fn uses_source(found: &Found, limits: &retort_core::Limits) -> bool {
     needs(found, limits).map_or(true, |needs| needs.inputs.iter().any(of_source))
 }
 
-fn cpu_setup(dtype: FloatDType, seed: u64, limits: retort_core::Limits) -> Setup {
-    Setup { device: burn::tensor::Device::flex().autodiff(), dtype, seed, limits }
+/// Writes a batch to try a loss on to a file of its own: without those of the networks' outputs that it
+/// doesn't ask for. Gives the views of each sample.
+fn example(
+    path: &Path,
+    found: &Found,
+    hyper: &Map<String, Value>,
+    limits: &retort_core::Limits,
+) -> Result<usize> {
+    let Probed { layout, case, session } = probe(found, hyper, limits)?;
+    let used = session.inputs_used();
+    let mut tensors = case.tensors();
+    tensors.retain(|name, _| match name.split('.').next().unwrap_or(name) {
+        "target" => used.contains("target") || !used.contains("target_features"),
+        output @ ("source" | "target_features" | "source_features") => used.contains(output),
+        _ => true,
+    });
+    tensors::write_new(path, &tensors)?;
+    let shapes = tensors.iter().map(|(name, data)| format!("{name} {:?}", data.shape().to_vec()));
+    let views = if layout.views > 1 { format!(", {} views", layout.views) } else { String::new() };
+    output::say(format_args!(
+        "{}: {}{views}",
+        path.display(),
+        shapes.collect::<Vec<_>>().join(", ")
+    ));
+    Ok(layout.views)
 }
 
 fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
@@ -250,7 +273,13 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
             return Err(Failure::usage("--dtype f64 works on the CPU only: add --device cpu"));
         }
     };
-    let file = tensors::read(&eval.input)?;
+    let (input, views) = match (&eval.input, &eval.example) {
+        (Some(input), _) => (input, 1),
+        (None, Some(path)) => (path, example(path, &found, &hyper, &limits)?),
+        (None, None) => unreachable!("clap asks for one of them"),
+    };
+    let views = eval.views.unwrap_or(views);
+    let file = tensors::read(input)?;
     let setup = Setup { device, dtype, seed: eval.seed, limits: limits.clone() };
     let mut session =
         Session::new(&found.definition.name, found.create(&hyper, &limits)?, setup.clone());
@@ -267,7 +296,7 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
         source_features: file.features("source_features", &setup)?,
         classes: eval.classes.unwrap_or_else(|| highest(&labels)),
         samples: eval.samples.unwrap_or_else(|| file.samples().unwrap_or_else(|| highest(&ids))),
-        views: eval.views,
+        views,
         epoch: eval.epoch,
         progress: eval.progress,
         draws: file.draws()?,
@@ -277,8 +306,8 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
         sample_labels: file.indices("sample_labels")?.into(),
     };
     file.check_rows(inputs.rows())?;
-    if !inputs.rows().is_multiple_of(eval.views) {
-        let (rows, views) = (inputs.rows(), eval.views);
+    if !inputs.rows().is_multiple_of(views) {
+        let rows = inputs.rows();
         return Err(Failure::usage(format!(
             "--views {views}: the batch's {rows} rows aren't {views} views of some samples"
         )));

@@ -13,11 +13,13 @@ pub mod checkpoint;
 pub mod compare;
 pub mod completions;
 pub mod data;
+pub mod data_flags;
 pub mod demo;
 pub mod devices;
 pub mod embed;
 pub mod evaluate;
 pub mod fetch;
+pub mod hyper;
 pub mod loss;
 pub mod metrics;
 pub mod model;
@@ -32,8 +34,10 @@ pub mod train;
 
 use crate::failure::{Failure, Result};
 use crate::{output, progress};
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use retort_core::device::{self, DeviceChoice, DeviceInfo};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The bench where embedding-transfer losses are written, shared, checked and compared.
@@ -62,14 +66,23 @@ and compared. Three commands to begin with:
 
 `retort --help` lists all commands, and `retort COMMAND --help` ends with an example of each.";
 
+/// The heading of the flags that every command takes.
+const COMMON: &str = "Common flags";
+
+/// A folder that must be there: said before anything else is done.
+fn folder_there() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new()
+        .try_map(|path| if path.is_dir() { Ok(path) } else { Err("there is no such folder") })
+}
+
 /// Flags that every command takes.
 #[derive(Args, Clone, Debug)]
 pub struct Common {
     /// Print one JSON object to standard output.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = COMMON)]
     pub json: bool,
     /// Where to compute: auto (a real GPU if there is one), cpu, gpu, or gpu:N of `retort devices`.
-    #[arg(long, global = true, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, global = true, default_value = "auto", value_name = "DEVICE", help_heading = COMMON)]
     pub device: DeviceChoice,
 }
 

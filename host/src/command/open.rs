@@ -1,8 +1,14 @@
 //! Flags of every command that takes a checkpoint of any origin.
 
+use crate::clean;
+use crate::failure::Result;
+use crate::output;
+use burn::tensor::Device;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args};
-use retort_core::checkpoint::OpenOptions;
+use retort_core::checkpoint::{self, Checkpoint, CheckpointError, OpenOptions, Selection};
+use retort_core::trainer::checkpoint_in;
+use std::path::Path;
 
 fn pixels() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(8..=1024)
@@ -32,16 +38,84 @@ pub struct Open {
     init_seed: u64,
 }
 
-impl Open {
+/// Which of a checkpoint's keys are the network's, where it doesn't show.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Checkpoints of other origin")]
+pub struct Pick {
+    /// What stands before the network's keys, such as 'student.' [default: found].
+    #[arg(long, value_name = "PREFIX")]
+    prefix: Option<String>,
+    /// Keys to leave out, such as 'projector.*'; may be given several times.
+    #[arg(long, value_name = "PATTERN")]
+    ignore: Vec<String>,
+    /// Another name for a layer of it, such as 'head=embedding'; may be given several times.
+    #[arg(long, value_name = "THEIRS=OURS")]
+    map: Vec<String>,
+}
+
+impl Pick {
     /// The same for [`open`](retort_core::checkpoint::open).
-    pub fn options(&self) -> OpenOptions {
+    pub fn selection(&self) -> Selection {
+        let Pick { prefix, ignore, map } = self.clone();
+        Selection { prefix, ignore, map }
+    }
+}
+
+/// All of these flags.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Foreign {
+    #[command(flatten)]
+    open: Open,
+    #[command(flatten)]
+    pick: Pick,
+}
+
+impl Foreign {
+    /// Opens a run's checkpoint, or one of any origin, onto a device.
+    pub fn checkpoint(&self, path: &Path, device: &Device) -> Result<Checkpoint> {
+        let options = OpenOptions { select: self.pick.selection(), ..self.open.options() };
+        Ok(open(path, &options, device)?)
+    }
+}
+
+impl Open {
+    /// Opens a run's checkpoint, or one of any origin, onto a device.
+    pub fn checkpoint(
+        &self,
+        path: &Path,
+        device: &Device,
+    ) -> std::result::Result<Checkpoint, CheckpointError> {
+        open(path, &self.options(), device)
+    }
+
+    fn options(&self) -> OpenOptions {
         OpenOptions {
             model: self.model.clone(),
             embedding: self.embedding,
             l2_norm: self.l2_norm,
             image_size: self.image_size,
+            select: Selection::default(),
             allow_missing: self.allow_missing.clone(),
             seed: self.init_seed,
         }
+    }
+}
+
+fn open(
+    path: &Path,
+    options: &OpenOptions,
+    device: &Device,
+) -> std::result::Result<Checkpoint, CheckpointError> {
+    let path = checkpoint_in(path);
+    let loaded = checkpoint::open(&path, options, device)?;
+    remark(&path, &loaded.remarks);
+    Ok(loaded)
+}
+
+/// Says what was done to make a checkpoint fit.
+pub fn remark(path: &Path, remarks: &[String]) {
+    let path = path.display().to_string();
+    for text in remarks {
+        output::say(format_args!("{}: {text}", clean::line(&path)));
     }
 }

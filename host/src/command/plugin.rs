@@ -1,6 +1,6 @@
 //! `retort plugin`: packs of losses, built and described.
 
-use crate::command::Common;
+use crate::command::{Common, check};
 use crate::failure::{Failure, Result};
 use crate::output;
 use crate::plugin::{Origin, Pack, build, registry::Registry};
@@ -18,6 +18,13 @@ pub enum Command {
                       built:\nall of it native code with all your rights. Build only what you trust.\n\nExamples:\n  retort plugin build plugins\n  retort plugin build my_pack --wasm --out packs"
     )]
     Build(Build),
+    /// Build a pack, check all its losses in both forms, and verify their snapshots: for a pack's own CI.
+    #[command(
+        after_help = "Exits with 1 if a property of a loss fails, or a number isn't the recorded one. This builds as \
+                      `plugin build` does,\nwith the same rights; nothing of retort is compiled. Snapshots are made by \
+                      `retort snapshot record`.\n\nExample:\n  retort plugin test my_pack --junit check.xml"
+    )]
+    Test(Test),
     /// List packs: the one built in, and those in files or folders.
     #[command(after_help = concat!("Of a folder, components are loaded; its native libraries only with --native.\n", native_code!(), "\n\nExample:\n  retort plugin list packs"))]
     List {
@@ -57,6 +64,74 @@ pub struct Build {
     yes: bool,
 }
 
+/// Arguments of `retort plugin test`.
+#[derive(Args, Debug)]
+pub struct Test {
+    /// Folder of the pack crate.
+    #[arg(default_value = ".")]
+    path: PathBuf,
+    /// Folder of recorded snapshots [default: `snapshots` in the pack's].
+    #[arg(long, value_name = "DIR")]
+    against: Option<PathBuf>,
+    /// Build and check the component alone, which runs in a sandbox.
+    #[arg(long)]
+    wasm: bool,
+    /// Cargo's profile.
+    #[arg(long, default_value = "release")]
+    profile: String,
+    /// Where the plugins go [default: `retort` in cargo's target folder].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Install Rust's wasm target if it is missing.
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    wanted: check::Wanted,
+    /// A limit of each step, such as `seconds=60`.
+    #[arg(long = "limit", value_name = "KEY=VALUE")]
+    limit: Vec<String>,
+}
+
+/// Builds a pack and checks its component, against the native library if that is built.
+fn test(args: &Test, common: &Common) -> Result<()> {
+    let limits = limits(&args.limit)?;
+    let options = build::Options {
+        native: !args.wasm,
+        wasm: true,
+        profile: args.profile.clone(),
+        install: args.yes,
+        out: args.out.clone(),
+    };
+    let built = build::build(&args.path, &options)?;
+    let Some(component) = &built.wasm else {
+        return Err(Failure::new("the component that was asked for wasn't built"));
+    };
+    let snapshots = match &args.against {
+        Some(dir) => dir.clone(),
+        None if args.path.is_dir() => args.path.join("snapshots"),
+        None => args.path.with_file_name("snapshots"),
+    };
+    let named = args.against.is_some();
+    if named && !snapshots.is_dir() {
+        return Err(Failure::file("read", &snapshots, "there is no such folder"));
+    }
+    let subjects = check::subjects_of(component, built.native.as_deref(), &snapshots, &limits)?;
+    let unpinned: Vec<&str> = subjects
+        .iter()
+        .filter(|subject| subject.pin.is_none())
+        .map(|subject| subject.found.definition.name.as_str())
+        .collect();
+    if !unpinned.is_empty() {
+        output::say(format_args!(
+            "no snapshot yet of {}: `retort snapshot record {} --out {}` makes them",
+            unpinned.join(", "),
+            component.display(),
+            snapshots.display()
+        ));
+    }
+    check::try_all(&subjects, &args.wanted, common)
+}
+
 /// Runs the command.
 pub fn run(command: &Command, common: &Common) -> Result<()> {
     let mut registry = Registry::new(limits(&[])?)?;
@@ -81,6 +156,7 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
             show(&packs, common);
             Ok(())
         }
+        Command::Test(args) => test(args, common),
         Command::List { paths, native } => {
             let mut packs = vec![registry.builtin().clone()];
             let (files, unloaded) = files(paths, *native)?;

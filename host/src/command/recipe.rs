@@ -1,11 +1,13 @@
 //! Flags that set a training's recipe. The relaxed losses' authors' names for them work as well.
 
 use crate::experiment::Experiment;
+use crate::failure::{Failure, Result};
 use crate::reference::{self, Preset};
 use crate::{clean, output};
 use clap::builder::BoolishValueParser;
-use clap::{Args, ValueEnum};
+use clap::{Arg, Args, ValueEnum};
 use retort_core::{Method, Schedule};
+use serde_json::json;
 use std::path::PathBuf;
 
 /// The flags. Switches take 1 and 0, true and false.
@@ -13,7 +15,7 @@ use std::path::PathBuf;
 #[command(next_help_heading = "Recipe")]
 pub struct Recipe {
     /// What is taken where nothing else is said [default: paper for cub, cars and sop, else small].
-    #[arg(long)]
+    #[arg(long, conflicts_with = "file")]
     pub preset: Option<Preset>,
     /// The network.
     #[arg(long, value_name = "NAME")]
@@ -92,10 +94,10 @@ pub struct Recipe {
     #[arg(long, value_name = "DEVICE", value_delimiter = ',')]
     pub also_on: Vec<String>,
     /// Folder in which the run's folder is made [default: runs].
-    #[arg(long, visible_alias = "LOG_DIR", value_name = "DIR")]
+    #[arg(long, visible_alias = "LOG_DIR", value_name = "DIR", conflicts_with = "out")]
     pub runs: Option<PathBuf>,
     /// Added to the name of the run's folder.
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(long, default_value = "", hide_default_value = true, conflicts_with = "out")]
     pub remark: String,
     /// Whether to save the network: a run always does; taken for the authors' command lines.
     #[arg(long, value_name = "SWITCH", value_parser = BoolishValueParser::new())]
@@ -159,9 +161,9 @@ impl Recipe {
         put(&mut recipe.workers, self.workers.as_ref());
     }
 
-    /// Puts the flags that are hyperparameters into the experiment's losses, and says which of them
-    /// mean nothing to any.
-    pub fn apply_hyper(&self, experiment: &mut Experiment) {
+    /// Puts the flags that are hyperparameters into the experiment's losses. One that means nothing to
+    /// any is refused, unless the losses were named as the authors do, whose scripts take it.
+    pub fn apply_hyper(&self, experiment: &mut Experiment, authors: bool) -> Result<()> {
         let flags = [
             ("sigma", self.sigma),
             ("delta", self.delta),
@@ -173,8 +175,31 @@ impl Recipe {
             if !reference::set_hyper(&mut experiment.loss, flag, value) {
                 let names = experiment.loss.iter().map(|l| l.name.as_str());
                 let names = names.collect::<Vec<_>>().join(", ");
-                output::say(format_args!("--{flag} means nothing to {}", clean::line(&names)));
+                let why = format!("--{flag} means nothing to {names}");
+                if !authors {
+                    return Err(Failure::usage(format!(
+                        "{why}; a loss's own hyperparameters stand after it, as in --loss triplet \
+                         --margin 0.2"
+                    )));
+                }
+                output::say(clean::line(&why));
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses flags that contradict each other.
+    pub fn check(&self) -> Result<()> {
+        let step = |falling| matches!(falling, Falling::Step);
+        let [every, factor] = [self.lr_decay_step.is_some(), self.lr_decay_gamma.is_some()];
+        match self.schedule {
+            Some(falling) if !step(falling) && (every || factor) => {
+                let flag = if every { "step" } else { "gamma" };
+                Err(Failure::usage(format!(
+                    "--lr-decay-{flag} means nothing with that --schedule: it is of --schedule step"
+                )))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -200,6 +225,61 @@ impl From<Falling> for Schedule {
     }
 }
 
+/// Says in a flag's help what holds without it: the flag has no value then, as a file may have one.
+pub(super) fn with_default(arg: Arg, role: &str) -> Arg {
+    let of = |preset: Preset, dataset: &str| preset.experiment(dataset, role);
+    let small = default_of(arg.get_id().as_str(), &of(Preset::Small, "glyphs"));
+    let paper = default_of(arg.get_id().as_str(), &of(Preset::Paper, "cub"));
+    let (Some(small), Some(paper)) = (small, paper) else { return arg };
+    let said = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let said = said.trim_end_matches('.');
+    let of_paper = if small == paper { String::new() } else { format!("; paper: {paper}") };
+    arg.help(format!("{said} [default: {small}{of_paper}]"))
+}
+
+/// What an experiment has where a flag of this name would put something else.
+fn default_of(flag: &str, experiment: &Experiment) -> Option<String> {
+    let (data, network, train) = (&experiment.data, &experiment.network, &experiment.train);
+    let loss = || experiment.loss.iter().map(|loss| loss.name.as_str()).collect::<Vec<_>>();
+    let name = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    Some(match flag {
+        "dataset" => Experiment::default().data.name,
+        "losses" => match loss().as_slice() {
+            [] => "none".to_owned(),
+            names => names.join(", "),
+        },
+        "embedding" => network.embedding.to_string(),
+        "width" => network.width.to_string(),
+        "model" => network.name.clone(),
+        "l2_norm" => network.l2_norm.to_string(),
+        "bn_freeze" => network.frozen_batch_norm.to_string(),
+        "epochs" => train.epochs.to_string(),
+        "batch" => train.batch.to_string(),
+        "images_per_class" => train.images_per_class.to_string(),
+        "views" => train.views.to_string(),
+        "lr" => format!("{:e}", train.lr),
+        "seed" => experiment.seed.to_string(),
+        "select_on" => name(json!(experiment.select_on)),
+        "cache" => data.cache.clone().unwrap_or_else(|| "none".to_owned()),
+        "warm" => train.new_only_epochs.to_string(),
+        "optimizer" => name(json!(train.optimizer)),
+        "epsilon" => format!("{:e}", train.epsilon),
+        "weight_decay" => format!("{:e}", train.weight_decay),
+        "schedule" => name(json!(train.schedule)),
+        "lr_decay_step" => train.lr_decay_step.to_string(),
+        "lr_decay_gamma" => train.lr_decay_gamma.to_string(),
+        "loss_lr_factor" => train.loss_lr_factor.to_string(),
+        "embedding_lr_factor" => train.embedding_lr_factor.to_string(),
+        "clip_value" if train.clip_value == 0.0 => "none".to_owned(),
+        "clip_value" => train.clip_value.to_string(),
+        "ema_decay" if train.ema_decay == 0.0 => "none".to_owned(),
+        "patience" if train.patience == 0 => "none".to_owned(),
+        "chunks" => train.chunks.to_string(),
+        "workers" => train.workers.to_string(),
+        _ => return None,
+    })
+}
+
 /// What the command line says goes before what the file says.
 pub(super) fn put<T: Clone>(place: &mut T, value: Option<&T>) {
     if let Some(value) = value {
@@ -211,5 +291,12 @@ pub(super) fn put<T: Clone>(place: &mut T, value: Option<&T>) {
 pub(super) fn put_some<T: Clone>(place: &mut Option<T>, value: Option<&T>) {
     if value.is_some() {
         *place = value.cloned();
+    }
+}
+
+/// The same for lists.
+pub(super) fn put_all<T: Clone>(place: &mut Vec<T>, values: &[T]) {
+    if !values.is_empty() {
+        *place = values.to_vec();
     }
 }

@@ -23,7 +23,7 @@ pub struct Report {
     #[arg(long, value_name = "FILE.html", default_value = "report.html")]
     out: PathBuf,
     /// Folder with the data set's files [default: the run's].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = super::folder_there())]
     data_root: Option<PathBuf>,
     /// Most pictures to embed and search: whole classes of the test split.
     #[arg(long, value_name = "N", default_value_t = 2500)]

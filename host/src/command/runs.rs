@@ -212,7 +212,7 @@ fn show(args: &Show, common: &Common) -> Result<()> {
     for (key, values) in [("loss", run.course.curve("loss")), ("Recall@1", run.course.recalls())] {
         if let (Some(first), Some(last)) = (values.first(), values.last()) {
             let curve = sparkline(&values);
-            let ends = [first, last].map(|x| portrait::short(*x));
+            let ends = [first, last].map(|x| output::short(*x));
             results.push((key.to_owned(), format!("{} {curve} {}", ends[0], ends[1])));
         }
     }

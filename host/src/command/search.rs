@@ -1,21 +1,21 @@
 //! `retort search`: the pictures of a data set that a network finds most like a given one.
 
 use crate::command::Common;
+use crate::command::data_flags::data;
 use crate::command::embed::{About, Part, digest};
-use crate::command::evaluate::data;
-use crate::command::open::Open;
-use crate::experiment::Data;
+use crate::command::open::Foreign;
+use crate::experiment::{Data, OnCorrupt, damaged, left_out};
 use crate::failure::{Failure, Result};
-use crate::pictures::{Pictures, evaluation};
+use crate::pictures::evaluation;
 use crate::rows::Reader;
 use crate::{output, progress, sheet};
 use burn::module::Module as _;
 use burn::tensor::{Device, FloatDType};
 use clap::Args;
-use retort_core::checkpoint::{self, Checkpoint};
+use retort_core::checkpoint::Checkpoint;
 use retort_core::metric::{self, Embeddings};
-use retort_core::trainer::{checkpoint_in, embed, outputs};
-use retort_datasets::{Dataset, Image, Transform};
+use retort_core::trainer::{checkpoint_in, embed_numbered, outputs};
+use retort_datasets::{Dataset, Image, loose, some_samples};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub struct Search {
     #[arg(long)]
     dataset: Option<String>,
     /// Folder with the data set's files [default: the run's].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = super::folder_there())]
     data_root: Option<PathBuf>,
     /// Part of the data set.
     #[arg(long, value_enum, default_value_t = Part::Test)]
@@ -60,13 +60,13 @@ pub struct Search {
     #[arg(long, value_name = "NEIGHBOURS.png")]
     out: Option<PathBuf>,
     #[command(flatten)]
-    open: Open,
+    open: Foreign,
 }
 
 /// Runs the command.
 pub fn run(args: &Search, common: &Common) -> Result<()> {
     let (device, info) = common.device()?;
-    let loaded = checkpoint::open(&checkpoint_in(&args.run), &args.open.options(), &device)?;
+    let loaded = args.open.checkpoint(&args.run, &device)?;
     let file = args.embeddings.as_deref().map(Reader::open).transpose()?;
     let (place, part) = if let Some(file) = &file {
         embedded(file, args)?
@@ -81,12 +81,15 @@ pub fn run(args: &Search, common: &Common) -> Result<()> {
 
     let spinner = progress::spinner();
     spinner.set_message(format!("embedding {} pictures of {}", pictures.len(), place.name));
-    let all = match file {
-        Some(file) => read(file, &pictures)?,
-        None => embed(&loaded.backbone, &pictures, loaded.network.channels, &device)?,
+    let (all, ids) = match file {
+        Some(file) => read(file, &place, &pictures)?,
+        None => embed_numbered(&loaded.backbone, &pictures, loaded.network.channels, &device)?,
     };
     spinner.finish_and_clear();
-    let others = pictures.len() - usize::from(args.sample.is_some());
+    left_out(&[&pictures]);
+    damaged(&[&pictures]);
+    let own = args.sample.and_then(|sample| ids.iter().position(|&id| id == sample));
+    let others = ids.len() - usize::from(own.is_some());
     if args.top == 0 || args.top > others {
         return Err(Failure::usage(format!("--top {}: it may be 1 to {others}", args.top)));
     }
@@ -94,7 +97,10 @@ pub fn run(args: &Search, common: &Common) -> Result<()> {
         let most = sheet::MOST;
         return Err(Failure::usage(format!("--out draws {most} neighbours, not {}", args.top)));
     }
-    let found = neighbours(&all, query, args.top, args.sample)?;
+    let mut found = neighbours(&all, query, args.top, own)?;
+    for neighbour in &mut found {
+        neighbour.row = ids[neighbour.row];
+    }
     let right = |row: usize| class.map(|class| pictures.labels()[row] == class);
     if let Some(path) = &args.out {
         let small = |row| pictures.image(row).map(|picture| sheet::small(&picture));
@@ -188,14 +194,27 @@ fn embedded(file: &Reader, args: &Search) -> Result<(Data, Part)> {
     Ok((data, part))
 }
 
-/// The embeddings of a file, one for each picture of the data set.
-fn read(mut file: Reader, pictures: &Arc<dyn Dataset>) -> Result<Embeddings> {
+/// The embeddings of a file and the picture that each is of: all of the data set, or those that could be
+/// read where the others are left out.
+fn read(
+    mut file: Reader,
+    place: &Data,
+    pictures: &Arc<dyn Dataset>,
+) -> Result<(Embeddings, Vec<usize>)> {
     let n = pictures.len();
     let rows = file.info("embeddings").map(|(_, shape)| shape.first().copied().unwrap_or(0));
     let embeddings = file.rows("embeddings", 0, rows.unwrap_or_default())?;
-    let labels: Vec<i64> =
-        file.rows("labels", 0, rows.unwrap_or_default())?.iter::<i64>().collect();
-    if labels.len() != n || labels.iter().zip(pictures.labels()).any(|(a, b)| *a != *b as i64) {
+    let mut numbers = |name: &str| -> Result<Vec<i64>> {
+        Ok(file.rows(name, 0, rows.unwrap_or_default())?.iter::<i64>().collect())
+    };
+    let (labels, ids) = (numbers("labels")?, numbers("ids")?);
+    let ids: Vec<usize> = ids.iter().map(|&id| usize::try_from(id).unwrap_or(usize::MAX)).collect();
+    let rising = ids.windows(2).all(|pair| pair[0] < pair[1]);
+    let same = |(id, label): (&usize, &i64)| {
+        pictures.labels().get(*id).is_some_and(|own| *own as i64 == *label)
+    };
+    let whole = labels.len() == n || place.on_corrupt == OnCorrupt::Skip;
+    if !whole || !rising || !ids.iter().zip(&labels).all(same) {
         return Err(Failure::new(format!(
             "{} has {} embeddings of other pictures than the {n} that the data set holds now: make it \
              again with `retort embed`",
@@ -204,7 +223,7 @@ fn read(mut file: Reader, pictures: &Arc<dyn Dataset>) -> Result<Embeddings> {
         )));
     }
     let dim = embeddings.shape().to_vec().get(1).copied().unwrap_or_default();
-    Ok(Embeddings { rows: embeddings.iter::<f32>().collect(), dim, labels })
+    Ok((Embeddings { rows: embeddings.iter::<f32>().collect(), dim, labels }, ids))
 }
 
 /// The query's class, where it is known.
@@ -237,8 +256,8 @@ fn query(
     device: &Device,
 ) -> Result<(Image, Vec<f32>)> {
     let one: Arc<dyn Dataset> = match (&args.query, args.sample) {
-        (Some(path), _) => Arc::new(single(path, place)?),
-        (None, sample) => Arc::new(One { of: pictures.clone(), sample: sample.unwrap_or(0) }),
+        (Some(path), _) => single(path, place)?,
+        (None, sample) => some_samples(pictures, vec![sample.unwrap_or(0)]),
     };
     let (net, device) = (loaded.backbone.valid(), device.clone().inner());
     let done = outputs(&net, &one, loaded.network.channels, 1, FloatDType::F32, &device).next();
@@ -246,42 +265,10 @@ fn query(
     Ok((one.image(0)?, output.embedding.into_data().iter::<f32>().collect()))
 }
 
-fn single(path: &Path, place: &Data) -> Result<Pictures> {
+fn single(path: &Path, place: &Data) -> Result<Arc<dyn Dataset>> {
     if path.is_dir() {
         let path = path.display();
         return Err(Failure::usage(format!("{path} is a folder: the query is one picture")));
     }
-    Pictures::open(path, evaluation(Some(place), place.size)?)
-}
-
-/// One picture of a data set.
-struct One {
-    of: Arc<dyn Dataset>,
-    sample: usize,
-}
-
-impl Dataset for One {
-    fn name(&self) -> &str {
-        self.of.name()
-    }
-
-    fn classes(&self) -> &[String] {
-        self.of.classes()
-    }
-
-    fn labels(&self) -> &[usize] {
-        &self.of.labels()[self.sample..=self.sample]
-    }
-
-    fn describe(&self, _: usize) -> String {
-        self.of.describe(self.sample)
-    }
-
-    fn image(&self, _: usize) -> std::result::Result<Image, retort_datasets::DataError> {
-        self.of.image(self.sample)
-    }
-
-    fn evaluation(&self) -> Arc<dyn Transform> {
-        self.of.evaluation()
-    }
+    Ok(loose(path, evaluation(Some(place), place.size)?, false)?.into())
 }

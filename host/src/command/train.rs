@@ -1,11 +1,12 @@
 //! `retort train`: a source network, or a target with or without one.
 
-use crate::command::recipe::{Recipe, put, put_some};
+use crate::command::hyper::Hyper;
+use crate::command::recipe::{Recipe, put, put_all, put_some, with_default};
 use crate::command::{Common, stop_flag};
 use crate::experiment::{Experiment, SelectOn};
 use crate::failure::{Failure, Result};
 use crate::folder::Run;
-use crate::plugin::registry::Registry;
+use crate::plugin::registry::{Registry, short_name};
 use crate::reference::{self, Preset};
 use crate::run::{self, Finished, Place};
 use crate::{bounds, clean, output, progress};
@@ -20,11 +21,13 @@ use std::path::{Path, PathBuf};
 pub enum Command {
     /// Train a source network with a metric-learning loss.
     #[command(
+        mut_args = |arg| with_default(arg, "source"),
         after_help = concat!(native_code!(), "\n\nExample:\n  retort train source --dataset glyphs --loss proxy_anchor --embedding 512")
     )]
     Source(Train),
     /// Train a target network, with a source to learn from if the loss wants one.
     #[command(
+        mut_args = |arg| with_default(arg, "target"),
         after_help = concat!(native_code!(), "\n\nExamples:\n  retort train target --dataset glyphs --source runs/source --loss relaxed_contrastive --embedding 64\n  retort train target experiment.toml --set train.epochs=5 --set sigma=0.5")
     )]
     Target(Target),
@@ -52,17 +55,30 @@ pub struct Train {
     #[arg(long)]
     dataset: Option<String>,
     /// Folder with the data set's files.
-    #[arg(long, visible_alias = "DATA_DIR", value_name = "DIR")]
+    #[arg(long, visible_alias = "DATA_DIR", value_name = "DIR", value_parser = super::folder_there())]
     data_root: Option<PathBuf>,
     /// Memory for decoded pictures, such as 8GiB.
     #[arg(long, value_name = "BYTES")]
     cache: Option<String>,
-    /// A loss, built in or `FILE#NAME`; may be given several times.
+    /// A loss, built in or `FILE#NAME`; may be given several times. Its hyperparameters may follow it as
+    /// flags: `--loss rkd --weight-angle 2`.
     #[arg(long = "loss", value_name = "NAME")]
     losses: Vec<String>,
     /// Weights to start from, such as ImageNet's: a checkpoint of any origin, of the same network.
     #[arg(long, value_name = "CHECKPOINT")]
     pretrained: Option<PathBuf>,
+    /// What stands before the network's keys in --pretrained, such as 'student.' [default: found].
+    #[arg(long, value_name = "PREFIX")]
+    pretrained_prefix: Option<String>,
+    /// Keys of --pretrained to leave out, such as 'projector.*'; may be given several times.
+    #[arg(long, value_name = "PATTERN")]
+    pretrained_ignore: Vec<String>,
+    /// Another name for a layer of --pretrained, such as 'head=embedding'; may be given several times.
+    #[arg(long, value_name = "THEIRS=OURS")]
+    pretrained_map: Vec<String>,
+    /// Keys that --pretrained may lack [default: 'embedding.*', if it has no layer like that].
+    #[arg(long, value_name = "PATTERN")]
+    pretrained_allow_missing: Vec<String>,
     /// Dimensions of the embedding.
     #[arg(long, visible_alias = "embedding-size")]
     embedding: Option<usize>,
@@ -101,6 +117,8 @@ pub struct Train {
     out: Option<PathBuf>,
     #[command(flatten)]
     recipe: Recipe,
+    #[command(flatten)]
+    hyper: Hyper,
 }
 
 /// Flags of `retort train target`.
@@ -112,6 +130,15 @@ pub struct Target {
     /// The source's network, if its keys don't tell.
     #[arg(long, value_name = "NETWORK")]
     source_model: Option<String>,
+    /// What stands before the source's keys, such as 'student.' [default: found].
+    #[arg(long, value_name = "PREFIX")]
+    source_prefix: Option<String>,
+    /// Keys of the source to leave out, such as 'projector.*'; may be given several times.
+    #[arg(long, value_name = "PATTERN")]
+    source_ignore: Vec<String>,
+    /// Another name for a layer of the source, such as 'head=embedding'; may be given several times.
+    #[arg(long, value_name = "THEIRS=OURS")]
+    source_map: Vec<String>,
     /// Whether the source's embeddings have unit length [default: as it was trained].
     #[arg(long, value_name = "SWITCH", value_parser = clap::builder::BoolishValueParser::new())]
     source_norm: Option<bool>,
@@ -126,17 +153,21 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
         Command::Source(train) => ("source", train, None),
         Command::Target(target) => ("target", &target.train, Some(target)),
     };
-    let experiment = resolve(role, train, target)?;
+    let mut experiment = resolve(role, train, target)?;
     if train.recipe.print_config {
-        return print(experiment, common);
+        return print(experiment, train, common);
     }
-    let (device, info) = device(train, common)?;
     let mut registry = Registry::new(experiment.limits.clone())?;
+    for loss in &mut experiment.loss {
+        loss.name = registry.whole_name(&loss.name)?;
+    }
+    train.hyper.check(&experiment, &mut registry)?;
+    let (device, info) = device(train, common)?;
     let stop = stop_flag()?;
     if train.tui {
         progress::use_dashboard();
     }
-    let loss = experiment.loss.iter().map(|l| l.name.rsplit('#').next().unwrap_or(&l.name));
+    let loss = experiment.loss.iter().map(|l| short_name(&l.name));
     let loss = loss.collect::<Vec<_>>().join("+");
     let remark = &train.recipe.remark;
     let remark = if remark.is_empty() { String::new() } else { format!("-{remark}") };
@@ -257,10 +288,12 @@ fn device(train: &Train, common: &Common) -> Result<(Device, DeviceInfo)> {
 }
 
 /// Prints what would be trained, all hyperparameters resolved.
-fn print(mut experiment: Experiment, common: &Common) -> Result<()> {
+fn print(mut experiment: Experiment, train: &Train, common: &Common) -> Result<()> {
     bounds::check(&experiment)?;
     let mut registry = Registry::new(experiment.limits.clone())?;
+    train.hyper.check(&experiment, &mut registry)?;
     for loss in &mut experiment.loss {
+        loss.name = registry.whole_name(&loss.name)?;
         loss.hyper = registry.find(&loss.name)?.resolve(&loss.hyper)?;
     }
     if common.json {
@@ -271,8 +304,42 @@ fn print(mut experiment: Experiment, common: &Common) -> Result<()> {
     Ok(())
 }
 
+/// Refuses flags that mean nothing to what would be trained.
+fn meaningless(train: &Train, target: Option<&Target>, experiment: &Experiment) -> Result<()> {
+    let of_source = |target: &Target| {
+        let model = target.source_model.as_ref().map(|_| "--source-model");
+        model.or(target.source_norm.map(|_| "--source-norm"))
+    };
+    let (data, network) = (&experiment.data.name, &experiment.network.name);
+    let generated = !experiment.data.entry()?.needs_root;
+    let flags = [
+        (
+            target.and_then(of_source),
+            experiment.source.is_none(),
+            "there is no --source".to_owned(),
+        ),
+        (
+            train.data_root.as_ref().map(|_| "--data-root"),
+            generated,
+            format!("{data} needs no files: it is generated"),
+        ),
+        (
+            train.width.as_ref().map(|_| "--width"),
+            network != "convnet",
+            format!("{network} has its own width"),
+        ),
+    ];
+    for (flag, nothing, why) in flags {
+        if let Some(flag) = flag.filter(|_| nothing) {
+            return Err(Failure::usage(format!("{flag} means nothing here: {why}")));
+        }
+    }
+    Ok(())
+}
+
 fn resolve(role: &str, train: &Train, target: Option<&Target>) -> Result<Experiment> {
     let recipe = &train.recipe;
+    recipe.check()?;
     let dataset = train.dataset.as_deref().map(reference::dataset);
     let mut experiment = if let Some(file) = &train.file {
         Experiment::read(Some(file), Experiment::default(), &[])?
@@ -300,8 +367,17 @@ fn resolve(role: &str, train: &Train, target: Option<&Target>) -> Result<Experim
         put_some(&mut experiment.source, target.source.as_ref());
         put_some(&mut experiment.source_model, target.source_model.as_ref());
         put_some(&mut experiment.source_norm, target.source_norm.as_ref());
+        let keys = &mut experiment.source_keys;
+        put_some(&mut keys.prefix, target.source_prefix.as_ref());
+        put_all(&mut keys.ignore, &target.source_ignore);
+        put_all(&mut keys.map, &target.source_map);
     }
     put_some(&mut experiment.pretrained, train.pretrained.as_ref());
+    let keys = &mut experiment.pretrained_keys;
+    put_some(&mut keys.prefix, train.pretrained_prefix.as_ref());
+    put_all(&mut keys.ignore, &train.pretrained_ignore);
+    put_all(&mut keys.map, &train.pretrained_map);
+    put_all(&mut keys.allow_missing, &train.pretrained_allow_missing);
     put_some(&mut experiment.data.cache, train.cache.as_ref());
     if let Some(split) = train.select_on {
         experiment.select_on = split;
@@ -315,13 +391,34 @@ fn resolve(role: &str, train: &Train, target: Option<&Target>) -> Result<Experim
     }
     recipe.apply(&mut experiment);
     if !train.losses.is_empty() {
-        experiment.loss = train.losses.iter().flat_map(|name| reference::losses(name)).collect();
+        let mut places = Vec::new();
+        experiment.loss.clear();
+        for name in &train.losses {
+            places.push(experiment.loss.len());
+            experiment.loss.extend(reference::losses(name));
+        }
+        train.hyper.apply(&mut experiment, &places)?;
     }
-    recipe.apply_hyper(&mut experiment);
+    let authors = train.losses.iter().any(|name| reference::is_authors(name));
+    recipe.apply_hyper(&mut experiment, authors)?;
+    meaningless(train, target, &experiment)?;
     // The authors' way to ask for all GPUs; the first one is the training's own.
     if recipe.gpu_id == Some(-1) && experiment.also_on.is_empty() {
         let real = device::list().into_iter().filter(DeviceInfo::is_real_gpu);
         experiment.also_on = real.skip(1).map(|d| d.id).collect();
     }
-    Experiment::read(None, experiment, &train.set)
+    let experiment = Experiment::read(None, experiment, &train.set)?;
+    let idle = [
+        ("source", experiment.source.is_none() && !experiment.source_keys.is_empty()),
+        ("pretrained", experiment.pretrained.is_none() && !experiment.pretrained_keys.is_empty()),
+    ];
+    for (name, idle) in idle {
+        if idle {
+            return Err(Failure::usage(format!(
+                "{name}_keys (--{name}-prefix, --{name}-ignore, --{name}-map) are those of a checkpoint: \
+                 name it with --{name}"
+            )));
+        }
+    }
+    Ok(experiment)
 }

@@ -4,6 +4,7 @@ pub mod build;
 mod cache;
 pub mod compile;
 pub mod component;
+pub mod embedded;
 pub mod native;
 pub mod registry;
 

@@ -10,9 +10,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The pack that is linked in.
+/// The pack of retort's own losses.
 pub fn builtin() -> Result<Pack, PluginError> {
-    let code = Table { table: &retort_plugins::TABLE, file: "the pack linked in".into() };
+    linked(&retort_plugins::TABLE)
+}
+
+/// A pack that is linked in.
+pub fn linked(table: &'static PluginTable) -> Result<Pack, PluginError> {
+    let code = Table { table, file: "the pack linked in".into() };
     let description = code.describe();
     let digest = digest(description.as_bytes());
     Pack::new(Origin::BuiltIn, digest, code.table.abi, &description, Arc::new(code))

@@ -57,10 +57,8 @@ impl Registry {
 
     /// Every loss that a name means: one, or all of a file that holds several.
     pub fn find_all(&mut self, name: &str) -> Result<Vec<Found>, PluginError> {
-        if name.contains('#') || !looks_like_a_file(name) {
-            return Ok(vec![self.find(name)?]);
-        }
-        let pack = self.pack(Path::new(name))?;
+        let (Some(path), None) = parts(name) else { return Ok(vec![self.find(name)?]) };
+        let pack = self.pack(path)?;
         let found =
             |definition: &Definition| Found { definition: definition.clone(), pack: pack.clone() };
         Ok(pack.description.losses.iter().map(found).collect())
@@ -68,10 +66,11 @@ impl Registry {
 
     /// A loss by name, and the file it comes from if the name says one.
     pub fn find(&mut self, name: &str) -> Result<Found, PluginError> {
-        let (pack, loss) = match name.rsplit_once('#') {
-            Some((path, loss)) => (self.pack(Path::new(path))?, loss),
-            None if looks_like_a_file(name) => {
-                let pack = self.pack(Path::new(name))?;
+        let (pack, loss) = match parts(name) {
+            (Some(path), Some(loss)) => (self.pack(path)?, loss),
+            (None, loss) => (self.builtin.clone(), loss.unwrap_or(name)),
+            (Some(path), None) => {
+                let pack = self.pack(path)?;
                 match pack.description.losses.as_slice() {
                     [only] => {
                         let definition = only.clone();
@@ -88,18 +87,41 @@ impl Registry {
                     }
                 }
             }
-            None => (self.builtin.clone(), name),
         };
         match pack.description.losses.iter().find(|l| l.name == loss) {
             Some(definition) => Ok(Found { definition: definition.clone(), pack }),
             None => Err(unknown(&pack, loss)),
         }
     }
+
+    /// A name that says which loss of its file is meant, also where the file holds one: `FILE#NAME`.
+    pub fn whole_name(&mut self, name: &str) -> Result<String, PluginError> {
+        match parts(name) {
+            (Some(_), None) => Ok(format!("{name}#{}", self.find(name)?.definition.name)),
+            _ => Ok(name.to_owned()),
+        }
+    }
 }
 
-fn looks_like_a_file(name: &str) -> bool {
+/// The file and the loss that a name says: `rkd`, `FILE#rkd`, or `FILE`, which may have a `#` of its own.
+pub fn parts(name: &str) -> (Option<&Path>, Option<&str>) {
     let ends = [".wasm", ".so", ".dylib", ".dll"];
-    ends.iter().any(|end| name.ends_with(end))
+    if ends.iter().any(|end| name.ends_with(end)) {
+        return (Some(Path::new(name)), None);
+    }
+    match name.rsplit_once('#') {
+        Some((path, loss)) => (Some(Path::new(path)), Some(loss)),
+        None => (None, Some(name)),
+    }
+}
+
+/// What a loss is called without its file: of a file alone its stem.
+pub fn short_name(name: &str) -> &str {
+    match parts(name) {
+        (_, Some(loss)) => loss,
+        (Some(path), None) => path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("loss"),
+        (None, None) => name,
+    }
 }
 
 fn unknown(pack: &Pack, loss: &str) -> PluginError {

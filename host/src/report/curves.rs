@@ -31,9 +31,10 @@ fn series(run: &Run) -> (Series, Series) {
                         into.entry(format!("Recall@{k} in %")).or_default().push((at, 100.0 * r));
                     }
                 }
-                (_, Value::Object(inner)) => {
+                (group, Value::Object(inner)) => {
+                    let weighted = if group == "terms" { ", weighted" } else { "" };
                     for (name, x) in inner.iter().filter_map(|(n, x)| Some((n, x.as_f64()?))) {
-                        into.entry(name.clone()).or_default().push((at, x));
+                        into.entry(format!("{name}{weighted}")).or_default().push((at, x));
                     }
                 }
                 (name, value) => {
@@ -50,11 +51,10 @@ fn series(run: &Run) -> (Series, Series) {
             }
         }
     }
-    // A single term is the loss.
-    let terms =
-        run.metrics.iter().filter_map(|l| l["terms"].as_object()).map(serde_json::Map::len).max();
-    if terms == Some(1) && run.experiment.loss.iter().all(|l| (l.weight - 1.0).abs() < 1e-12) {
-        steps.remove("loss");
+    // A single loss is the sum; of weight 1, weighted and unweighted.
+    if let [only] = run.experiment.loss.as_slice() {
+        let plain = (only.weight - 1.0).abs() < 1e-12;
+        steps.retain(|name, _| name != "loss" && !(plain && name.ends_with(", weighted")));
     }
     (steps, epochs)
 }

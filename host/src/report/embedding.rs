@@ -6,10 +6,10 @@ use crate::bounds;
 use crate::failure::{Failure, Result};
 use crate::suite::result::{Results, Row};
 use retort_core::backbone::Backbone;
-use retort_core::checkpoint;
+use retort_core::checkpoint::{self, OpenOptions};
 use retort_core::metric::Embeddings;
-use retort_core::trainer::{checkpoint_in, embed};
-use retort_datasets::{DataError, Dataset, Image, Split};
+use retort_core::trainer::{checkpoint_in, embed_numbered};
+use retort_datasets::{Dataset, Split, some_samples};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -76,6 +76,8 @@ pub fn views(gathered: &Gathered, options: &Options, say: &dyn Fn(&str)) -> Resu
     let whole: Arc<dyn Dataset> = config.open(Split::Test)?;
     let of = whole.len();
     let data = some_classes(whole, options.samples);
+    // Those that can be read.
+    let mut there: Option<Vec<usize>> = None;
     let mut views = Vec::new();
     if let Some(run) = target {
         bounds::check(&run.experiment)?;
@@ -84,10 +86,14 @@ pub fn views(gathered: &Gathered, options: &Options, say: &dyn Fn(&str)) -> Resu
         let (network, seed) = (&run.experiment.network, run.experiment.seed);
         let network = match &run.experiment.pretrained {
             None => Backbone::new(network, seed, device).map_err(Failure::new)?,
-            Some(path) => checkpoint::start(&checkpoint_in(path), network, seed, device)
-                .map_err(Failure::new)?,
+            Some(path) => {
+                let options = OpenOptions { seed, ..run.experiment.pretrained_keys.options() };
+                let file = checkpoint_in(path);
+                checkpoint::start(&file, network, &options, device).map_err(Failure::new)?.0
+            }
         };
-        let embeddings = embed(&network, &data, channels, device)?;
+        let (embeddings, ids) = embed_numbered(&network, &data, channels, device)?;
+        there = Some(ids);
         let name = "target before training".to_owned();
         views.push(View { name, untrained: true, projected: false, embeddings });
     }
@@ -103,9 +109,14 @@ pub fn views(gathered: &Gathered, options: &Options, say: &dyn Fn(&str)) -> Resu
             ));
             continue;
         }
-        let embeddings = embed(&loaded.backbone, &data, channels, &options.device)?;
+        let (embeddings, ids) = embed_numbered(&loaded.backbone, &data, channels, &options.device)?;
+        there = Some(ids);
         views.push(View { name, untrained: false, projected, embeddings });
     }
+    let data = match there {
+        Some(ids) if ids.len() < data.len() => some_samples(&data, ids),
+        _ => data,
+    };
     Ok(Views { dataset: config.name, data, of, which, networks: views, lacks })
 }
 
@@ -203,37 +214,7 @@ fn some_classes(whole: Arc<dyn Dataset>, most: usize) -> Arc<dyn Dataset> {
     let kept: Vec<bool> =
         (0..classes).map(|c| (c + 1) * keep / classes > c * keep / classes).collect();
     let rows: Vec<usize> = (0..whole.len()).filter(|&i| kept[whole.labels()[i]]).collect();
-    let labels = rows.iter().map(|&i| whole.labels()[i]).collect();
-    Arc::new(Kept { whole, rows, labels })
-}
-
-/// Some samples of a data set.
-struct Kept {
-    whole: Arc<dyn Dataset>,
-    rows: Vec<usize>,
-    labels: Vec<usize>,
-}
-
-impl Dataset for Kept {
-    fn name(&self) -> &str {
-        self.whole.name()
-    }
-
-    fn classes(&self) -> &[String] {
-        self.whole.classes()
-    }
-
-    fn labels(&self) -> &[usize] {
-        &self.labels
-    }
-
-    fn describe(&self, i: usize) -> String {
-        self.whole.describe(self.rows[i])
-    }
-
-    fn image(&self, i: usize) -> std::result::Result<Image, DataError> {
-        self.whole.image(self.rows[i])
-    }
+    some_samples(&whole, rows)
 }
 
 impl View {

@@ -8,6 +8,7 @@ mod projection;
 mod tables;
 
 use crate::failure::{Failure, Result};
+use crate::plugin::registry::short_name;
 use crate::{clean, page};
 use gather::{Gathered, Run};
 use std::fmt::Write as _;
@@ -104,6 +105,6 @@ fn render(gathered: &Gathered, views: Option<&embedding::Views>, lacks: &[String
 
 /// Losses of a run, for people.
 fn losses(run: &Run) -> String {
-    let names = run.experiment.loss.iter().map(|l| l.name.rsplit('#').next().unwrap_or(&l.name));
+    let names = run.experiment.loss.iter().map(|l| short_name(&l.name));
     names.collect::<Vec<_>>().join(" + ")
 }

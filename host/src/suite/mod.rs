@@ -5,6 +5,7 @@
 //! and the method, in this order; a source's is `base`, the data set, `source`, and the `source`
 //! of the data set and of the setting.
 
+pub mod builtin;
 pub mod plan;
 pub mod result;
 pub mod slurm;

@@ -1,13 +1,14 @@
 //! What there is to do: jobs, named by a digest of everything that decides their numbers.
 
 use super::{Source, Suite, Wanted, sweep::Schema};
+use crate::command::embed::digest as checkpoint_digest;
 use crate::experiment::{Experiment, LossConfig};
 use crate::failure::{Failure, Result};
 use crate::plugin::digest;
-use crate::plugin::registry::Registry;
+use crate::plugin::registry::{Registry, parts, short_name};
 use crate::regular;
 use crate::suite::Over;
-use retort_core::fs::{atomic_write, read_regular};
+use retort_core::fs::atomic_write;
 use retort_core::trainer::checkpoint_in;
 use retort_sdk::schema::Definition;
 use serde_json::{Value, json};
@@ -192,7 +193,7 @@ impl Planner {
                 {
                     hyper.into_iter().for_each(|(key, value)| loss[key] = value);
                 }
-                let name = loss["name"].as_str().and_then(|n| n.rsplit('#').next());
+                let name = loss["name"].as_str().map(short_name);
                 loss["name"] = json!(name.unwrap_or_default());
             }
         }
@@ -213,8 +214,9 @@ impl Planner {
     fn losses(&mut self, experiment: &mut Experiment) -> Result<Vec<Value>> {
         let mut plugins = Vec::new();
         for loss in &mut experiment.loss {
-            if let Some((file, of)) = loss.name.clone().rsplit_once('#') {
-                loss.name = format!("{}#{of}", absolute(Path::new(file))?.display());
+            let name = self.registry.whole_name(&loss.name)?;
+            if let (Some(file), Some(of)) = parts(&name) {
+                loss.name = format!("{}#{of}", absolute(file)?.display());
             }
             let found = self.registry.find(&loss.name)?;
             loss.hyper = found.resolve(&loss.hyper)?;
@@ -228,9 +230,7 @@ impl Planner {
         if let Some(known) = self.digests.get(&file) {
             return Ok(known.clone());
         }
-        let bytes = read_regular(&file, u64::MAX)
-            .map_err(|e| Failure::file("read the weights", &file, e))?;
-        let text = digest(&bytes);
+        let text = checkpoint_digest(&file)?;
         self.digests.insert(file, text.clone());
         Ok(text)
     }

@@ -1,10 +1,12 @@
 //! Losses that misbehave, one file each.
 
 retort_sdk::losses! {
+    anchors::Anchors,
     bank::Bank,
     bare_root::BareRoot,
     chatty::Chatty,
     endless::Endless,
+    follow::Follow,
     good::Good,
     huge::Huge,
     hungry::Hungry,
@@ -23,7 +25,9 @@ retort_sdk::losses! {
     silent::Silent,
     sizes::Sizes,
     stale::Stale,
+    stopped::Stopped,
     talks::Talks,
     times::Times,
     vector::Vector,
+    views::Views,
 }

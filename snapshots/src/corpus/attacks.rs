@@ -196,9 +196,14 @@ fn memory() -> Vec<Attack> {
         memory.ways(&[with]).limits("held_bytes=100000000").within(10.0, 160).in_64_bits()
     };
     vec![
-        fill("reshapes", "with=reshapes"),
-        fill("copies", "with=copies"),
-        fill("slices", "with=slices"),
+        // Each of the small ones fits by far: it is their sum that doesn't.
+        fill("reshapes", "with=reshapes").ways(&[
+            "with=reshapes",
+            "with=reshapes side=2048",
+            "with=reshapes side=1024 times=200",
+        ]),
+        fill("copies", "with=copies").ways(&["with=copies", "with=copies side=1024 times=200"]),
+        fill("slices", "with=slices").ways(&["with=slices", "with=slices side=1024 times=200"]),
         fill("doubling", "with=doubling"),
         fill("masks", "with=equal").ways(&["with=equal", "with=masks"]),
         fill("sorts", "with=sorts"),

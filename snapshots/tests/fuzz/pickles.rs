@@ -71,7 +71,7 @@ fn key(rng: &mut Rng) -> String {
 
 fn value(rng: &mut Rng, depth: usize) -> Vec<u8> {
     let few = |rng: &mut Rng| rng.below(4);
-    let code = match rng.below(if depth == 0 { 6 } else { 15 }) {
+    let code = match rng.below(if depth == 0 { 6 } else { 17 }) {
         0 => b"N".to_vec(),
         1 => int(rng.number()),
         2 => text(&key(rng)),
@@ -97,6 +97,23 @@ fn value(rng: &mut Rng, depth: usize) -> Vec<u8> {
             [&b"ccollections\nOrderedDict\n"[..], &tuple(&[list]), b"R"].concat()
         }
         13 => [&b"cnumpy\nthing\n"[..], &tuple(&[value(rng, depth - 1)]), b"R"].concat(),
+        14 => {
+            // A dictionary whose class makes what a key lacks.
+            let (key, inner) = (value(rng, 0), value(rng, depth - 1));
+            [&b"ccollections\ndefaultdict\nc__builtin__\nlist\n\x85R("[..], &key, &inner, b"u"]
+                .concat()
+        }
+        15 => {
+            // An object that is a dictionary, too, with attributes.
+            let (items, state) = (value(rng, depth - 1), value(rng, depth - 1));
+            let class = *rng.pick(&[
+                "easydict\nEasyDict",
+                "code.models\nNet",
+                "torch._utils\n_rebuild_qtensor",
+            ]);
+            let begin = format!("c{class}\n)");
+            [begin.as_bytes(), b"\x81(", &text(&key(rng)), &items, b"u", &state, b"b"].concat()
+        }
         _ => {
             // A module.
             let table = |name: &str, rng: &mut Rng| {

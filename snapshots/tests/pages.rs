@@ -1,0 +1,175 @@
+//! What `docs/` lists is made from what the program knows: of each page below the part between the marks
+//! must be what is made now. `RETORT_BLESS=1 cargo test --workspace --test pages` writes it.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use clap::CommandFactory as _;
+use retort_core::Limits;
+use retort_core::backbone::{NetworkConfig, networks, summary};
+use retort_datasets::DATASETS;
+use retort_host::command::Cli;
+use retort_host::plugin::registry::Registry;
+use retort_sdk::Op;
+use retort_snapshots::{retort, workspace};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::process::Command;
+
+const BEGIN: &str = "<!-- made by `RETORT_BLESS=1 cargo test --workspace --test pages` -->\n";
+const END: &str = "<!-- end of what is made -->\n";
+
+/// Compares the page's part between the marks with what it should be, or writes it.
+fn made(page: &str, part: &str) {
+    let path = workspace().join("docs").join(page);
+    let text = std::fs::read_to_string(&path).unwrap().replace("\r\n", "\n");
+    let (before, rest) = text.split_once(BEGIN).expect("the page has the mark of the beginning");
+    let (was, after) = rest.split_once(END).expect("the page has the mark of the end");
+    let part = format!("\n{}\n\n", part.trim());
+    if was == part {
+        return;
+    }
+    assert!(
+        std::env::var_os("RETORT_BLESS").is_some_and(|v| v == "1"),
+        "docs/{page} isn't what the program has; RETORT_BLESS=1 writes it. It should be:\n{part}"
+    );
+    std::fs::write(&path, format!("{before}{BEGIN}{part}{END}{after}")).unwrap();
+}
+
+/// A row of a Markdown table.
+fn row(cells: &[String]) -> String {
+    let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+    format!("| {} |\n", cells.join(" | "))
+}
+
+/// A table's head.
+fn head(names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    row(&names) + &format!("|{}\n", "---|".repeat(names.len()))
+}
+
+/// What the program says of a loss: the tensors it asks for, among others.
+fn info(loss: &str) -> Value {
+    let output = Command::new(retort()).args(["loss", "info", loss, "--json"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn losses() {
+    let registry = Registry::new(Limits::default()).unwrap();
+    let losses = &registry.builtin().description.losses;
+    let mut page = head(&["loss", "what it does"]);
+    for loss in losses {
+        let summary = loss.doc.split("\n\n").next().unwrap_or_default().replace('\n', " ");
+        page += &row(&[format!("[`{0}`](#{0})", loss.name), summary]);
+    }
+    for loss in losses {
+        let (name, told) = (&loss.name, info(&loss.name));
+        let list = |key: &str| {
+            let names = told[key].as_array().unwrap().iter();
+            let names = names.map(|name| format!("`{}`", name.as_str().unwrap()));
+            names.collect::<Vec<_>>().join(", ")
+        };
+        write!(page, "\n## {name}\n\n```text\n{}\n```\n\n", loss.doc).unwrap();
+        if !loss.hyper.is_empty() {
+            page += &head(&["hyperparameter", "default", "range", "meaning"]);
+        }
+        for field in &loss.hyper {
+            let range = match field.choices.as_slice() {
+                [] if field.default.is_boolean() => "true, false".to_owned(),
+                [] => field.range.to_string(),
+                words => words.join(", "),
+            };
+            let name = format!("`{}`", field.name);
+            page += &row(&[name, field.default.to_string(), range, field.doc.replace('\n', " ")]);
+        }
+        write!(page, "\nReads {}", list("inputs")).unwrap();
+        for (key, what) in [("parameters", "learns"), ("buffers", "keeps")] {
+            if !told[key].as_array().unwrap().is_empty() {
+                write!(page, "; {what} {}", list(key)).unwrap();
+            }
+        }
+        write!(page, ".\n\n{} Source: `plugins/src/{name}.rs`\n", loss.paper).unwrap();
+    }
+    made("losses.md", &page);
+}
+
+#[test]
+fn networks_with_their_sizes() {
+    let mut page = head(&[
+        "network",
+        "what it is",
+        "pictures",
+        "feature maps",
+        "pooled",
+        "parameters",
+        "MACs",
+        "paper",
+    ]);
+    for n in networks() {
+        let config = NetworkConfig { name: n.name.to_owned(), ..NetworkConfig::default() };
+        let s = summary(&config, [n.image_size; 2]).unwrap();
+        let (parameters, macs) = s.embedding();
+        let (pooled, maps) = s.features.split_last().unwrap();
+        let maps = maps.iter().map(|f| format!("{}x{}x{}", f[1], f[2], f[3]));
+        page += &row(&[
+            format!("`{}`", n.name),
+            n.doc.to_owned(),
+            format!("{0}x{0}", n.image_size),
+            maps.collect::<Vec<_>>().join(", "),
+            pooled[1].to_string(),
+            format!("{:.1} M", (s.parameters - parameters) as f64 / 1e6),
+            format!("{:.2} G", (s.macs - macs) as f64 / 1e9),
+            n.paper.to_owned(),
+        ]);
+    }
+    made("networks.md", &page);
+}
+
+#[test]
+fn data_sets() {
+    let mut page = head(&["data set", "what it holds", "`--data-root`"]);
+    for entry in DATASETS {
+        let files = entry.files.strip_prefix("Give the folder (--data-root) that holds ");
+        let files = files.unwrap_or("none: it is generated");
+        page += &row(&[format!("`{}`", entry.name), entry.doc.to_owned(), files.to_owned()]);
+    }
+    made("datasets.md", &page);
+}
+
+#[test]
+fn operations_of_the_interface() {
+    let mut page = head(&["code", "operation", "what it does"]);
+    for &op in Op::ALL {
+        page += &row(&[(op as u32).to_string(), format!("`{op:?}`"), op.doc().trim().to_owned()]);
+    }
+    made("interface.md", &page);
+}
+
+#[test]
+fn commands_with_their_flags() {
+    // What every command takes is said once, above.
+    let mut cli = Cli::command();
+    cli = cli.mut_args(|arg| arg.hide(true)).disable_help_flag(true).disable_version_flag(true);
+    cli.build();
+    let (mut table, mut sections) = (head(&["command", "what it does"]), String::new());
+    for command in cli.get_subcommands_mut() {
+        if command.get_name() == "help" {
+            continue;
+        }
+        let all: Vec<&mut clap::Command> = if command.has_subcommands() {
+            command.get_subcommands_mut().filter(|c| c.get_name() != "help").collect()
+        } else {
+            vec![command]
+        };
+        for command in all {
+            let name = command.get_bin_name().unwrap().to_owned();
+            let about = command.get_about().unwrap().to_string();
+            table += &row(&[format!("[`{name}`](#{})", name.replace(' ', "-")), about]);
+            let help = command.render_help().to_string();
+            let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+            write!(sections, "\n## {name}\n\n```text\n{}\n```\n", help.join("\n").trim()).unwrap();
+        }
+    }
+    made("commands.md", &format!("{table}{sections}"));
+}
