@@ -5,7 +5,7 @@ use crate::command::embed::digest as checkpoint_digest;
 use crate::command::open::remark;
 use crate::course::Lines;
 use crate::difference::{Difference, differing};
-use crate::experiment::{Data, Experiment, Pictures, SelectOn, damaged, left_out};
+use crate::experiment::{Experiment, Pictures, SelectOn, damaged, left_out};
 use crate::failure::{Failure, Result};
 use crate::folder::{CHECKPOINT, CONFIG, INFO, METRICS, Run, SUMMARY};
 use crate::lock::Lock;
@@ -422,18 +422,6 @@ fn open_splits(experiment: &Experiment) -> Result<(Pictures, Pictures, Option<Pi
     let evaluated = validation.iter().map(|data| ("validation", data)).chain([("test", &test)]);
     for (name, data) in evaluated {
         check_recall(&experiment.recall_at, name, data.len())?;
-    }
-    Ok((test, train, validation))
-}
-
-/// The unseen classes, those to train on, and those held out of them. Refuses some to measure on that tell
-/// nothing.
-fn open_splits(data: &Data) -> Result<(Pictures, Pictures, Option<Pictures>)> {
-    let test = data.open(Split::Test)?;
-    measurable::check(&test, None, &data.name)?;
-    let (train, validation) = data.open_train()?;
-    if let Some(validation) = &validation {
-        measurable::check(validation, None, "the validation classes")?;
     }
     Ok((test, train, validation))
 }
