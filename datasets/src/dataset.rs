@@ -162,6 +162,9 @@ impl Default for Options {
 /// One split of a data set, or why there is none.
 pub type Opened = Result<Box<dyn Dataset>, DataError>;
 
+/// Which splits a folder of files has.
+pub type SplitsOf = fn(&Options) -> Result<Vec<Split>, DataError>;
+
 /// One data set.
 pub struct Entry {
     /// What users call it.
@@ -179,7 +182,7 @@ pub struct Entry {
     /// What it can be opened as; see [`splits`].
     pub splits: &'static [Split],
     /// Which of these there are, where that is for the files to say.
-    pub splits_of: Option<fn(&Options) -> Result<Vec<Split>, DataError>>,
+    pub splits_of: Option<SplitsOf>,
     /// Opens a split.
     pub open: fn(Split, &Options) -> Opened,
     /// The augmentation that suits it, to so many pixels: one that keeps the class.

@@ -242,8 +242,12 @@ impl Classes {
             _ => format!("{n} classes have no pictures: {list}"),
         };
         if !options.skip_empty {
-            let links =
-                self.remarks.iter().map(|remark| format!(" ({remark})")).collect::<String>();
+            let links = self
+                .remarks
+                .iter()
+                .map(|remark| format!(" ({remark})"))
+                .collect::<Vec<_>>()
+                .concat();
             let advice = format!(
                 "Unpack it again, remove such folders, or leave them out (on_empty_class = \"skip\"). {}",
                 entry.files

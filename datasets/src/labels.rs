@@ -98,21 +98,17 @@ pub(crate) fn read(entry: &Entry, file: &Path) -> Result<Vec<Row>, DataError> {
         let line = line.map_err(|e| fail(e.to_string()))?;
         let number = line.position().map_or(0, csv::Position::line);
         let bad = |why: String| fail(format!("line {number}: {why}"));
-        let at = match columns {
-            Some(columns) => columns,
-            None => {
-                let named = Columns::named(&line);
-                let at = named.unwrap_or(Columns {
-                    path: 0,
-                    label: 1,
-                    split: (line.len() > 2).then_some(2),
-                });
-                columns = Some(at);
-                if named.is_some() {
-                    continue;
-                }
-                at
+        let at = if let Some(columns) = columns {
+            columns
+        } else {
+            let split = (line.len() > 2).then_some(2);
+            let named = Columns::named(&line);
+            let at = named.unwrap_or(Columns { path: 0, label: 1, split });
+            columns = Some(at);
+            if named.is_some() {
+                continue;
             }
+            at
         };
         let field = |column: usize| line.get(column).filter(|field| !field.is_empty());
         let path = field(at.path).ok_or_else(|| bad("it names no picture".to_owned()))?;

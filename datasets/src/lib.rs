@@ -55,7 +55,7 @@ mod transform;
 mod walk;
 
 pub use check::{Finding, Found, absent, check};
-pub use dataset::{DATASETS, Dataset, Entry, Opened, Options, Split, find, open, splits};
+pub use dataset::{DATASETS, Dataset, Entry, Opened, Options, Split, SplitsOf, find, open, splits};
 pub use error::DataError;
 pub use loader::{Batch, Loader, evaluation_batches};
 pub use loose::loose;

@@ -31,7 +31,7 @@ pub fn loose(path: &Path, evaluation: Arc<dyn Transform>, skip_corrupt: bool) ->
         (files, remarks) = (found, remark.into_iter().collect());
         files.retain(|file| is_picture(file));
         files.sort();
-        files.iter_mut().for_each(|file| *file = path.join(&file));
+        files = files.iter().map(|file| path.join(file)).collect();
     }
     if files.is_empty() {
         let advice = "Give a folder with files named .jpg, .png or another picture's ending, also in folders of it";

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -62,9 +63,10 @@ impl Walk {
         for item in items {
             let path = at.join(item.file_name());
             let kind = item.file_type().map_err(|e| (self.given.join(&path), e))?;
-            let target = match kind.is_symlink() {
-                true => item.path().canonicalize().ok(),
-                false => Some(real.join(item.file_name())),
+            let target = if kind.is_symlink() {
+                item.path().canonicalize().ok()
+            } else {
+                Some(real.join(item.file_name()))
             };
             let is_folder = match &target {
                 Some(target) if kind.is_symlink() || real != folder => {
@@ -153,7 +155,9 @@ pub(crate) fn text(name: &OsStr) -> String {
     let mut text = String::new();
     for chunk in name.as_encoded_bytes().utf8_chunks() {
         text += chunk.valid();
-        chunk.invalid().iter().for_each(|byte| text += &format!("\\x{byte:02x}"));
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}"); // A string takes all.
+        }
     }
     text
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use common::{assert_says, golden};
@@ -258,7 +258,7 @@ fn cars_are_found_a_folder_deeper() {
     let train = opened("cars", Split::Train, root.path());
     let expected = ["cars_train/cars_train/00001.jpg", "cars_test/cars_test/00001.jpg"];
     assert_eq!(files(&*train, &base), expected);
-    assert_eq!(absent(&*train), [PathBuf::new(); 0]);
+    assert!(absent(&*train).is_empty());
     train.image(1).unwrap();
     // The folder itself in one of the same name.
     let outer = tempfile::tempdir().unwrap();

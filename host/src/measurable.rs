@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 pub fn nothing_to_measure<L: Ord + Copy>(queries: &[L], gallery: Option<&[L]>) -> Option<String> {
     let among = gallery.unwrap_or(queries);
     let mut members: BTreeMap<L, usize> = BTreeMap::new();
-    among.iter().for_each(|&class| *members.entry(class).or_default() += 1);
+    for &class in among {
+        *members.entry(class).or_default() += 1;
+    }
     let least = if gallery.is_some() { 1 } else { 2 };
     let has_partner = |class| members.get(class).is_some_and(|&n| n >= least);
     let found = queries.iter().any(has_partner);

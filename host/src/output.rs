@@ -97,9 +97,11 @@ fn painted(text: &str) -> String {
         [("holds", 32), ("FAILS", 31), ("exempt", 33), ("unchecked", 90)];
     let one = |line: &str| {
         let place = |(word, colour): (&str, u8)| {
-            let at = line.find(&format!(" {word}"))? + 1;
-            let ends = line[at + word.len()..].chars().next().is_none_or(|c| c == ' ');
-            ends.then_some((at, at + word.len(), colour))
+            let whole =
+                |at: &usize| line[at + word.len()..].chars().next().is_none_or(|c| c == ' ');
+            let places = line.match_indices(word).map(|(at, _)| at);
+            let at = places.filter(|&at| line[..at].ends_with(' ')).find(whole)?;
+            Some((at, at + word.len(), colour))
         };
         match VERDICTS.into_iter().filter_map(place).min() {
             None => line.to_owned(),

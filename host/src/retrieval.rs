@@ -17,7 +17,9 @@ fn resamples() -> RangedU64ValueParser<usize> {
 }
 
 /// Flags of the commands that measure retrieval.
+#[expect(clippy::struct_excessive_bools, reason = "flags of the command line")]
 #[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Options {
     /// The K of Recall@K.
     #[arg(long = "k", value_delimiter = ',', default_value = "1,2,4,8")]

@@ -181,7 +181,9 @@ impl Writer {
             (shape.iter().product::<usize>() * dtype.size()) as u64
         };
         let mut tensors = self.tensors.clone();
-        tensors.values_mut().for_each(|(_, shape)| shape[0] = rows);
+        for (_, shape) in tensors.values_mut() {
+            shape[0] = rows;
+        }
         let mut short = Writer::create(&self.path, &tensors, notes)?;
         for (name, (to, end)) in &mut short.places {
             let (dtype, shape) = &self.tensors[name];

@@ -5,7 +5,7 @@ use crate::command::embed::digest as checkpoint_digest;
 use crate::command::open::remark;
 use crate::course::Lines;
 use crate::difference::{Difference, differing};
-use crate::experiment::{Experiment, Pictures, SelectOn, damaged, left_out};
+use crate::experiment::{Data, Experiment, Pictures, SelectOn, damaged, left_out};
 use crate::failure::{Failure, Result};
 use crate::folder::{CHECKPOINT, CONFIG, INFO, METRICS, Run, SUMMARY};
 use crate::lock::Lock;
@@ -275,16 +275,7 @@ fn prepare(
     }
 
     // Wrong data is told before anything is loaded or built.
-    let test = experiment.data.open(Split::Test)?;
-    measurable::check(&test, None, &experiment.data.name)?;
-    let (train, validation) = experiment.data.open_train()?;
-    if let Some(validation) = &validation {
-        measurable::check(validation, None, "the validation classes")?;
-    }
-    let evaluated = validation.iter().map(|data| ("validation", data)).chain([("test", &test)]);
-    for (name, data) in evaluated {
-        check_recall(&experiment.recall_at, name, data.len())?;
-    }
+    let (test, train, validation) = open_splits(experiment)?;
 
     let device = place.device.clone();
     if let Some(half) = experiment.train.precision.half()
@@ -416,6 +407,35 @@ fn new_target(experiment: &Experiment, weights: bool, device: &Device) -> Result
         .map_err(|e| misfit(e, PRETRAINED_FLAGS))?;
     remark(&file, &remarks);
     Ok(target)
+}
+
+/// The unseen classes, those to train on, and those held out of them. Refuses some to measure on that tell
+/// nothing, or are too few for a K of the experiment's.
+fn open_splits(experiment: &Experiment) -> Result<(Pictures, Pictures, Option<Pictures>)> {
+    let data = &experiment.data;
+    let test = data.open(Split::Test)?;
+    measurable::check(&test, None, &data.name)?;
+    let (train, validation) = data.open_train()?;
+    if let Some(validation) = &validation {
+        measurable::check(validation, None, "the validation classes")?;
+    }
+    let evaluated = validation.iter().map(|data| ("validation", data)).chain([("test", &test)]);
+    for (name, data) in evaluated {
+        check_recall(&experiment.recall_at, name, data.len())?;
+    }
+    Ok((test, train, validation))
+}
+
+/// The unseen classes, those to train on, and those held out of them. Refuses some to measure on that tell
+/// nothing.
+fn open_splits(data: &Data) -> Result<(Pictures, Pictures, Option<Pictures>)> {
+    let test = data.open(Split::Test)?;
+    measurable::check(&test, None, &data.name)?;
+    let (train, validation) = data.open_train()?;
+    if let Some(validation) = &validation {
+        measurable::check(validation, None, "the validation classes")?;
+    }
+    Ok((test, train, validation))
 }
 
 /// Refuses a choice of the best epoch that can't be made.

@@ -230,8 +230,36 @@ fn a_training_ends_at_a_damaged_picture_or_leaves_it_out() {
     let output = retort(&["evaluate", "skips", "--device=cpu", "--json"], dir.path());
     let evaluated = json(&output, 0);
     assert_eq!((&evaluated["samples"], &evaluated["pictures_left_out"]), (&12.into(), &1.into()));
+}
 
-    // A run that saw no damage is told what to do about it.
+/// A small training on pictures in a folder.
+fn train(dir: &Path, more: &[&str]) -> Output {
+    let args = [
+        "train",
+        "source",
+        "--device=cpu",
+        "--dataset=folder",
+        "--data-root=pictures",
+        "--loss=proxy_anchor",
+        "--width=4",
+        "--embedding=8",
+        "--epochs=1",
+        "--batch=6",
+        "--images-per-class=3",
+        "--set=data.size=32",
+        "--json",
+    ];
+    retort(&[&args[..], more].concat(), dir)
+}
+
+#[test]
+fn evaluations_and_embeddings_leave_damaged_pictures_out_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let pictures = dir.path().join("pictures");
+    folder(&pictures);
+    json(&train(dir.path(), &["--out=plain"]), 0);
+    std::fs::write(pictures.join("bee/1.ppm"), b"P6 40 30 255\nshort").unwrap();
+    std::fs::write(pictures.join("dog/3.ppm"), b"").unwrap();
     let checkpoint = "--checkpoint=plain/checkpoint.safetensors";
     let data = ["--dataset=folder", "--data-root=pictures", "--set=size=32"];
     let evaluate = ["evaluate", "plain", "--device=cpu", "--json"];
@@ -329,24 +357,7 @@ fn damage_that_can_be_read_past_is_counted() {
 fn nothing_is_measured_where_every_network_would_have_the_same() {
     let dir = tempfile::tempdir().unwrap();
     folder(&dir.path().join("pictures"));
-    let train = |more: &[&str]| {
-        let args = [
-            "train",
-            "source",
-            "--device=cpu",
-            "--dataset=folder",
-            "--data-root=pictures",
-            "--loss=proxy_anchor",
-            "--width=4",
-            "--embedding=8",
-            "--epochs=1",
-            "--batch=6",
-            "--images-per-class=3",
-            "--set=data.size=32",
-            "--json",
-        ];
-        retort(&[&args[..], more].concat(), dir.path())
-    };
+    let train = |more: &[&str]| train(dir.path(), more);
     json(&train(&["--out=run"]), 0);
     let one = "--set=data.train_classes=0.75";
     let message = error(&train(&["--out=one", one]), 1);
@@ -388,33 +399,30 @@ fn pictures_that_a_list_names_and_nobody_has_are_counted() {
         .flat_map(|class| (0..7).map(move |i| format!("{class}/{i}.ppm,{class}\n")))
         .collect();
     std::fs::write(dir.path().join("pictures/labels.csv"), table).unwrap();
-    let train = [
-        "train",
-        "source",
-        "--device=cpu",
-        "--dataset=folder",
-        "--data-root=pictures",
-        "--loss=proxy_anchor",
-        "--width=4",
-        "--embedding=8",
-        "--epochs=1",
-        "--batch=6",
-        "--images-per-class=3",
-        "--set=data.size=32",
-        "--set=data.labels=labels.csv",
-        "--out=run",
-        "--json",
-    ];
-    let message = error(&retort(&train, dir.path()), 1);
+    let listed = ["--set=data.labels=labels.csv", "--out=run"];
+    let message = error(&train(dir.path(), &listed), 1);
     assert!(
         message.contains("2 of the 14 pictures that folder lists for its test split are absent")
             && message.contains("pictures/cat/6.ppm"),
         "{message}"
     );
-    let output = retort(&[&train[..], &["--set=data.on_corrupt=skip"]].concat(), dir.path());
+    let skip = [&listed[..], &["--set=data.on_corrupt=skip"]].concat();
+    let output = train(dir.path(), &skip);
     json(&output, 0);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("2 of the 14 pictures that folder lists for its train split"), "{said}");
+    #[cfg(unix)]
+    {
+        let link = dir.path().join("pictures/ant/link.ppm");
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        let output =
+            retort(&["data", "check", "folder", "--data-root=pictures", "--json"], dir.path());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let found = json(&output, 0);
+        assert!(said.matches("1 symbolic links in pictures are left out").count() == 1, "{said}");
+        assert!(found["remarks"][0].as_str().unwrap().contains("they lead out of it"), "{found}");
+        std::fs::remove_file(link).unwrap();
+    }
     let info = ["data", "info", "folder", "--data-root=pictures", "--set=labels=labels.csv"];
     let message = error(&retort(&info, dir.path()), 1);
     assert!(message.contains("4 pictures of folder are missing"), "{message}");

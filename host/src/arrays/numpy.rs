@@ -68,35 +68,29 @@ pub fn read(bytes: &[u8], name: &str) -> Result<Array, String> {
     let count = data.len() / element;
     let elements = (0..count).map(|n| &data[place(n) * element..][..element]);
     macro_rules! numbers {
-        ($kind:ident, $type:ty, $to:expr) => {
-            Values::$kind(
-                elements
-                    .filter_map(|bytes| bytes.first_chunk())
-                    .map(|bytes| {
-                        let read = if order == '>' {
-                            <$type>::from_be_bytes
-                        } else {
-                            <$type>::from_le_bytes
-                        };
-                        $to(read(*bytes))
-                    })
-                    .collect(),
-            )
-        };
+        ($kind:ident, $type:ty, $as:ty) => {{
+            let read = if order == '>' { <$type>::from_be_bytes } else { <$type>::from_le_bytes };
+            let chunks = elements.filter_map(<[u8]>::first_chunk);
+            Values::$kind(chunks.map(|bytes| read(*bytes) as $as).collect())
+        }};
     }
     Ok(array(match (kind, element) {
-        ('f', 2) => numbers!(Floats, f16, f16::to_f32),
-        ('f', 4) => numbers!(Floats, f32, |x| x),
-        ('f', 8) => numbers!(Floats, f64, |x| x as f32),
+        ('f', 2) => {
+            let read = if order == '>' { f16::from_be_bytes } else { f16::from_le_bytes };
+            let chunks = elements.filter_map(<[u8]>::first_chunk);
+            Values::Floats(chunks.map(|bytes| read(*bytes).to_f32()).collect())
+        }
+        ('f', 4) => numbers!(Floats, f32, f32),
+        ('f', 8) => numbers!(Floats, f64, f32),
         ('b', 1) => Values::Signed(elements.map(|bytes| i64::from(bytes[0] != 0)).collect()),
-        ('i', 1) => numbers!(Signed, i8, i64::from),
-        ('i', 2) => numbers!(Signed, i16, i64::from),
-        ('i', 4) => numbers!(Signed, i32, i64::from),
-        ('i', 8) => numbers!(Signed, i64, |x| x),
-        ('u', 1) => numbers!(Unsigned, u8, u64::from),
-        ('u', 2) => numbers!(Unsigned, u16, u64::from),
-        ('u', 4) => numbers!(Unsigned, u32, u64::from),
-        ('u', 8) => numbers!(Unsigned, u64, |x| x),
+        ('i', 1) => numbers!(Signed, i8, i64),
+        ('i', 2) => numbers!(Signed, i16, i64),
+        ('i', 4) => numbers!(Signed, i32, i64),
+        ('i', 8) => numbers!(Signed, i64, i64),
+        ('u', 1) => numbers!(Unsigned, u8, u64),
+        ('u', 2) => numbers!(Unsigned, u16, u64),
+        ('u', 4) => numbers!(Unsigned, u32, u64),
+        ('u', 8) => numbers!(Unsigned, u64, u64),
         ('S', _) => Values::Names(elements.map(bytes_text).collect::<Result<_, _>>()?),
         ('U', _) => {
             let text = |bytes| utf32_text(bytes, order == '>');

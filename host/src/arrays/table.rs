@@ -22,11 +22,11 @@ pub fn lines(text: &str) -> Result<Vec<Array>, String> {
         let n = blank + 1;
         return Err(format!("line {n} is blank; each line has the label of one sample"));
     }
-    Ok(vec![labels(names)])
+    Ok(vec![labels(&names)])
 }
 
 /// `labels` `[n]`.
-fn labels<S: AsRef<str>>(names: Vec<S>) -> Array {
+fn labels<S: AsRef<str>>(names: &[S]) -> Array {
     let shape = vec![names.len()];
     let signed: Option<Vec<i64>> = names.iter().map(|name| name.as_ref().parse().ok()).collect();
     let unsigned = || names.iter().map(|name| name.as_ref().parse().ok()).collect();
@@ -83,7 +83,7 @@ pub fn columns(text: &str) -> Result<Vec<Array>, String> {
         arrays.push(Array { name: "embeddings".to_owned(), shape, values: Values::Floats(rows) });
     }
     if !names.is_empty() {
-        arrays.push(labels(names));
+        arrays.push(labels(&names));
     }
     Ok(arrays)
 }

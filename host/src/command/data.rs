@@ -12,7 +12,7 @@ use retort_datasets::{
     DATASETS, Dataset, Entry, Finding, Found, Split, absent, check, contact_sheet, find,
 };
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -128,7 +128,7 @@ fn info(which: &Which, common: &Common) -> Result<()> {
     if common.json {
         output::json(&json!({"name": entry.name, "doc": entry.doc, "channels": entry.channels,
             "size": data.size()?, "root": which.data_root, "splits": counts_json(&splits),
-            "missing": missing, "preview": which.preview}));
+            "missing": missing, "remarks": remarks(&splits), "preview": which.preview}));
     } else {
         output::line(format_args!("{}\n\n{}", entry.doc, counts_table(&splits)));
         if let Some(first) = missing.first() {
@@ -144,6 +144,11 @@ fn info(which: &Which, common: &Common) -> Result<()> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// What was left out or is odd, of all splits.
+fn remarks(splits: &Opened) -> BTreeSet<String> {
+    splits.iter().flat_map(|(_, data)| data.remarks()).collect()
 }
 
 /// Pictures, classes and super-classes of each split.
@@ -163,7 +168,7 @@ fn counts(splits: &Opened) -> impl Iterator<Item = Counts> {
             *of_class.entry(*label).or_default() += 1;
         }
         let groups = data.super_labels().unwrap_or_default();
-        let groups: std::collections::BTreeSet<_> = groups.iter().collect();
+        let groups: BTreeSet<_> = groups.iter().collect();
         Counts {
             split: *split,
             samples: data.len(),
@@ -235,7 +240,7 @@ fn check_all(args: &Check, common: &Common) -> Result<()> {
         output::json(&json!({"name": entry.name, "root": args.which.data_root,
             "splits": counts_json(&splits), "read": found.read, "grey": found.grey,
             "shorter_side": histogram(&found).into_iter().collect::<BTreeMap<_, _>>(),
-            "damaged": found.damaged,
+            "remarks": remarks(&splits), "damaged": found.damaged,
             "broken": found.broken.iter().map(finding).collect::<Vec<_>>(),
             "in_two_splits": groups(&found.leaks), "twins": groups(&found.twins)}));
     } else {

@@ -342,7 +342,9 @@ impl Sink<'_> {
         let files = std::mem::take(&mut self.about.files);
         let file = |&id: &i64| files.get(id as usize).cloned();
         self.about.files = self.ids.iter().filter_map(file).collect();
-        shapes.values_mut().for_each(|shape| shape[0] = self.done);
+        for shape in shapes.values_mut() {
+            shape[0] = self.done;
+        }
         writer.finish_short(self.done, notes(&self.about)?)?;
         Ok((self.done, shapes))
     }

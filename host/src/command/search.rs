@@ -98,7 +98,9 @@ pub fn run(args: &Search, common: &Common) -> Result<()> {
         return Err(Failure::usage(format!("--out draws {most} neighbours, not {}", args.top)));
     }
     let mut found = neighbours(&all, query, args.top, own)?;
-    found.iter_mut().for_each(|neighbour| neighbour.row = ids[neighbour.row]);
+    for neighbour in &mut found {
+        neighbour.row = ids[neighbour.row];
+    }
     let right = |row: usize| class.map(|class| pictures.labels()[row] == class);
     if let Some(path) = &args.out {
         let small = |row| pictures.image(row).map(|picture| sheet::small(&picture));
