@@ -205,6 +205,6 @@ fn a_stream_belongs_to_sample_view_epoch_and_seed() {
 #[test]
 fn what_is_no_picture_is_refused() {
     let error = Image::decode(b"<html>Not found</html>", "birds/1.jpg").unwrap_err();
-    assert_says(&error, &["birds/1.jpg", "damaged or not a picture", "fetch it again"]);
+    assert_says(&error, &["birds/1.jpg", "it is a web page", "fetch it again"]);
     assert_says(&Image::decode(b"", "empty.png").unwrap_err(), &["empty.png"]);
 }

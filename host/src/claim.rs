@@ -42,8 +42,10 @@ impl Claim {
                 lock => lock?,
             };
             let used = !lock.is_new;
-            claim.lock = Some(lock);
-            claim.refuse_full(used)?;
+            let empty = claim.refuse_full(used);
+            // What has come in since was another training's, whose lock this is, whoever made it.
+            claim.lock = Some(Lock { is_new: lock.is_new && empty.is_ok(), ..lock });
+            empty?;
             if used {
                 remove_torn(dir)?;
             }
