@@ -36,7 +36,7 @@ impl Claim {
             make.map_err(|e| Failure::file("make the run folder", dir, e))?;
             // Nothing is put into a folder that is somebody's.
             claim.refuse_full(dir.join(LOCK).is_file())?;
-            let lock = match Lock::take(dir) {
+            let mut lock = match Lock::take(dir) {
                 // Another one had made the folder, failed, and took it away.
                 Err(_) if !is_there(dir) => continue,
                 lock => lock?,
@@ -44,7 +44,8 @@ impl Claim {
             let used = !lock.is_new;
             let empty = claim.refuse_full(used);
             // What has come in since was another training's, whose lock this is, whoever made it.
-            claim.lock = Some(Lock { is_new: lock.is_new && empty.is_ok(), ..lock });
+            lock.is_new &= empty.is_ok();
+            claim.lock = Some(lock);
             empty?;
             if used {
                 remove_torn(dir)?;
