@@ -13,9 +13,12 @@ import re
 import statistics
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+# The demo's data sets, as people call them.
+DATA = {"glyphs": "glyphs", "omniglot": "Omniglot"}
 # A run's folder in the demo's, as the demo trains them.
 NETWORKS = ["source", "target", "target-relaxed_contrastive", "target-rkd"]
 KS = ["1", "2", "4", "8"]
@@ -64,13 +67,15 @@ def of_benchmarks(demos, made):
             by_seed = ", ".join(f"{r['recall'][0]:.1f}" for r in runs)
             means = [f"{statistics.mean(r['recall'][k] for r in runs):.1f}" for k in range(len(KS))]
             first = runs[0]
-            cells = [data, first["role"], f"`{first['loss']}`", by_seed, *means]
+            cells = [DATA[data], first["role"], f"`{first['loss']}`", by_seed, *means]
             out.append("| " + " | ".join(cells) + " |")
         gain = [d[2]["recall"][0] - d[1]["recall"][0] for d in seeds]
-        gains.append(f"{min(gain):.1f} to {max(gain):.1f} on {data}")
-    out += ["", "Points of Recall@1 that `relaxed_contrastive` (as a WASM component) is above the same target without"]
-    out += [f"transfer, over the seeds: {'; '.join(gains)}. {made}"]
-    return "\n".join(out)
+        gains.append(f"{min(gain):.1f} to {max(gain):.1f} on {DATA[data]}")
+    said = (
+        "Points of Recall@1 that `relaxed_contrastive` (as a WASM component) is above the same target without "
+        f"transfer, over the seeds: {'; '.join(gains)}. {made}"
+    )
+    return "\n".join([*out, "", *textwrap.wrap(said, 118, break_on_hyphens=False)])
 
 
 def put(path, name, text):
@@ -88,7 +93,7 @@ def main():
         sys.exit(__doc__)
     folder = Path(sys.argv[1])
     demos = {}
-    for data in ["glyphs", "omniglot"]:
+    for data in DATA:
         seeds = sorted(folder.glob(f"{data}-*"))
         demos[data] = [[read(seed / network) for network in NETWORKS] for seed in seeds]
     (processor,) = {run["processor"] for seeds in demos.values() for demo in seeds for run in demo}

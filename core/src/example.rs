@@ -1,7 +1,7 @@
 //! A small batch that has everything a loss may ask for: for finding out what it asks for.
 
+use crate::loss::{Feature, Inputs};
 use crate::random;
-use crate::session::{Feature, Inputs};
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// Eight samples of four classes in one view, with feature maps at two levels and the pooled

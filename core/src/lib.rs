@@ -2,25 +2,19 @@
 //! losses, training, metrics and checkpoints.
 
 pub mod backbone;
-mod bounds;
-mod budget;
 pub mod checkpoint;
 pub mod device;
-mod error;
 mod example;
 pub mod fs;
-mod interpreter;
-mod limits;
+mod loss;
 pub mod metric;
 pub mod random;
 mod recipe;
-mod session;
 pub mod trainer;
-mod watch;
 
-pub use error::{Failure, LossError, guarded};
 pub use example::example_batch;
-pub use interpreter::{Interpreter, reshaped};
-pub use limits::Limits;
+pub use loss::{
+    Failure, Feature, Inputs, Interpreter, Limits, Line, LossCode, LossError, LossParameters,
+    Outcome, Session, Setup, Uploads, guarded, reshaped,
+};
 pub use recipe::{Method, OnUndefined, Precision, Recipe, Schedule};
-pub use session::{Feature, Inputs, LossCode, LossParameters, Outcome, Session, Setup};

@@ -731,3 +731,68 @@ fn the_first_operation_that_is_not_finite_is_found() {
     });
     assert_eq!(sound, None);
 }
+
+/// Operations that a loss asks for, as they are recorded.
+fn formulas(f: impl FnMut(&mut Interpreter) -> u64 + Send + 'static) -> Vec<String> {
+    let lines = session(f).listing(&inputs(4)).unwrap();
+    lines.into_iter().map(|line| line.formula).collect()
+}
+
+#[test]
+fn what_is_asked_for_twice_is_recorded_once_unless_a_gradient_flows_through() {
+    let lines = formulas(|step| {
+        let t = target(step);
+        let labels = step.call(Op::Input as u32, &[], &[], "labels");
+        let mut sum = op(step, Op::Sum, &[t], &[]);
+        for _ in 0..2 {
+            let labels = step.call(Op::Input as u32, &[], &[], "labels");
+            let floats = op(step, Op::Float, &[labels], &[]);
+            let total = op(step, Op::Sum, &[floats], &[]);
+            let (t, twice) = (target(step), op(step, Op::MulScalar, &[t], &[2.0]));
+            let both = op(step, Op::Add, &[t, twice], &[]);
+            let both = op(step, Op::Reshape, &[both], &[4.0, 3.0]); // as it is
+            let one = op(step, Op::Sum, &[both], &[]);
+            sum = op(step, Op::Add, &[sum, total], &[]);
+            sum = op(step, Op::Add, &[sum, one], &[]);
+        }
+        let _ = labels;
+        sum
+    });
+    let count =
+        |what: &str| lines.iter().filter(|line| line.contains(&format!("= {what}"))).count();
+    assert_eq!((count("input `target`"), count("input `labels`"), count("float")), (1, 1, 1));
+    assert_eq!((count("mul_scalar"), count("reshape")), (2, 0), "{lines:?}");
+    // And drawn numbers are drawn each time.
+    let lines = formulas(|step| {
+        let (a, b) =
+            (op(step, Op::RandomNormal, &[], &[2.0]), op(step, Op::RandomNormal, &[], &[2.0]));
+        let t = target(step);
+        let (a, t) = (op(step, Op::Mul, &[a, b], &[]), op(step, Op::Sum, &[t], &[]));
+        let a = op(step, Op::Sum, &[a], &[]);
+        op(step, Op::Add, &[a, t], &[])
+    });
+    assert_eq!(lines.iter().filter(|line| line.contains("random_normal")).count(), 2);
+}
+
+#[test]
+fn constants_are_the_same_in_later_steps_and_follow_the_batch() {
+    let mut session = session(|step| {
+        let t = target(step);
+        let n = step.shape(t)[0] as f64;
+        let eye = op(step, Op::Eye, &[], &[n]);
+        let off = op(step, Op::Neg, &[eye], &[]);
+        let off = op(step, Op::AddScalar, &[off], &[1.0]);
+        let product = op(step, Op::Matmul, &[off, t], &[]);
+        op(step, Op::Sum, &[product], &[])
+    });
+    let mut value = |rows: usize| {
+        let outcome = session.step(&inputs(rows)).unwrap().value;
+        session.commit();
+        outcome.into_scalar::<f64>()
+    };
+    // Each row is summed by all others.
+    let sum = |rows: usize| (0..rows * 3).map(|i| i as f64 * 0.25 - 1.0).sum::<f64>();
+    for rows in [4, 4, 5, 4, 4] {
+        assert!((value(rows) - (rows as f64 - 1.0) * sum(rows)).abs() < 1e-4);
+    }
+}

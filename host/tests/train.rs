@@ -323,6 +323,16 @@ fn numbers_beyond_all_sense_are_refused_by_name() {
 }
 
 #[test]
+fn devices_beside_the_first_can_be_set_in_every_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = ["source", "--loss=proxy_anchor", "--print-config"];
+    for more in ["--also-on=cpu,cpu", "--set=also_on=[\"cpu\", \"cpu\"]"] {
+        let config = json(&train(&[&line[..], &[more]].concat(), dir.path()));
+        assert_eq!(config["also_on"], serde_json::json!(["cpu", "cpu"]), "{more}: {config}");
+    }
+}
+
+#[test]
 fn a_losss_hyperparameters_are_flags_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let line = ["target", "--loss=triplet", "--margin", "0.3", "--loss", "rkd"];

@@ -30,7 +30,7 @@ mod compose;
 mod distance;
 mod ffi;
 mod hyper;
-mod op;
+pub mod op;
 mod plugin;
 pub mod schema;
 mod step;

@@ -1,10 +1,55 @@
 //! Every operation the host performs for a plugin.
 //!
 //! Codes are part of the binary interface: append only, pinned by a snapshot. `args` are tensor
-//! handles, `attrs` numbers, `name` a string; dimensions count from the left, from 0.
+//! handles, `attrs` numbers, `name` a string; dimensions count from the left, from 0. What an operation
+//! takes and gives is told by the same list: hosts check calls by it.
+
+/// What an operation takes or gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A tensor of floats.
+    Float,
+    /// A tensor of integers.
+    Int,
+    /// Either; both, where an operation takes two.
+    Any,
+    /// A number about the step, to be read at once.
+    Number,
+    /// No handle that means anything.
+    Nothing,
+}
+
+/// What a number among an operation's attributes is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attribute {
+    /// Any number.
+    Number,
+    /// A whole number from 0 to 2³¹ - 1.
+    Size,
+    /// A dimension of the first operand.
+    Dimension,
+    /// The place in a list, where the input is one.
+    Level,
+    /// Sizes of at most four dimensions: all numbers that follow.
+    Shape,
+    /// All numbers that follow.
+    Values,
+}
+
+/// Operands, attributes by name, and result.
+#[derive(Clone, Copy, Debug)]
+pub struct Signature {
+    /// Of each operand, what it is.
+    pub operands: &'static [Kind],
+    /// Of each attribute, its name and what it is.
+    pub attributes: &'static [(&'static str, Attribute)],
+    /// What comes out.
+    pub result: Kind,
+}
 
 macro_rules! ops {
-    ($($(#[doc = $doc:literal])+ $code:literal $name:ident)*) => {
+    ($($(#[doc = $doc:literal])+ $code:literal $name:ident($($operand:ident),*)
+        $([$($attribute:ident: $kind:ident),*])? -> $result:ident)*) => {
         /// An operation's number in the binary interface.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u32)]
@@ -23,6 +68,15 @@ macro_rules! ops {
             pub const fn doc(self) -> &'static str {
                 match self { $(Op::$name => concat!($($doc),+)),* }
             }
+
+            /// What it takes and gives.
+            pub const fn signature(self) -> Signature {
+                match self { $(Op::$name => Signature {
+                    operands: &[$(Kind::$operand),*],
+                    attributes: &[$($((stringify!($attribute), Attribute::$kind)),*)?],
+                    result: Kind::$result,
+                }),* }
+            }
         }
     };
 }
@@ -30,155 +84,155 @@ macro_rules! ops {
 ops! {
     // What the step offers, and what the host keeps.
     /// Input `name`: `target`, `source` `[n, d]`, `labels`, `ids` `[n]`; feature lists take attrs `[level]`.
-    1 Input
+    1 Input() [level: Level] -> Any
     /// A number about the step, to be read at once: `classes`, `samples`, `views`, `epoch`, `progress`, …
-    2 Fact
+    2 Fact() -> Number
     /// Learnable parameter `name`; attrs `[init, scale, dims…]`.
-    3 Param
+    3 Param() [init: Number, scale: Number, dims: Shape] -> Float
     /// Buffer `name` as it was at the start of the step; attrs `[init, scale, dims…]`.
-    4 Buffer
+    4 Buffer() [init: Number, scale: Number, dims: Shape] -> Float
     /// Sets rows `args[0]` `[n]` of buffer `name` to `args[1]` `[n, …]` when the step ends; the last of equal indices wins.
-    5 SetRows
+    5 SetRows(Int, Float) -> Float
     /// Sets buffer `name` to `args[0]` when the step ends.
-    6 SetBuffer
+    6 SetBuffer(Float) -> Float
     /// The value that `args[0]` had the first time this name was seen.
-    7 Once
+    7 Once(Float) -> Float
     /// Reports scalar `args[0]` beside the loss as `name`.
-    8 Log
+    8 Log(Float) -> Float
     /// Random integers below `attrs[0]`, of shape `attrs[1..]`.
-    9 RandomIndex
+    9 RandomIndex() [end: Size, dims: Shape] -> Int
     /// Random floats in `[0, 1)`, of shape `attrs`.
-    10 RandomUniform
+    10 RandomUniform() [dims: Shape] -> Float
     /// Random floats from the standard normal distribution, of shape `attrs`.
-    11 RandomNormal
+    11 RandomNormal() [dims: Shape] -> Float
     /// Floats from the plugin; attrs `[rank, dims…, values…]`.
-    12 Constant
+    12 Constant() [rank: Size, values: Values] -> Float
     /// Integers from the plugin; attrs `[rank, dims…, values…]`.
-    13 ConstantIndex
+    13 ConstantIndex() [rank: Size, values: Values] -> Int
     /// Fails the step with the message `name`.
-    14 Fail
+    14 Fail() -> Nothing
     /// Names the source line (`file:line`) of the operation that failed first.
-    15 Blame
+    15 Blame() -> Nothing
     /// Says that the loss isn't defined on this batch; `name` says why.
-    16 Undefined
+    16 Undefined() -> Nothing
     /// Each row's own sample id, then `attrs[0]` random ones: of other classes if `attrs[1]` is 1, of any if 0; `[n, 1 + attrs[0]]`. Views of a sample share them.
-    17 Contrast
+    17 Contrast() [k: Size, other: Number] -> Int
 
     // Arithmetic, element by element; shapes broadcast from the right.
     /// `a + b`
-    20 Add
+    20 Add(Float, Float) -> Float
     /// `a - b`
-    21 Sub
+    21 Sub(Float, Float) -> Float
     /// `a * b`
-    22 Mul
+    22 Mul(Float, Float) -> Float
     /// `a / b`
-    23 Div
+    23 Div(Float, Float) -> Float
     /// The larger of `a` and `b`.
-    24 Max
+    24 Max(Float, Float) -> Float
     /// The smaller of `a` and `b`.
-    25 Min
+    25 Min(Float, Float) -> Float
     /// `a + attrs[0]`
-    26 AddScalar
+    26 AddScalar(Float) [x: Number] -> Float
     /// `a * attrs[0]`
-    27 MulScalar
+    27 MulScalar(Float) [x: Number] -> Float
     /// `a / attrs[0]`
-    28 DivScalar
+    28 DivScalar(Float) [x: Number] -> Float
     /// `a ^ attrs[0]`
-    29 PowScalar
+    29 PowScalar(Float) [x: Number] -> Float
     /// 1 where `a > b`, else 0; no gradient.
-    30 Greater
+    30 Greater(Float, Float) -> Float
     /// 1 where `a == b`, else 0; no gradient. Both floats or both integers.
-    31 Equal
+    31 Equal(Any, Any) -> Float
     /// `a` where the mask `args[2]` is not 0, else `b`; args `[a, b, mask]`. The other branch gets no gradient, not even NaN.
-    32 Select
+    32 Select(Float, Float, Float) -> Float
 
     // One operand, element by element.
     /// `-a`
-    40 Neg
+    40 Neg(Float) -> Float
     /// `eᵃ`
-    41 Exp
+    41 Exp(Float) -> Float
     /// Natural logarithm.
-    42 Ln
+    42 Ln(Float) -> Float
     /// `ln(1 + a)`, exact near 0.
-    43 Ln1p
+    43 Ln1p(Float) -> Float
     /// Square root.
-    44 Sqrt
+    44 Sqrt(Float) -> Float
     /// `max(a, 0)`
-    45 Relu
+    45 Relu(Float) -> Float
     /// `|a|`
-    46 Abs
+    46 Abs(Float) -> Float
     /// `max(a, attrs[0])`; no gradient below.
-    47 ClampMin
+    47 ClampMin(Float) [x: Number] -> Float
     /// `min(a, attrs[0])`; no gradient above.
-    48 ClampMax
+    48 ClampMax(Float) [x: Number] -> Float
     /// The same values as a constant: no gradient flows through.
-    49 Detach
+    49 Detach(Float) -> Float
     /// Hyperbolic tangent.
-    50 Tanh
+    50 Tanh(Float) -> Float
     /// `1 / (1 + e⁻ᵃ)`
-    51 Sigmoid
+    51 Sigmoid(Float) -> Float
     /// Sine.
-    52 Sin
+    52 Sin(Float) -> Float
     /// Cosine.
-    53 Cos
+    53 Cos(Float) -> Float
 
     // Reductions. Those along a dimension `attrs[0]` keep it with size 1.
     /// Sum of all elements, a scalar.
-    60 Sum
+    60 Sum(Float) -> Float
     /// Sum along a dimension.
-    61 SumDim
+    61 SumDim(Float) [dim: Dimension] -> Float
     /// Mean along a dimension.
-    62 MeanDim
+    62 MeanDim(Float) [dim: Dimension] -> Float
     /// Largest element along a dimension.
-    63 MaxDim
+    63 MaxDim(Float) [dim: Dimension] -> Float
     /// Smallest element along a dimension.
-    64 MinDim
+    64 MinDim(Float) [dim: Dimension] -> Float
     /// Running sum along a dimension, which keeps its size.
-    65 CumSum
+    65 CumSum(Float) [dim: Dimension] -> Float
 
     // Shape and selection.
     /// Matrix product `[…, n, k]` by `[…, k, m]`: `[…, n, m]`; leading dimensions broadcast.
-    80 Matmul
+    80 Matmul(Float, Float) -> Float
     /// Exchanges the last two dimensions.
-    81 Transpose
+    81 Transpose(Float) -> Float
     /// The same elements in shape `attrs`.
-    82 Reshape
+    82 Reshape(Float) [dims: Shape] -> Float
     /// Elements `attrs[1]..attrs[2]` of dimension `attrs[0]`.
-    83 Slice
+    83 Slice(Float) [dim: Dimension, start: Size, end: Size] -> Float
     /// Joins floats along dimension `attrs[0]`.
-    84 Cat
+    84 Cat(Float, Float) [dim: Dimension] -> Float
     /// Rows `args[1]` `[m]` of `args[0]` `[n, …]`: `[m, …]`.
-    85 Rows
+    85 Rows(Float, Int) -> Float
     /// `out[.., i, ..] = a[.., index[.., i, ..], ..]` along dimension `attrs[0]`; args `[a, index]`.
-    86 Gather
+    86 Gather(Float, Int) [dim: Dimension] -> Float
     /// Exchanges dimensions `attrs[0]` and `attrs[1]`.
-    87 SwapDims
+    87 SwapDims(Float) [dim: Dimension, with: Dimension] -> Float
     /// Average over windows of `[n, c, h, w]` that give `[n, c, attrs[0], attrs[1]]`.
-    88 AdaptiveAvgPool
+    88 AdaptiveAvgPool(Float) [height: Size, width: Size] -> Float
 
     // Integers.
     /// Positions that sort dimension `attrs[0]` upwards, stable.
-    100 Argsort
+    100 Argsort(Float) [dim: Dimension] -> Int
     /// `[n]` integers below `attrs[0]`: `[n, attrs[0]]` floats, one 1 a row.
-    101 OneHot
+    101 OneHot(Int) [classes: Size] -> Float
     /// Identity matrix `[attrs[0], attrs[0]]`.
-    102 Eye
+    102 Eye() [n: Size] -> Float
     /// Joins integers along dimension `attrs[0]`.
-    103 CatIndex
+    103 CatIndex(Int, Int) [dim: Dimension] -> Int
     /// The same integers in shape `attrs`.
-    104 ReshapeIndex
+    104 ReshapeIndex(Int) [dims: Shape] -> Int
     /// Integers as floats.
-    105 Float
+    105 Float(Int) -> Float
     /// Elements `attrs[1]..attrs[2]` of dimension `attrs[0]` of integers.
-    106 SliceIndex
+    106 SliceIndex(Int) [dim: Dimension, start: Size, end: Size] -> Int
     /// `out[.., i, ..] = a[.., index[.., i, ..], ..]` for integers; args `[a, index]`.
-    107 GatherIndex
+    107 GatherIndex(Int, Int) [dim: Dimension] -> Int
     /// Integers `attrs[0]..attrs[1]`.
-    108 Range
+    108 Range() [start: Size, end: Size] -> Int
     /// `a + b` for integers.
-    109 AddIndex
+    109 AddIndex(Int, Int) -> Int
     /// `a` modulo `attrs[0]`, never negative, for integers.
-    110 ModIndex
+    110 ModIndex(Int) [divisor: Size] -> Int
 }
 
 impl core::fmt::Display for Op {

@@ -43,15 +43,17 @@ fn error(dir: &Path, code: i32, args: &[&str]) -> String {
 
 type Tensors = BTreeMap<String, TensorData>;
 
+fn view(data: &TensorData) -> TensorView<'_> {
+    let dtype = match data.dtype() {
+        burn::tensor::DType::F32 => Dtype::F32,
+        burn::tensor::DType::F64 => Dtype::F64,
+        _ => Dtype::I64,
+    };
+    TensorView::new(dtype, data.shape().to_vec(), data.as_bytes()).unwrap()
+}
+
 fn write(path: &Path, tensors: &Tensors) {
-    let views = tensors.iter().map(|(name, data)| {
-        let dtype = match data.dtype() {
-            burn::tensor::DType::F32 => Dtype::F32,
-            burn::tensor::DType::F64 => Dtype::F64,
-            _ => Dtype::I64,
-        };
-        (name, TensorView::new(dtype, data.shape().to_vec(), data.as_bytes()).unwrap())
-    });
+    let views = tensors.iter().map(|(name, data)| (name, view(data)));
     std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 
@@ -174,6 +176,69 @@ fn eval_gives_the_librarys_numbers_from_every_load_path() {
                 }
             }
         }
+    }
+}
+
+/// The operations of a step, as an author debugs: the same from every load path, with the loss's own lines.
+#[test]
+fn eval_shows_the_operations_of_a_step() {
+    let dir = folder(|_| {});
+    let mut seen = Vec::new();
+    for (path, name) in load_paths("plugins", "relaxed_contrastive") {
+        let out = text(&run(dir.path(), &eval(&name, &["--trace"])));
+        let line = |start: &str| {
+            let found = out.lines().find(|line| line.trim_start().starts_with(start));
+            found.unwrap_or_else(|| panic!("{path}: no {start} in\n{out}")).to_owned()
+        };
+        // 1/n Σ: the last two operations, on the loss's last line.
+        let source =
+            std::fs::read_to_string(workspace().join("plugins/src/relaxed_contrastive.rs"));
+        let source = source.unwrap();
+        let last = source.lines().position(|line| line.contains(".sum() / t.dim(0)")).unwrap() + 1;
+        let sum = out.lines().find(|line| line.contains("= sum %")).unwrap();
+        assert!(sum.trim_end().ends_with(&format!("relaxed_contrastive.rs:{last}")), "{sum}");
+        assert!(sum.contains("[]") && sum.contains("gradient"), "{sum}");
+        assert!(line("%0 = input `target`").contains("[6, 4]"));
+        // The identity matrix is asked for three times, made once, and stays for the steps to come.
+        assert_eq!(out.matches("= eye (6)").count(), 1, "{out}");
+        assert!(out.lines().any(|l| l.contains("eye (6)") && l.contains("same in every step")));
+        let json = result(dir.path(), &eval(&name, &["--trace"]));
+        assert_eq!(json["operations"][0]["formula"], "%0 = input `target`");
+        let formulas = json["operations"].as_array().unwrap().iter();
+        seen.push(formulas.map(|line| line["formula"].clone()).collect::<Vec<_>>());
+    }
+    assert!(seen.len() == 3 && seen.iter().all(|lines| *lines == seen[0]));
+}
+
+#[test]
+fn labels_of_every_integer_type_mean_the_same() {
+    let dir = folder(|_| {});
+    let file = batch();
+    let labels: Vec<i64> = file["labels"].iter::<i64>().collect();
+    let value = |dir: &Path| result(dir, &eval("multi_similarity", &[]))["value"].clone();
+    let expected = value(dir.path());
+    let bytes = |size: usize| -> Vec<u8> {
+        labels.iter().flat_map(|label| label.to_le_bytes()[..size].to_vec()).collect()
+    };
+    for (dtype, size) in [
+        (Dtype::I8, 1),
+        (Dtype::U8, 1),
+        (Dtype::I16, 2),
+        (Dtype::U16, 2),
+        (Dtype::I32, 4),
+        (Dtype::U32, 4),
+        (Dtype::U64, 8),
+    ] {
+        let bytes = bytes(size);
+        let labels = TensorView::new(dtype, vec![labels.len()], &bytes).unwrap();
+        let views = [
+            ("target", view(&file["target"])),
+            ("source", view(&file["source"])),
+            ("labels", labels),
+        ];
+        let text = safetensors::serialize(views, None).unwrap();
+        std::fs::write(dir.path().join("batch.safetensors"), text).unwrap();
+        assert_eq!(value(dir.path()), expected, "{dtype:?}");
     }
 }
 

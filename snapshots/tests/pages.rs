@@ -10,6 +10,7 @@ use retort_datasets::DATASETS;
 use retort_host::command::Cli;
 use retort_host::plugin::registry::Registry;
 use retort_sdk::Op;
+use retort_sdk::op::Kind;
 use retort_snapshots::{retort, workspace};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -139,9 +140,24 @@ fn data_sets() {
 
 #[test]
 fn operations_of_the_interface() {
-    let mut page = head(&["code", "operation", "what it does"]);
+    let mut page = head(&["code", "operation", "operands", "numbers", "result", "what it does"]);
     for &op in Op::ALL {
-        page += &row(&[(op as u32).to_string(), format!("`{op:?}`"), op.doc().trim().to_owned()]);
+        let signature = op.signature();
+        let kind = |kind: &Kind| format!("{kind:?}").to_lowercase();
+        let operands: Vec<String> = signature.operands.iter().map(kind).collect();
+        let numbers: Vec<String> = signature
+            .attributes
+            .iter()
+            .map(|(name, kind)| format!("{name}: {}", format!("{kind:?}").to_lowercase()))
+            .collect();
+        page += &row(&[
+            (op as u32).to_string(),
+            format!("`{op:?}`"),
+            operands.join(", "),
+            numbers.join(", "),
+            kind(&signature.result),
+            op.doc().trim().to_owned(),
+        ]);
     }
     made("interface.md", &page);
 }
@@ -172,4 +188,29 @@ fn commands_with_their_flags() {
         }
     }
     made("commands.md", &format!("{table}{sections}"));
+}
+
+/// A table between the marks of `docs/tables.py`, as its rows' numbers.
+fn demo_table(page: &str) -> Vec<Vec<f64>> {
+    let text = std::fs::read_to_string(workspace().join(page)).unwrap();
+    let (_, table) = text.split_once("<!-- docs/tables.py: begin demo -->").unwrap();
+    let (table, _) = table.split_once("<!-- docs/tables.py: end -->").unwrap();
+    let numbers = |row: &str| {
+        let words = row.split(|c: char| c.is_whitespace() || ",|".contains(c));
+        words.filter_map(|word| word.parse().ok()).collect::<Vec<f64>>()
+    };
+    table.lines().map(numbers).filter(|row| row.len() >= 6).collect()
+}
+
+/// One run, one number: the README's are those of the benchmarks' first seed.
+#[test]
+fn the_readme_and_the_benchmarks_have_the_same_numbers() {
+    let (readme, benchmarks) = (demo_table("README.md"), demo_table("docs/benchmarks.md"));
+    assert_eq!((readme.len(), benchmarks.len()), (4, 8));
+    for (one, seeds) in readme.iter().zip(&benchmarks) {
+        assert!((one[0] - seeds[0]).abs() < 1e-9, "{one:?} {seeds:?}");
+        // The mean of the first three is the fourth.
+        let mean = seeds[..3].iter().sum::<f64>() / 3.0;
+        assert!((mean - seeds[3]).abs() < 0.1, "{seeds:?}");
+    }
 }

@@ -14,7 +14,7 @@ pub use summary::{LayerSummary, Summary, summary};
 pub use vit::Vit;
 pub(crate) use vit::bicubic;
 
-use crate::session::Feature;
+use crate::loss::Feature;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
 use layers::Init;

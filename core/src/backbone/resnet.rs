@@ -3,7 +3,7 @@
 
 use super::layers::{BatchNorm, Init, Layer as _, imagenet, pooled, unit_rows};
 use super::{Entry, Network, NetworkConfig, Output};
-use crate::session::Feature;
+use crate::loss::Feature;
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::nn::conv::Conv2d;

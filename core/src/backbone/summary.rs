@@ -2,7 +2,7 @@
 
 use super::layers::{Ran, observed};
 use super::{Backbone, NetworkConfig, NetworkError};
-use crate::session::Feature;
+use crate::loss::Feature;
 use burn::module::{Module as _, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Tensor};
 

@@ -4,7 +4,7 @@
 
 use super::layers::{Init, Layer as _, full, imagenet, note, unit_rows};
 use super::{Entry, Network, NetworkConfig, Output};
-use crate::session::Feature;
+use crate::loss::Feature;
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};

@@ -1,7 +1,7 @@
 //! Why a training ended early.
 
 use crate::checkpoint::CheckpointError;
-use crate::error::LossError;
+use crate::loss::LossError;
 use crate::metric::MetricError;
 use retort_datasets::DataError;
 use std::path::PathBuf;

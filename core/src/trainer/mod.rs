@@ -32,9 +32,9 @@ pub use step::Step;
 pub use trainable::Trainable;
 
 use crate::backbone::{Backbone, NetworkConfig};
-use crate::error::LossError;
+use crate::loss::LossError;
+use crate::loss::Session;
 use crate::recipe::{Recipe, Sampling};
-use crate::session::Session;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
 use retort_datasets::{

@@ -18,7 +18,7 @@ use super::batch::Pictures;
 use super::step::{Step, constant, teach};
 use super::{Minibatch, TrainError, Trainer};
 use crate::backbone::{Backbone, Output};
-use crate::session::Feature;
+use crate::loss::Feature;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, FloatDType, Gradients, Tensor};

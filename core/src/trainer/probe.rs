@@ -4,7 +4,7 @@ use super::step::teach;
 use super::{Minibatch, TrainError, Trainer, parts};
 use crate::backbone::Backbone;
 use crate::checkpoint;
-use crate::error::{LossError, guarded};
+use crate::loss::{LossError, guarded};
 use crate::recipe::OnUndefined;
 use burn::tensor::Tensor;
 

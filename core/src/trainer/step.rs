@@ -3,9 +3,9 @@
 use super::names::in_embedding;
 use super::{Minibatch, Pictures, TrainError, Trainable, Trainer};
 use crate::backbone::{Backbone, Output};
-use crate::error::{LossError, guarded};
+use crate::loss::{Feature, Inputs};
+use crate::loss::{LossError, guarded};
 use crate::recipe::OnUndefined;
-use crate::session::{Feature, Inputs};
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Gradients, Tensor};

@@ -4,8 +4,8 @@
 use super::step::{constant, teach};
 use super::{Minibatch, TrainError, Trainer, parts, save};
 use crate::backbone::{Backbone, Output};
-use crate::error::guarded;
-use crate::session::Feature;
+use crate::loss::Feature;
+use crate::loss::guarded;
 use burn::tensor::{Tensor, TensorData};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -4,6 +4,7 @@ use crate::case::Layout;
 use crate::command::{Common, check};
 use crate::evaluation::Evaluation;
 use crate::failure::{Failure, Result};
+use crate::output::Table;
 use crate::plugin::registry::{Found, Registry};
 use crate::probe::{Probed, probe};
 use crate::settings::{assignments, limits};
@@ -12,7 +13,7 @@ use crate::{clean, output};
 use burn::tensor::FloatDType;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand, ValueEnum};
-use retort_core::{Inputs, Session, Setup};
+use retort_core::{Inputs, Line, Session, Setup};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
@@ -71,6 +72,9 @@ pub struct Eval {
     /// Write the gradients of everything differentiable and the buffers after the step.
     #[arg(long, value_name = "OUT.safetensors")]
     grad: Option<PathBuf>,
+    /// Print the step's operations in their order, with shapes and the loss's source lines.
+    #[arg(long)]
+    trace: bool,
     /// Classes of the training set [default: highest label + 1].
     #[arg(long, value_parser = count())]
     classes: Option<usize>,
@@ -304,6 +308,7 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
         ids,
         target: file.target(&setup)?,
         sample_labels: file.indices("sample_labels")?.into(),
+        ..Inputs::default()
     };
     file.check_rows(inputs.rows())?;
     if !inputs.rows().is_multiple_of(views) {
@@ -314,6 +319,7 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
     }
     file.check_ids(inputs.samples)?;
     file.check_samples(inputs.samples)?;
+    let listing = if eval.trace { session.listing(&inputs)? } else { Vec::new() };
     let mut evaluation = Evaluation::run(&mut session, &inputs)?;
     let mut first = None;
     if !evaluation.value.is_finite() {
@@ -339,8 +345,12 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
             "digest": found.pack.digest, "interface": found.pack.description.interface,
             "dtype": format!("{:?}", eval.dtype).to_lowercase(), "device": info.name,
             "first_not_finite": first,
+            "operations": eval.trace.then(|| listing.iter().map(operation).collect::<Vec<_>>()),
         }));
     } else {
+        if eval.trace {
+            output::line(traced(&listing));
+        }
         output::line(format_args!("{} = {value}", found.definition.name));
         if let Some(first) = first {
             output::line(format_args!("  the first that isn't finite: {}", clean::line(&first)));
@@ -350,4 +360,18 @@ fn evaluate(eval: &Eval, common: &Common) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn operation(line: &Line) -> Value {
+    json!({"formula": line.formula, "shape": line.shape, "facts": line.facts, "at": line.at})
+}
+
+/// A step's operations.
+fn traced(lines: &[Line]) -> Table {
+    let mut table = output::table(["OPERATION", "SHAPE", "", "LINE"]);
+    for line in lines {
+        let (shape, at) = (format!("{:?}", line.shape), line.at.as_deref().unwrap_or_default());
+        table.add_row([&line.formula, &shape, &line.facts, at]);
+    }
+    table
 }

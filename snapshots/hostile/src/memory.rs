@@ -45,6 +45,7 @@ impl Loss for Memory {
         let x = step.target().sum();
         let times = 0..self.times;
         match self.with {
+            // What is the same twice is computed once, so each time differs.
             // A transposed tensor is a view; another shape of it is a copy.
             With::Reshapes => {
                 let turned = large(step, x, n).t();
@@ -58,19 +59,19 @@ impl Loss for Memory {
             With::Doubling => times.fold(step.target(), |y, _| y.cat(0, y)).sum(),
             With::Equal => {
                 let row = step.random_uniform([n, 1]);
-                times.fold(x, |sum, _| sum + row.equal(row.t()).slice(0, 0..1).sum())
+                times.fold(x, |sum, i| sum + (row + i).equal(row.t()).slice(0, 0..1).sum())
             }
             With::Sorts => {
                 let row = step.random_uniform([n * n / 8]);
-                times.fold(x, |sum, _| sum + row.argsort(0).slice(0, 0..1).float().sum())
+                times.fold(x, |sum, i| sum + (row + i).argsort(0).slice(0, 0..1).float().sum())
             }
             With::Masks => {
                 let y = step.random_uniform([n, 1]);
-                times.fold(x, |sum, _| sum + y.greater(y.t()).slice(0, 0..1).sum())
+                times.fold(x, |sum, i| sum + y.greater(y.t() + i).slice(0, 0..1).sum())
             }
             With::Products => {
                 let (a, b) = (step.random_uniform([n, 1]), step.random_uniform([1, n]));
-                times.fold(x, |sum, _| sum + a.matmul(b).slice(0, 0..1).sum())
+                times.fold(x, |sum, i| sum + (a + i).matmul(b).slice(0, 0..1).sum())
             }
             With::Pools => {
                 let y = x.reshape([1, 1, 1, 1]);
@@ -80,7 +81,8 @@ impl Loss for Memory {
             With::Draws => times.fold(x, |sum, _| sum + step.random_normal([n, n / 2]).sum()),
             With::Indices => {
                 let index = step.range(0..n * n / 8);
-                times.fold(x, |sum, _| sum + index.plus(index).slice(0, 0..1).float().sum())
+                let more = |i: usize| index.plus(step.range(i..i + 1));
+                times.fold(x, |sum, i| sum + more(i).slice(0, 0..1).float().sum())
             }
             With::Parameters => times.fold(x, |sum, i| {
                 sum + step.param(&format!("p{i}"), [n, n / 4], Init::Zeros).slice(0, 0..1).sum()

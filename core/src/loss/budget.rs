@@ -1,6 +1,6 @@
 //! What a step has used of its limits: bytes and seconds; and whether the user wants it to stop.
 
-use crate::limits::Limits;
+use super::limits::Limits;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 

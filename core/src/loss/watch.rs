@@ -1,9 +1,9 @@
 //! Finds the operation in which a step's numbers stop being finite. It reads what every operation makes, so
 //! it is for a step that has gone wrong and is done again.
 
-use crate::interpreter::{Interpreter, Slot, Value};
+use super::interpreter::Late;
+use super::node::{Node, Value};
 use burn::tensor::Tensor;
-use retort_sdk::Op;
 use std::collections::BTreeSet;
 
 /// Looks at every operation of one step.
@@ -11,27 +11,18 @@ use std::collections::BTreeSet;
 pub(crate) struct Watch {
     /// Whether the gradients of all operands are wanted.
     backward: bool,
-    /// The operation that is to fail, so that the plugin says which line it is of, and why.
-    stop: Option<Found>,
     seen: Vec<Seen>,
-    result: u64,
-}
-
-/// An operation whose numbers aren't finite.
-#[derive(Clone, Debug)]
-pub(crate) struct Found {
-    /// Its place among the step's calls.
-    call: u64,
-    why: String,
+    /// Zeros that were added to the operands of the operation that is computed.
+    zeros: Vec<Tensor<4>>,
+    result: usize,
 }
 
 /// One operation.
 #[derive(Debug)]
 struct Seen {
+    node: usize,
     call: u64,
-    /// Handle of its result.
-    handle: u64,
-    operands: Vec<u64>,
+    operands: Vec<usize>,
     holds: Holds,
     /// Zeros that were added to its operands: their gradients are what it adds to its operands'.
     zeros: Vec<Tensor<4>>,
@@ -66,61 +57,48 @@ impl Watch {
         Watch { backward: true, ..Watch::default() }
     }
 
-    /// Ends the step at an operation.
-    pub(crate) fn until(found: Found) -> Self {
-        Watch { stop: Some(found), ..Watch::default() }
-    }
-
     /// Takes down what the loss returned.
-    pub(crate) fn returned(&mut self, handle: u64) {
-        self.result = handle;
+    pub(crate) fn returned(&mut self, node: usize) {
+        self.result = node;
     }
 
-    /// An operation of the step.
-    pub(crate) fn execute(
-        &mut self,
-        step: &mut Interpreter,
-        op: Op,
-        args: &[u64],
-        attrs: &[f64],
-        name: &str,
-    ) -> Result<Slot, String> {
-        let call = step.calls();
-        if let Some(found) = self.stop.as_ref().filter(|found| found.call == call) {
-            return Err(found.why.clone());
-        }
-        let (mut operands, mut zeros) = (args.to_vec(), Vec::new());
-        for handle in operands.iter_mut().filter(|_| self.backward) {
-            let slot = step.slot(*handle)?;
-            let rank = slot.rank;
-            if let Value::Float(x) = &slot.value
-                && x.is_tracked()
-            {
+    /// An operand of the operation that is computed next.
+    pub(crate) fn operand(&mut self, value: Value) -> Value {
+        match value {
+            Value::Float(x) if self.backward && x.is_tracked() => {
                 let zero = x.clone().detach().zeros_like().require_grad();
-                let sum = x.clone() + zero.clone();
-                *handle = step.keep(Slot::float(sum, rank));
-                zeros.push(zero);
+                self.zeros.push(zero.clone());
+                Value::Float(x + zero)
             }
+            other => other,
         }
-        let made = step.execute(op, &operands, attrs, name)?;
-        let (handle, holds) = (step.next_handle(), Holds::of(&made.value));
-        self.seen.push(Seen { call, handle, operands: args.to_vec(), holds, zeros });
-        Ok(made)
+    }
+
+    /// What an operation made.
+    pub(crate) fn made(&mut self, number: usize, node: &Node, value: &Value) {
+        let zeros = std::mem::take(&mut self.zeros);
+        if self.seen.iter().any(|seen| seen.node == number) {
+            return;
+        }
+        let (operands, holds) = (node.operands.clone(), Holds::of(value));
+        self.seen.push(Seen { node: number, call: node.call, operands, holds, zeros });
+        // Those that a read wanted were computed first.
+        self.seen.sort_by_key(|seen| seen.node);
     }
 
     /// The first operation on the way to the loss whose result isn't finite; none if the loss is.
-    pub(crate) fn first_value(&self) -> Option<Found> {
-        let find = |handle: u64| self.seen.iter().find(|s| s.handle == handle);
+    pub(crate) fn first_value(&self) -> Option<Late> {
+        let find = |node: usize| self.seen.iter().find(|s| s.node == node);
         let (mut open, mut reached) = (vec![self.result], BTreeSet::new());
-        while let Some(handle) = open.pop() {
-            let Some(seen) = find(handle) else { continue };
+        while let Some(node) = open.pop() {
+            let Some(seen) = find(node) else { continue };
             if seen.holds == Holds::Finite || !reached.insert(seen.call) {
                 continue;
             }
             // A NaN comes from a NaN where there is one: infinity may be meant, as in a mask.
             let of = |worst: Holds| {
                 let operands = seen.operands.iter().copied();
-                operands.filter(move |h| find(*h).is_some_and(|s| s.holds >= worst))
+                operands.filter(move |o| find(*o).is_some_and(|s| s.holds >= worst))
             };
             let nan = seen.holds == Holds::Nan && of(Holds::Nan).next().is_some();
             open.extend(of(if nan { Holds::Nan } else { Holds::Infinite }));
@@ -131,17 +109,17 @@ impl Watch {
             [] => format!("it holds {}", first.holds),
             _ => format!("its result holds {}, its operands don't", first.holds),
         };
-        Some(Found { call: first.call, why })
+        Some(Late { call: first.call, why })
     }
 
     /// The first operation of the backward pass that gives an operand a gradient that isn't finite.
-    pub(crate) fn first_gradient(&self, loss: &Tensor<1>) -> Option<Found> {
+    pub(crate) fn first_gradient(&self, loss: &Tensor<1>) -> Option<Late> {
         let gradients = loss.is_tracked().then(|| loss.backward())?;
         self.seen.iter().rev().find_map(|seen| {
             let of = |zero: &Tensor<4>| zero.grad(&gradients).map(|g| Holds::of_floats(&g));
             let holds = seen.zeros.iter().filter_map(of).max()?;
             let why = format!("the gradient that it gives holds {holds}, its result doesn't");
-            (holds > Holds::Finite).then_some(Found { call: seen.call, why })
+            (holds > Holds::Finite).then_some(Late { call: seen.call, why })
         })
     }
 }

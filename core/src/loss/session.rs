@@ -1,16 +1,17 @@
 //! One loss in one run: its code, its parameters and buffers, its limits.
 
-use crate::bounds::Bounds;
-use crate::budget::elements;
-use crate::error::{Failure, LossError, guarded};
-use crate::interpreter::{Constants, Contrast, Interpreter, Shown, Slot, pad, reshaped};
-use crate::limits::Limits;
+use super::budget::elements;
+use super::error::{Failure, LossError, guarded};
+use super::inputs::Inputs;
+use super::interpreter::{Interpreter, Late, Replay};
+use super::limits::Limits;
+use super::node::{pad, reshaped};
+use super::state::Kept;
+use super::watch::Watch;
 use crate::random;
-use crate::watch::Watch;
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// The code of a loss, however it was loaded.
@@ -18,168 +19,6 @@ pub trait LossCode: Send {
     /// Runs the formula once. The interpreter comes back in any case; the result is the handle
     /// that the code returned, or what ended it.
     fn run(&mut self, step: Box<Interpreter>) -> (Box<Interpreter>, Result<u64, String>);
-}
-
-/// A feature map, or the pooled vector that ends the list.
-#[derive(Clone, Debug)]
-pub enum Feature {
-    /// `[n, c, h, w]`
-    Map(Tensor<4>),
-    /// `[n, c]`
-    Vector(Tensor<2>),
-}
-
-impl Feature {
-    fn slot(&self) -> Result<Slot, String> {
-        match self {
-            Feature::Map(map) => {
-                elements(map.dims())?;
-                Ok(Slot::float(map.clone(), 4))
-            }
-            Feature::Vector(vector) => matrix(vector.clone()),
-        }
-    }
-}
-
-/// What one step shows to its losses. Tensors live on the run's autodiff device.
-#[derive(Clone, Debug)]
-pub struct Inputs {
-    /// The target's embeddings, `[n, d]`.
-    pub target: Option<Tensor<2>>,
-    /// The source's embeddings, `[n, d']`, without gradient.
-    pub source: Option<Tensor<2>>,
-    /// The target's feature maps, early ones first, the pooled vector last.
-    pub target_features: Vec<Feature>,
-    /// The source's feature maps, without gradient.
-    pub source_features: Vec<Feature>,
-    /// Class of each row; none if the data has no labels.
-    pub labels: Vec<i64>,
-    /// Number of each row's sample in the training set; none if unknown.
-    pub ids: Vec<i64>,
-    /// Classes in the training set.
-    pub classes: usize,
-    /// Samples in the training set.
-    pub samples: usize,
-    /// Class of every sample in the training set, for drawing negatives; empty if unknown.
-    pub sample_labels: Arc<[i64]>,
-    /// Views of each sample in the batch.
-    pub views: usize,
-    /// Epoch, from 0.
-    pub epoch: usize,
-    /// Share of the training that is done, 0 to 1.
-    pub progress: f64,
-    /// Replaces the step's first, second, … random draw; empty in a training.
-    pub draws: Vec<TensorData>,
-}
-
-impl Inputs {
-    /// A step with target embeddings `[n, d]` and nothing else.
-    pub fn new(target: Tensor<2>) -> Self {
-        Inputs { target: Some(target), ..Inputs::default() }
-    }
-
-    /// Rows of the batch.
-    pub fn rows(&self) -> usize {
-        let of = |feature: &Feature| match feature {
-            Feature::Map(map) => map.dims()[0],
-            Feature::Vector(vector) => vector.dims()[0],
-        };
-        let target = self.target.as_ref().map(|t| t.dims()[0]);
-        target.or_else(|| self.target_features.first().map(of)).unwrap_or(0)
-    }
-}
-
-impl Default for Inputs {
-    /// A step that shows nothing.
-    fn default() -> Self {
-        Inputs {
-            target: None,
-            source: None,
-            target_features: Vec::new(),
-            source_features: Vec::new(),
-            labels: Vec::new(),
-            ids: Vec::new(),
-            classes: 0,
-            samples: 0,
-            sample_labels: Arc::default(),
-            views: 1,
-            epoch: 0,
-            progress: 0.0,
-            draws: Vec::new(),
-        }
-    }
-}
-
-impl Inputs {
-    /// On a device whose integers hold these.
-    fn shown(&self, device: &Device, integers: Bounds) -> Shown {
-        let mut tensors = BTreeMap::new();
-        for (name, matrix_of) in [("target", &self.target), ("source", &self.source)] {
-            if let Some(tensor) = matrix_of {
-                tensors.insert(name.to_owned(), matrix(tensor.clone()));
-            }
-        }
-        for (name, list) in
-            [("target_features", &self.target_features), ("source_features", &self.source_features)]
-        {
-            for (level, feature) in list.iter().enumerate() {
-                tensors.insert(format!("{name}.{level}"), feature.slot());
-            }
-        }
-        for (name, list) in [("labels", &self.labels), ("ids", &self.ids)] {
-            if !list.is_empty() {
-                tensors.insert(name.to_owned(), Ok(whole_numbers(list, device, integers)));
-            }
-        }
-        let (positive, negative) = pairs(&self.labels);
-        let facts = BTreeMap::from([
-            ("positive_pairs", positive),
-            ("negative_pairs", negative),
-            ("classes", self.classes as f64),
-            ("samples", self.samples as f64),
-            ("views", self.views as f64),
-            ("epoch", self.epoch as f64),
-            ("progress", self.progress),
-            ("target_features", self.target_features.len() as f64),
-            ("source_features", self.source_features.len() as f64),
-        ]);
-        let contrast = Contrast {
-            ids: self.ids.clone(),
-            views: self.views,
-            samples: self.samples,
-            labels: self.sample_labels.clone(),
-        };
-        Shown { tensors, facts, draws: self.draws.clone(), contrast }
-    }
-}
-
-/// Unordered pairs of one class and of two.
-fn pairs(labels: &[i64]) -> (f64, f64) {
-    let mut counts = BTreeMap::<i64, usize>::new();
-    for &label in labels {
-        *counts.entry(label).or_default() += 1;
-    }
-    let choose = |n: usize| (n * n.saturating_sub(1) / 2) as f64;
-    let positive = counts.values().map(|&n| choose(n)).sum();
-    (positive, choose(labels.len()) - positive)
-}
-
-fn matrix(tensor: Tensor<2>) -> Result<Slot, String> {
-    let [n, d] = tensor.dims();
-    elements([1, 1, n, d])?;
-    Ok(Slot::float(tensor.reshape([1, 1, n, d]), 2))
-}
-
-/// Labels or ids. One that the device's integers don't hold can't be the number of a class or a sample,
-/// only be compared: a negative number that no other has stands for it.
-fn whole_numbers(list: &[i64], device: &Device, integers: Bounds) -> Slot {
-    let Bounds { low, high } = integers;
-    let odd: BTreeSet<i64> = list.iter().copied().filter(|i| !(low..=high).contains(i)).collect();
-    let free = (1..=high).map(|i| -i).filter(|i| !list.contains(i));
-    let names: BTreeMap<i64, i64> = odd.into_iter().zip(free).collect();
-    let list: Vec<i64> = list.iter().map(|i| names.get(i).copied().unwrap_or(*i)).collect();
-    let tensor = Tensor::<1, Int>::from_data(list.as_slice(), device);
-    Slot::int(tensor.reshape([1, 1, 1, list.len()]), Bounds::of(&list), 1)
 }
 
 /// What a step gives.
@@ -248,7 +87,7 @@ impl Session {
         &self.name
     }
 
-    fn interpreter(&mut self) -> Result<&mut Interpreter, LossError> {
+    pub(super) fn interpreter(&mut self) -> Result<&mut Interpreter, LossError> {
         let lost = || LossError::Fault {
             loss: self.name.clone(),
             fault: "the step before was abandoned; start the loss anew".to_owned(),
@@ -262,12 +101,12 @@ impl Session {
     /// A loss from which nothing learns is an error; what is to learn from it must be tracked in
     /// `inputs`.
     pub fn probe(&mut self, inputs: &Inputs) -> Result<(), LossError> {
-        self.interpreter()?.state.probing = true;
+        self.interpreter()?.kept.probing = true;
         let value = self.run(inputs);
-        self.interpreter()?.state.probing = false;
+        self.interpreter()?.kept.probing = false;
         let (value, loss) = (value?, self.name.clone());
         let interpreter = self.interpreter()?;
-        let (tracked, learns) = (value.is_tracked(), !interpreter.state.params.is_empty());
+        let (tracked, learns) = (value.is_tracked(), !interpreter.kept.params.is_empty());
         let tried = guarded(|| {
             if tracked {
                 value.backward();
@@ -293,7 +132,7 @@ impl Session {
         let value = self.run(inputs)?;
         self.freeze();
         let interpreter = self.interpreter()?;
-        Ok(Outcome { value, terms: interpreter.logs.clone() })
+        Ok(Outcome { value, terms: interpreter.terms() })
     }
 
     /// The operation, with the plugin's line, in which numbers of this step first aren't finite: on the way
@@ -303,7 +142,7 @@ impl Session {
         let found = guarded(|| self.first_not_finite(inputs)).ok().flatten();
         self.discard();
         if let Some(interpreter) = &mut self.interpreter {
-            interpreter.watch = None;
+            (interpreter.watch, interpreter.stop_at) = (None, None);
         }
         found
     }
@@ -316,8 +155,15 @@ impl Session {
             let (value, gradients) = self.watched(inputs, Watch::gradients())?;
             gradients.first_gradient(&value)?
         };
-        self.interpreter.as_mut()?.watch = Some(Watch::until(found));
-        match self.run(inputs) {
+        self.failing_at(inputs, found)
+    }
+
+    /// The failure of a step in which a call fails: with it, the plugin says which line that is of.
+    pub(super) fn failing_at(&mut self, inputs: &Inputs, found: Late) -> Option<Failure> {
+        self.interpreter.as_mut()?.stop_at = Some(found);
+        let ended = self.attempt(inputs);
+        self.interpreter.as_mut()?.stop_at = None;
+        match ended {
             Err(LossError::Step { failure, .. }) => Some(failure),
             _ => None,
         }
@@ -325,18 +171,30 @@ impl Session {
 
     fn watched(&mut self, inputs: &Inputs, watch: Watch) -> Option<(Tensor<1>, Watch)> {
         self.interpreter.as_mut()?.watch = Some(watch);
-        let value = self.run(inputs).ok()?;
+        let value = self.attempt(inputs).ok()?;
         Some((value, self.interpreter.as_mut()?.watch.take()?))
     }
 
     fn run(&mut self, inputs: &Inputs) -> Result<Tensor<1>, LossError> {
+        let ended = self.attempt(inputs);
+        let late = self.interpreter()?.take_late();
+        let (Err(LossError::Step { loss, failure }), Some(late)) = (&ended, late) else {
+            return ended;
+        };
+        // It failed while it was computed, when the plugin had left that line.
+        let found = self.failing_at(inputs, late).filter(|found| found.what == failure.what);
+        self.discard();
+        Err(LossError::Step { loss: loss.clone(), failure: found.unwrap_or(failure.clone()) })
+    }
+
+    fn attempt(&mut self, inputs: &Inputs) -> Result<Tensor<1>, LossError> {
         let (step, loss) = (self.step, self.name.clone());
         let interpreter = self.interpreter()?;
         let shown = inputs.shown(interpreter.device(), interpreter.integers());
         interpreter.begin(step, shown);
         for (name, param) in self.names.iter().zip(&self.parameters.values) {
             if let Some(interpreter) = &mut self.interpreter
-                && let Some(kept) = interpreter.state.params.get_mut(name)
+                && let Some(kept) = interpreter.kept.params.get_mut(name)
             {
                 kept.0 = param.val();
             }
@@ -345,7 +203,12 @@ impl Session {
             return Err(LossError::Fault { loss, fault: "no interpreter".to_owned() });
         };
         let (mut interpreter, result) = self.code.run(interpreter);
-        let outcome = match (interpreter.take_failure(), result) {
+        let failed = interpreter.take_failure();
+        let result = result.map(|handle| match &failed {
+            Some(_) => Ok((None, Vec::new())),
+            None => interpreter.finish(handle),
+        });
+        let outcome = match (failed.or_else(|| interpreter.take_failure()), result) {
             (Some(_), _) | (None, Err(_)) if interpreter.stopped() => {
                 Err(LossError::Stopped { loss })
             }
@@ -354,14 +217,12 @@ impl Session {
             }
             (Some(failure), _) => Err(LossError::Step { loss, failure }),
             (None, Err(fault)) => Err(LossError::Fault { loss, fault }),
-            (None, Ok(handle)) => match interpreter.result(handle) {
-                Ok((value, shape)) if shape.iter().product::<usize>() == 1 => Ok(value),
-                Ok((_, shape)) => Err(LossError::NotScalar { loss, shape }),
-                Err(fault) => Err(LossError::Fault {
-                    loss,
-                    fault: format!("the tensor it returned is {fault}"),
-                }),
-            },
+            (None, Ok(Ok((Some(value), _)))) => Ok(value),
+            (None, Ok(Ok((None, shape)))) => Err(LossError::NotScalar { loss, shape }),
+            (None, Ok(Err(fault))) => {
+                let fault = format!("the tensor it returned is {fault}");
+                Err(LossError::Fault { loss, fault })
+            }
         };
         if outcome.is_err() {
             interpreter.end();
@@ -373,11 +234,11 @@ impl Session {
     /// Hands the parameters that the first step made to the optimiser.
     fn freeze(&mut self) {
         let Some(interpreter) = &mut self.interpreter else { return };
-        if interpreter.state.frozen {
+        if interpreter.kept.frozen {
             return;
         }
-        interpreter.state.frozen = true;
-        for (name, (tensor, _)) in &interpreter.state.params {
+        interpreter.kept.frozen = true;
+        for (name, (tensor, _)) in &interpreter.kept.params {
             self.names.push(name.clone());
             self.parameters.values.push(Param::initialized(ParamId::new(), tensor.clone()));
         }
@@ -439,7 +300,7 @@ impl Session {
     pub fn restart(&mut self) {
         if let Some(interpreter) = &mut self.interpreter {
             interpreter.end();
-            interpreter.state = crate::interpreter::State::default();
+            interpreter.kept = Kept::default();
         }
         (self.names, self.parameters, self.step) =
             (Vec::new(), LossParameters { values: Vec::new() }, 0);
@@ -466,18 +327,18 @@ impl Session {
     /// From now on, keeps what each step takes as constants: the tensors that it detaches, and the
     /// values that it reads.
     pub fn keep_constants(&mut self) {
-        self.constants(Constants::Kept);
+        self.replay(Replay::Kept);
     }
 
     /// From now on, steps get the constants of the step that was kept last in place of their own: the
     /// loss as its gradient sees it. Or no more.
     pub fn hold_constants(&mut self, hold: bool) {
-        self.constants(if hold { Constants::Held } else { Constants::Live });
+        self.replay(if hold { Replay::Held } else { Replay::Live });
     }
 
-    fn constants(&mut self, constants: Constants) {
+    fn replay(&mut self, replay: Replay) {
         if let Some(interpreter) = &mut self.interpreter {
-            interpreter.constants = constants;
+            interpreter.replay = replay;
         }
     }
 
@@ -491,10 +352,10 @@ impl Session {
         let mut out = BTreeMap::new();
         let Some(interpreter) = &self.interpreter else { return out };
         for (name, param) in self.names.iter().zip(&self.parameters.values) {
-            let rank = interpreter.state.params.get(name).map_or(4, |kept| kept.1);
+            let rank = interpreter.kept.params.get(name).map_or(4, |kept| kept.1);
             out.insert(format!("param.{name}"), unpadded(param.val(), rank));
         }
-        for (name, (tensor, rank)) in &interpreter.state.buffers {
+        for (name, (tensor, rank)) in &interpreter.kept.buffers {
             out.insert(format!("buffer.{name}"), unpadded(tensor.clone(), *rank));
         }
         out
@@ -516,8 +377,8 @@ impl Session {
             }
             elements(pad(&dims)).map_err(|why| wrong(format!("{key}: {why}")))?;
             let map = match kind {
-                "param" => &mut interpreter.state.params,
-                "buffer" => &mut interpreter.state.buffers,
+                "param" => &mut interpreter.kept.params,
+                "buffer" => &mut interpreter.kept.buffers,
                 _ => return Err(wrong(format!("state key {key} is neither param.… nor buffer.…"))),
             };
             match map.get(name) {
@@ -525,7 +386,7 @@ impl Session {
                     let has = &kept.dims()[4 - rank..];
                     return Err(wrong(format!("{key} has shape {dims:?}, the loss's {has:?}")));
                 }
-                None if interpreter.state.frozen && kind == "param" => {
+                None if interpreter.kept.frozen && kind == "param" => {
                     return Err(wrong(format!("the loss has no {key}")));
                 }
                 _ => {}
@@ -541,9 +402,9 @@ impl Session {
                     let id = self.parameters.values[i].id;
                     self.parameters.values[i] = Param::initialized(id, tensor.clone());
                 }
-                map_insert(&mut interpreter.state.params, name, tensor, dims.len());
+                map_insert(&mut interpreter.kept.params, name, tensor, dims.len());
             } else {
-                map_insert(&mut interpreter.state.buffers, name, tensor, dims.len());
+                map_insert(&mut interpreter.kept.buffers, name, tensor, dims.len());
             }
         }
         Ok(())
@@ -551,7 +412,7 @@ impl Session {
 
     /// Whether the loss's parameters are known.
     pub fn is_ready(&self) -> bool {
-        self.interpreter.as_ref().is_some_and(|i| i.state.frozen)
+        self.interpreter.as_ref().is_some_and(|i| i.kept.frozen)
     }
 
     /// Goes on where [`state`](Self::state), [`step_number`](Self::step_number) and
