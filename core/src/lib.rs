@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod device;
 mod example;
 pub mod fs;
+mod kernel;
 mod loss;
 pub mod metric;
 pub mod random;

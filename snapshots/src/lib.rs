@@ -2,6 +2,7 @@
 //! This library is what those tests share.
 
 pub mod corpus;
+pub mod facts;
 pub mod formula;
 pub mod handmade;
 pub mod torch;

@@ -17,7 +17,8 @@ use burn::tensor::{DType, FloatDType, Tensor, TensorData};
 use retort_core::backbone::{Backbone, NetworkConfig};
 use retort_core::trainer::{Minibatch, Optimizer, Pictures, Replica, State, Term, Trainer};
 use retort_core::{Limits, LossParameters, Method, Precision, Recipe, Schedule, checkpoint};
-use retort_datasets::{DataError, Dataset, Identity, Image};
+use retort_datasets::Identity;
+use retort_snapshots::facts::Facts;
 use retort_snapshots::formula::{Images, parameter, scaled, state_dict};
 use retort_snapshots::{cpu, golden, json, session, tensors};
 use serde_json::{Map, Value, json};
@@ -170,34 +171,6 @@ fn schedules_agree_with_pytorch() {
                 assert!((got - want).abs() <= 1e-12 * base, "{name}, epoch {epoch}: {got} {want}");
             }
         }
-    }
-}
-
-/// Classes and samples of a training set whose pictures come from elsewhere.
-struct Facts {
-    classes: Vec<String>,
-    labels: Vec<usize>,
-}
-
-impl Dataset for Facts {
-    fn name(&self) -> &'static str {
-        "formula"
-    }
-
-    fn classes(&self) -> &[String] {
-        &self.classes
-    }
-
-    fn labels(&self) -> &[usize] {
-        &self.labels
-    }
-
-    fn describe(&self, i: usize) -> String {
-        format!("formula {i}")
-    }
-
-    fn image(&self, _: usize) -> Result<Image, DataError> {
-        unreachable!("its batches are given")
     }
 }
 

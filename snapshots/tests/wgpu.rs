@@ -8,14 +8,14 @@
 
 #![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests; equality is bit for bit")]
 
-use burn::module::Module as _;
+use burn::module::{Module as _, Param, ParamId};
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use retort_core::backbone::{Backbone, NetworkConfig};
 use retort_core::device::{DeviceChoice, Kind, resolve};
 use retort_core::metric::{Embeddings, Search};
-use retort_core::trainer::upload;
-use retort_core::{Inputs, Limits};
+use retort_core::trainer::{Average, Optimizer, upload};
+use retort_core::{Inputs, Limits, LossParameters, Method, Recipe};
 use retort_datasets::Batch;
 use retort_snapshots::corpus::{self, Place, Program};
 use retort_snapshots::{Case, cpu, losses, session};
@@ -130,6 +130,81 @@ fn losses_and_a_training_step_agree_with_the_cpu() {
     let wrong = agreed.iter().filter(|ok| !**ok).count();
     println!("{} of {} results agree with the CPU", agreed.len() - wrong, agreed.len());
     assert!(wrong * 4 <= agreed.len(), "{wrong} of {} results are wrong", agreed.len());
+}
+
+/// Steps of an optimiser on a device, with a parameter whose first gradient comes late; the parameters, and what
+/// the optimiser remembers.
+fn optimized(method: Method, device: &Device) -> Vec<(String, Vec<f64>)> {
+    let recipe = Recipe {
+        optimizer: method,
+        weight_decay: 0.1,
+        clip_value: 0.6,
+        epsilon: 1e-3,
+        ..Recipe::default()
+    };
+    let values = |n: usize, salt: usize| -> Vec<f32> {
+        (0..n).map(|i| ((i + salt) * 37 % 101) as f32 / 50.0 - 1.0).collect()
+    };
+    let tensor = |rows: usize, salt: usize| {
+        let data = TensorData::new(values(rows * 7, salt), [1, 1, rows, 7]);
+        Tensor::<4>::from_data(data, device)
+    };
+    let param = |i| Param::initialized(ParamId::new(), tensor(1 + i % 5, i).require_grad());
+    let mut module = LossParameters { values: (0..60).map(param).collect() };
+    let mut optimizer = Optimizer::new(&recipe);
+    for step in 0..4 {
+        let mut gradients = GradientsParams::new();
+        for (i, param) in module.values.iter().enumerate() {
+            if i != 7 || step > 1 {
+                gradients.register(param.id, tensor(1 + i % 5, 100 * step + i).inner());
+            }
+        }
+        let rate = |name: &str| if name.ends_with('3') { 0.1 } else { 0.01 };
+        module = optimizer.step(module, &mut gradients, &|name| name, &rate);
+    }
+    let floats = |data: TensorData| data.iter::<f64>().collect::<Vec<f64>>();
+    let params = module.values.iter().enumerate();
+    let params = params.map(|(i, p)| (format!("parameter {i}"), floats(p.val().into_data())));
+    params.chain(optimizer.state().into_iter().map(|(name, data)| (name, floats(data)))).collect()
+}
+
+#[test]
+#[ignore = "needs a Vulkan device; .ci/run gives it a software one"]
+fn optimisers_move_parameters_as_on_the_cpu() {
+    let (gpu, _) = gpu();
+    for method in [Method::AdamW, Method::Adam, Method::Sgd, Method::RmsProp] {
+        let (there, here) = (optimized(method, &gpu), optimized(method, &cpu()));
+        assert_eq!(there.len(), here.len(), "{method:?}");
+        for ((name, there), (other, here)) in there.iter().zip(&here) {
+            assert_eq!((name, there.len()), (other, here.len()), "{method:?}");
+            for (a, b) in there.iter().zip(here) {
+                assert!(
+                    (a - b).abs() < 2e-6 * b.abs().max(1.0),
+                    "{method:?}, {name}: {a}, not {b}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a Vulkan device; .ci/run gives it a software one"]
+fn averages_of_weights_are_those_of_the_cpu() {
+    let (gpu, _) = gpu();
+    let averaged = |device: &Device| {
+        let config = NetworkConfig { width: 8, embedding: 8, ..NetworkConfig::default() };
+        let [one, other] = [3, 4].map(|seed| Backbone::new(&config, seed, device).unwrap());
+        let mut average = Average::new(0.75, &one);
+        (0..3).for_each(|_| average.update(&other));
+        retort_core::checkpoint::state_dict(average.network()).unwrap()
+    };
+    let (there, here) = (averaged(&gpu), averaged(&cpu()));
+    assert!(there.len() > 10 && there.keys().eq(here.keys()));
+    for (name, there) in &there {
+        for (a, b) in there.iter::<f64>().zip(here[name].iter::<f64>()) {
+            assert!((a - b).abs() < 2e-6 * b.abs().max(1.0), "{name}: {a}, not {b}");
+        }
+    }
 }
 
 /// Pictures travel as bytes, and arrive bit for bit.

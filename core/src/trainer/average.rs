@@ -3,6 +3,7 @@
 
 use super::names::Path;
 use crate::backbone::Backbone;
+use crate::kernel;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use std::collections::BTreeMap;
@@ -24,9 +25,23 @@ impl Average {
     pub fn update(&mut self, network: &Backbone) {
         let now = Collect::of(&network.valid());
         let average = self.network.clone();
+        if let Some(mixed) = self.mixed(&now) {
+            self.network = Mix::replace(average.valid(), mixed);
+            return;
+        }
         // Of its own, because running statistics are shared between clones.
         self.network =
             average.valid().map(&mut Mix { decay: self.decay, now, path: Path::default() });
+    }
+
+    /// All of its parameters after the update, where they lie on a GPU.
+    fn mixed(&self, now: &BTreeMap<String, Tensor<1>>) -> Option<BTreeMap<String, Tensor<1>>> {
+        let kept = Collect::of(&self.network);
+        let pairs: Vec<_> = kept
+            .iter()
+            .map(|(name, kept)| Some([kept.clone(), now.get(name)?.clone()]))
+            .collect::<Option<_>>()?;
+        Some(kept.into_keys().zip(kernel::mix(&pairs, self.decay)?).collect())
     }
 
     /// The averaged network, without autodiff.

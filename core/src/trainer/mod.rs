@@ -43,8 +43,8 @@ use retort_datasets::{
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// What a training is made of.
@@ -102,6 +102,8 @@ pub struct State {
     /// Losses since the last log point, and their sum over the epoch.
     pub log: Log,
     saved: Option<(usize, usize)>,
+    /// Class of every training sample, for the losses that draw others.
+    sample_labels: OnceLock<Arc<[i64]>>,
 }
 
 /// The evaluation with the highest Recall at the smallest K.
@@ -146,6 +148,7 @@ impl State {
             best: None,
             log: Log::new(),
             saved: None,
+            sample_labels: OnceLock::new(),
         }
     }
 }

@@ -5,11 +5,12 @@
 //! Their state is keyed by numbers that differ from process to process; here it is keyed by names.
 
 use super::names::Path;
+use crate::kernel::{self, Moving, Rule, Scalars};
 use crate::recipe::{Method, Recipe};
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Share of the old first moment, or of the old velocity.
 const MOMENTUM: f64 = 0.9;
@@ -52,7 +53,7 @@ impl Optimizer {
     }
 
     /// Updates every parameter that has a gradient; `name` makes its name from its path, `rate` its
-    /// learning rate from its name.
+    /// learning rate from its name. On a GPU all move by a few launches, else one after the other.
     pub fn step<M: Module>(
         &mut self,
         module: M,
@@ -60,7 +61,67 @@ impl Optimizer {
         name: &dyn Fn(String) -> String,
         rate: &dyn Fn(&str) -> f64,
     ) -> M {
+        let mut all = Gather { gradients, name, path: Path::default(), found: Vec::new() };
+        if kernel::takes(&module) {
+            module.visit(&mut all);
+            let found = all.found;
+            return module.map(&mut Replace(self.step_at_once(found, rate)));
+        }
         module.map(&mut Update { optimizer: self, gradients, name, rate, path: Path::default() })
+    }
+
+    /// Parameters after one step, by id.
+    fn step_at_once(
+        &mut self,
+        found: Vec<Found>,
+        rate: &dyn Fn(&str) -> f64,
+    ) -> HashMap<ParamId, Tensor<1>> {
+        let coupled = if self.method == Method::AdamW { 0.0 } else { self.weight_decay };
+        let (rule, shares) = match self.method {
+            Method::AdamW | Method::Adam => (Rule::Adam, [MOMENTUM, BETA_2]),
+            Method::Sgd => (Rule::Sgd, [MOMENTUM, 0.0]),
+            Method::RmsProp => (Rule::RmsProp, [MOMENTUM, ALPHA]),
+        };
+        let scalars = Scalars { epsilon: self.epsilon, clip: self.clip, coupled, shares };
+        let moving: Vec<Moving> =
+            found.iter().map(|one| self.moving(one, rate(&one.name))).collect();
+        let moved = kernel::update(rule, scalars, &moving);
+        let Some(moved) = moved else {
+            let each = found.into_iter().map(|one| {
+                let lr = rate(&one.name);
+                (one.id, self.update(&one.name, one.parameter, one.gradient, lr))
+            });
+            return each.collect();
+        };
+        let each = found.into_iter().zip(moved).map(|(one, moved)| {
+            let memory = self.memory.entry(one.name).or_default();
+            memory.steps += 1;
+            let [first, second] = moved.memory;
+            memory.first = Some(first);
+            memory.second = (rule != Rule::Sgd).then_some(second);
+            (one.id, moved.parameter)
+        });
+        each.collect()
+    }
+
+    /// A parameter with what its next step is made of.
+    fn moving(&self, one: &Found, lr: f64) -> Moving {
+        let known = self.memory.get(&one.name);
+        let time = known.map_or(0, |memory| memory.steps) as f64 + 1.0;
+        let (rate, root) = match self.method {
+            Method::AdamW | Method::Adam => {
+                (lr / (1.0 - MOMENTUM.powf(time)), (1.0 - BETA_2.powf(time)).sqrt())
+            }
+            Method::Sgd | Method::RmsProp => (lr, 1.0),
+        };
+        let first = known.and_then(|memory| memory.first.clone());
+        let first = first.unwrap_or_else(|| one.parameter.zeros_like());
+        // One that the rule has none of isn't looked at.
+        let second = known.and_then(|memory| memory.second.clone());
+        let memory = [first.clone(), second.unwrap_or(first)];
+        let decay = if self.method == Method::AdamW { self.weight_decay } else { 0.0 };
+        let (parameter, gradient) = (one.parameter.clone(), one.gradient.clone());
+        Moving { parameter, gradient, memory, rate, root, keep: 1.0 - lr * decay }
     }
 
     /// One parameter after one step, all flat.
@@ -182,6 +243,52 @@ impl ModuleMapper for Update<'_> {
         let flat = tensor.inner().reshape([len]);
         let flat = self.optimizer.update(&name, flat, gradient, (self.rate)(&name));
         let tensor = Tensor::from_inner(flat.reshape(shape));
+        Param::from_mapped_value(id, tensor.require_grad(), mapper)
+    }
+}
+
+/// A parameter with its gradient, both `[len]`, without autodiff.
+struct Found {
+    id: ParamId,
+    name: String,
+    parameter: Tensor<1>,
+    gradient: Tensor<1>,
+}
+
+struct Gather<'a> {
+    gradients: &'a mut GradientsParams,
+    name: &'a dyn Fn(String) -> String,
+    path: Path,
+    found: Vec<Found>,
+}
+
+impl ModuleVisitor for Gather<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(gradient) = self.gradients.remove::<D>(param.id) else { return };
+        let parameter = param.val().inner();
+        let len = parameter.dims().iter().product::<usize>();
+        let gradient = gradient.cast(parameter.dtype()).reshape([len]);
+        let (id, name) = (param.id, (self.name)(self.path.name()));
+        self.found.push(Found { id, name, parameter: parameter.reshape([len]), gradient });
+    }
+}
+
+/// Puts others in the place of parameters.
+struct Replace(HashMap<ParamId, Tensor<1>>);
+
+impl ModuleMapper for Replace {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(flat) = self.0.remove(&param.id) else { return param };
+        let (id, tensor, mapper) = param.consume();
+        let tensor = Tensor::from_inner(flat.reshape(tensor.dims()));
         Param::from_mapped_value(id, tensor.require_grad(), mapper)
     }
 }

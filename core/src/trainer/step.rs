@@ -152,6 +152,8 @@ impl Trainer {
         target: Output,
         source: Option<Output>,
     ) -> Inputs {
+        let labels = || self.train.labels().iter().map(|&label| label as i64).collect();
+        let labels = self.state.sample_labels.get_or_init(labels);
         let (source, source_features) =
             source.map(|s| (Some(s.embedding), s.features)).unwrap_or_default();
         Inputs {
@@ -162,7 +164,7 @@ impl Trainer {
             ids: batch.ids.clone(),
             classes: self.train.classes().len(),
             samples: self.train.len(),
-            sample_labels: self.train.labels().iter().map(|&label| label as i64).collect(),
+            sample_labels: labels.clone(),
             views: batch.views,
             epoch: self.state.epoch,
             progress: self.state.step as f64 / self.steps.max(1) as f64,

@@ -1,0 +1,11 @@
+//! Kernels of our own for GPUs, where Burn's would be one launch for each parameter of a network. One file
+//! each. On other devices, and for numbers that aren't 32 bits, they give nothing, and the caller takes Burn's
+//! operations.
+
+mod mix;
+mod parts;
+mod update;
+
+pub(crate) use mix::mix;
+pub(crate) use parts::takes;
+pub(crate) use update::{Moving, Rule, Scalars, update};
