@@ -65,7 +65,11 @@ impl DataError {
         problem: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
-        Self::File { file: file.into(), problem: sentence(&problem.into()), advice: advice.into() }
+        Self::File {
+            file: name(&file.into()),
+            problem: sentence(&problem.into()),
+            advice: advice.into(),
+        }
     }
 
     pub(crate) fn option(
@@ -75,6 +79,12 @@ impl DataError {
     ) -> Self {
         Self::Option { option, problem: sentence(&problem.into()), advice: advice.into() }
     }
+}
+
+/// What a file or a picture in an archive calls itself, on one line.
+pub(crate) fn name(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_debug().collect() } else { c.to_string() };
+    text.chars().map(shown).collect()
 }
 
 /// Other libraries' messages, and what files hold, fit for the middle of a paragraph: one line, no full

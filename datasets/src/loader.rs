@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use crate::error::sentence;
+use crate::error::{name, sentence};
 use crate::{DataError, Dataset, Image, Transform, augmentation_rng};
 
 /// What a network is fed: `views` augmented copies of `n` samples. Row `v * n + i` is view `v` of
@@ -406,7 +406,7 @@ impl Job {
     }
 
     fn error(&self, id: usize, problem: String, advice: &str) -> DataError {
-        let sample = self.dataset.describe(id);
+        let sample = name(&self.dataset.describe(id));
         DataError::Sample { id, sample, problem, advice: advice.to_owned() }
     }
 }

@@ -770,3 +770,16 @@ fn large_pictures_are_decoded_at_a_part_of_their_size_where_that_is_asked_for() 
     let error = open("folder", Split::Train, &options).err().unwrap();
     assert_says(&error, &["scaled_decoding", "Choose one"]);
 }
+
+/// What a folder or an archive calls its files is theirs; a message about them is one line all the same.
+#[cfg(unix)]
+#[test]
+fn names_with_control_characters_stay_on_one_line() {
+    let root = tempfile::tempdir().unwrap();
+    for class in ["a\nb", "c"] {
+        put(root.path(), &format!("{class}/1.png"), b"no picture");
+    }
+    let data = opened("folder", Split::Train, root.path());
+    let message = data.image(0).err().unwrap().to_string();
+    assert!(message.contains("a\\nb/1.png") && !message.contains('\n'), "{message}");
+}

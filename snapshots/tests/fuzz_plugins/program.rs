@@ -401,7 +401,8 @@ impl Author {
             }
             31 | 32 if rank > 0 => {
                 let mut dims = a.dims;
-                let m = self.size().min(ELEMENTS * dims[0] / dims.iter().product::<usize>());
+                let most = ELEMENTS * dims[0] / dims.iter().product::<usize>();
+                let m = self.size().min(most.max(1));
                 let index = self.below(dims[0], &[m]);
                 dims[0] = m;
                 self.give(Op::Rows, &[x, index], &[], float(dims));
