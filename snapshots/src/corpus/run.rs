@@ -224,9 +224,14 @@ pub fn watched(mut command: Command, seconds: f64) -> Ended {
         })
     });
     let mut end = Ended::default();
-    let path = PathBuf::from(format!("/proc/{}/status", child.id()));
+    let process = PathBuf::from(format!("/proc/{}", child.id()));
+    let (status, exe) = (process.join("status"), process.join("exe"));
+    let own = std::fs::read_link("/proc/self/exe").ok();
     loop {
-        end.mebibytes = end.mebibytes.max(field(&path, "VmHWM:").unwrap_or(0));
+        // For a moment a new process still has this one's memory, and this one's program.
+        if std::fs::read_link(&exe).is_ok_and(|exe| Some(exe) != own) {
+            end.mebibytes = end.mebibytes.max(field(&status, "VmHWM:").unwrap_or(0));
+        }
         end.seconds = start.elapsed().as_secs_f64();
         match child.try_wait() {
             Ok(Some(status)) => {
