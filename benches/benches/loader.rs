@@ -104,9 +104,8 @@ fn opened(folder: &Path, cache: u64) -> Option<Arc<dyn Dataset>> {
     let options = Options {
         root: Some(folder.to_owned()),
         size: 224,
-        train_classes: Some("train".to_owned()),
         cache,
-        ..Options::default()
+        ..Options::default().with("train_classes", "train")
     };
     open("folder", Split::Train, &options).map_err(|error| eprintln!("{error}")).ok().map(Arc::from)
 }

@@ -76,7 +76,7 @@ fn measure(n: usize, dim: usize, lists: bool) {
         (vec![], count as f64 / n as f64)
     } else {
         let Ok(found) = search.retrieval(&data, &ks) else { return };
-        (ks.iter().map(|&k| found.mean(Measure::Recall(k))).collect(), 1.0)
+        (ks.iter().map(|&k| found.mean(Measure::recall(k))).collect(), 1.0)
     };
     let seconds = start.elapsed().as_secs_f64() / share;
     let cpu = cpu().zip(before).map(|(now, before)| (now - before) / share);

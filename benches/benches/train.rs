@@ -12,7 +12,7 @@ use serde_json::Map;
 
 fn step(c: &mut Criterion, name: &str, width: usize, embedding: usize) {
     let device = cpu();
-    let config = NetworkConfig { width, embedding, ..NetworkConfig::default() };
+    let config = NetworkConfig { embedding, ..NetworkConfig::default().with("width", width) };
     let Ok(mut net) = Backbone::new(&config, 0, &device) else { return };
     let pixels: Vec<f32> = (0..96 * 3 * 32 * 32).map(|i| (i * 37 % 256) as f32).collect();
     let images = Tensor::<4>::from_data(TensorData::new(pixels, [96, 3, 32, 32]), &device);

@@ -262,7 +262,8 @@ pub fn load(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError>
         let found = about.format;
         return Err(read(format!("it has format {found}, and this retort reads format {FORMAT}")));
     }
-    let About { network, image_size, notes, training, .. } = about;
+    let About { mut network, image_size, notes, training, .. } = about;
+    network.forget_foreign();
     if !(1..=LARGEST_PICTURE).contains(&image_size) {
         return Err(read(format!(
             "it says that its pictures are {image_size} pixels wide, not 1 to {LARGEST_PICTURE}"
@@ -362,6 +363,7 @@ pub fn open(
         (Some(name), Ok(network)) => NetworkConfig { name: name.clone(), ..network },
         (Some(name), Err(_)) => NetworkConfig { name: name.clone(), ..NetworkConfig::default() },
     };
+    network.forget_foreign();
     network.embedding = options.embedding.unwrap_or(network.embedding);
     network.l2_norm = options.l2_norm.unwrap_or(true);
     let (backbone, remarks) =

@@ -9,8 +9,11 @@ pub mod fs;
 mod kernel;
 mod loss;
 pub mod metric;
+pub mod optimizer;
 pub mod random;
 mod recipe;
+pub mod schedule;
+mod settings;
 pub mod trainer;
 
 pub use example::example_batch;
@@ -18,4 +21,7 @@ pub use loss::{
     Failure, Feature, Inputs, Interpreter, Limits, Line, LossCode, LossError, LossParameters,
     Outcome, Session, Setup, Uploads, guarded, reshaped,
 };
-pub use recipe::{Method, OnUndefined, Precision, Recipe, Schedule};
+pub use recipe::{OnUndefined, Precision, Recipe};
+pub use settings::Setting;
+#[doc(hidden)]
+pub use settings::check as check_setting;

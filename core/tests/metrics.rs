@@ -75,7 +75,7 @@ impl Case {
 
     fn assert_recall(&self, found: &Retrieval, expected: &Value) {
         for (k, want) in self.allowed().iter().zip(expected.as_array().unwrap()) {
-            let got = found.mean(Measure::Recall(*k));
+            let got = found.mean(Measure::recall(*k));
             assert_near(&format!("{}, K = {k}", self.name), got, number(want), 1e-12);
         }
     }
@@ -95,7 +95,7 @@ fn recall_agrees_with_the_golden_metrics() {
         for (i, &k) in allowed.iter().enumerate() {
             let (worst, best) = (&expected["worst_tie_order"][i], &expected["best_tie_order"][i]);
             let bounds = number(worst) - 1e-12..=number(best) + 1e-12;
-            assert!(bounds.contains(&found.mean(Measure::Recall(k))), "{}, K = {k}", case.name);
+            assert!(bounds.contains(&found.mean(Measure::recall(k))), "{}, K = {k}", case.name);
         }
     }
 }
@@ -115,9 +115,9 @@ fn precision_and_map_at_r_agree_with_the_golden_metrics() {
         let found = Search::default().retrieval(&case.data, &[]).unwrap();
         let expected = &case.entry["accuracy"]["exact_ties_by_index"];
         for (measure, name) in [
-            (Measure::PrecisionAt1, "precision_at_1"),
-            (Measure::RPrecision, "r_precision"),
-            (Measure::MapAtR, "mean_average_precision_at_r"),
+            (metric("precision_at_1", 0), "precision_at_1"),
+            (metric("r_precision", 0), "r_precision"),
+            (metric("map_at_r", 0), "mean_average_precision_at_r"),
         ] {
             let what = format!("{}, {name}", case.name);
             assert_near(&what, found.mean(measure), number(&expected[name]), 1e-12);
@@ -230,17 +230,22 @@ fn by_lists(
     sums.iter().enumerate().map(|(i, sum)| sum / if i < ks.len() { n } else { counted }).collect()
 }
 
+/// A metric by its key.
+fn metric(key: &str, k: usize) -> Measure {
+    Measure::of(key, k).unwrap()
+}
+
 fn by_search(found: &Retrieval, ks: &[usize]) -> Vec<f64> {
-    let recall = ks.iter().map(|&k| Measure::Recall(k));
+    let recall = ks.iter().map(|&k| Measure::recall(k));
     recall
-        .chain([Measure::PrecisionAt1, Measure::RPrecision, Measure::MapAtR])
+        .chain([metric("precision_at_1", 0), metric("r_precision", 0), metric("map_at_r", 0)])
         .map(|measure| found.mean(measure))
         .collect()
 }
 
 /// Those at K, too, of a search for lists.
 fn by_list_search(found: &Retrieval, ks: &[usize]) -> Vec<f64> {
-    let at = |&k: &usize| [Measure::Precision(k), Measure::Map(k)];
+    let at = |&k: &usize| [metric("precision_at_k", k), metric("map_at_k", k)];
     let lists = ks.iter().flat_map(at).map(|measure| found.mean(measure));
     by_search(found, ks).into_iter().chain(lists).collect()
 }
@@ -373,7 +378,7 @@ fn kmeans_finds_clear_clusters_and_is_the_same_everywhere() {
 fn confidence_intervals_hold_the_metric_and_repeat() {
     let data = clouds().remove(0).1;
     let found = Search::default().retrieval(&data, &[1, 10]).unwrap();
-    let measures = [Measure::Recall(1), Measure::Recall(10), Measure::MapAtR];
+    let measures = [Measure::recall(1), Measure::recall(10), metric("map_at_r", 0)];
     let width = |unit: Unit, resamples: usize| {
         let intervals = bootstrap(&found, &measures, resamples, unit, 7);
         assert_eq!(intervals, bootstrap(&found, &measures, resamples, unit, 7));
@@ -385,7 +390,7 @@ fn confidence_intervals_hold_the_metric_and_repeat() {
         intervals[1].high - intervals[1].low
     };
     // The normal approximation of a share over independent queries.
-    let share = found.mean(Measure::Recall(10));
+    let share = found.mean(Measure::recall(10));
     let normal = 2.0 * 1.96 * (share * (1.0 - share) / data.len() as f64).sqrt();
     assert_near("width over queries", width(Unit::Query, 2000), normal, 0.1 * normal);
     assert!(width(Unit::Class, 2000) > normal, "queries of a class err together");
@@ -395,11 +400,11 @@ fn confidence_intervals_hold_the_metric_and_repeat() {
 fn classes_add_up_to_the_whole() {
     for (name, data) in clouds() {
         let found = Search::default().retrieval(&data, &[3]).unwrap();
-        let classes = found.per_class(Measure::Recall(3));
+        let classes = found.per_class(Measure::recall(3));
         let sum: f64 = classes.values().map(|(queries, recall)| *queries as f64 * recall).sum();
-        assert_near(name, sum / data.len() as f64, found.mean(Measure::Recall(3)), 1e-12);
+        assert_near(name, sum / data.len() as f64, found.mean(Measure::recall(3)), 1e-12);
         let mean = classes.values().map(|(_, recall)| recall).sum::<f64>() / classes.len() as f64;
-        assert_near(name, found.class_mean(Measure::Recall(3)), mean, 1e-12);
+        assert_near(name, found.class_mean(Measure::recall(3)), mean, 1e-12);
     }
 }
 

@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use retort_sdk::schema::{self, Field};
+use serde_json::Value;
+
 use crate::managed::Managed;
+use crate::part::{Values, unknown};
 use crate::{
     DataError, Identity, Image, Picture, Transform, cars, cub, folder, glyphs, in_shop, omniglot,
     sop,
@@ -116,20 +120,8 @@ pub trait Dataset: Send + Sync {
 pub struct Options {
     /// Folder with the published files; none for data that is generated.
     pub root: Option<PathBuf>,
-    /// Seed of generated data. Data on disk does not depend on it.
-    pub seed: u64,
     /// Width and height of a network's input in pixels, 8 to 1024; generated pictures are drawn so.
     pub size: usize,
-    /// `glyphs`: number of classes over both splits, default 160.
-    pub glyph_classes: Option<usize>,
-    /// `glyphs`: number of pictures per class, default 24.
-    pub glyph_images: Option<usize>,
-    /// `folder`: which classes train: a part of the sorted ones such as `0.5` (the default), names
-    /// separated by commas, or a file with a name a line, here or in the root. The others test.
-    pub train_classes: Option<String>,
-    /// `folder`: a CSV file with the columns path, label and perhaps split (train, val, test, query,
-    /// gallery), in place of class folders.
-    pub labels: Option<String>,
     /// Class folders without a picture are left out, instead of being an error.
     pub skip_empty: bool,
     /// Decoded pictures are kept in so many bytes of memory; 0 keeps none.
@@ -139,22 +131,29 @@ pub struct Options {
     /// JPEGs of which a crop is at least twice the network's input are decoded at 1/2, 1/4 or 1/8 of
     /// their size: faster, but other pixels than after a whole decoding (a few grey levels).
     pub scaled_decoding: bool,
+    /// The data set's own options, as its [`Entry::options`] declare them.
+    pub own: Values,
+}
+
+impl Options {
+    /// One of the data set's own options set.
+    #[must_use]
+    pub fn with(mut self, option: &str, value: impl Into<Value>) -> Self {
+        self.own.insert(option.to_owned(), value.into());
+        self
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             root: None,
-            seed: 0,
             size: 32,
-            glyph_classes: None,
-            glyph_images: None,
-            train_classes: None,
-            labels: None,
             skip_empty: false,
             cache: 0,
             skip_corrupt: false,
             scaled_decoding: false,
+            own: Values::new(),
         }
     }
 }
@@ -171,6 +170,8 @@ pub struct Entry {
     pub name: &'static str,
     /// One line on what it holds.
     pub doc: &'static str,
+    /// Its own options.
+    pub options: fn() -> Vec<Field>,
     /// Which files are expected where; empty if it reads none.
     pub files: &'static str,
     /// Whether it reads files, so that [`Options::root`] is needed.
@@ -191,6 +192,19 @@ pub struct Entry {
     pub evaluation: fn(usize) -> Arc<dyn Transform>,
 }
 
+impl Entry {
+    /// Its own options, checked and complete; a message about one that it doesn't have, or that is out of
+    /// its range.
+    pub fn resolve(&self, own: &Values) -> Result<Values, String> {
+        schema::resolve(self.name, "option", &(self.options)(), own)
+    }
+}
+
+/// Without options of its own.
+pub(crate) fn no_options() -> Vec<Field> {
+    Vec::new()
+}
+
 /// Without separate queries.
 pub(crate) const SPLITS: &[Split] = &[Split::Train, Split::Test];
 
@@ -207,18 +221,9 @@ pub static DATASETS: &[Entry] = &[
 
 /// The data set of that name.
 pub fn find(name: &str) -> Result<&'static Entry, DataError> {
-    let names = || DATASETS.iter().map(|entry| entry.name);
     DATASETS.iter().find(|entry| entry.name == name).ok_or_else(|| {
-        let lower = name.to_lowercase();
-        let nearest = names()
-            .map(|known| (strsim::jaro_winkler(&lower, known), known))
-            .filter(|(similarity, _)| *similarity > 0.7)
-            .max_by(|a, b| a.0.total_cmp(&b.0));
-        DataError::UnknownDataset {
-            name: name.to_owned(),
-            nearest: nearest.map(|(_, known)| known.to_owned()),
-            known: names().collect::<Vec<_>>().join(", "),
-        }
+        let names: Vec<&str> = DATASETS.iter().map(|entry| entry.name).collect();
+        DataError::Unknown(unknown("data set", name, &names))
     })
 }
 
@@ -260,17 +265,10 @@ pub fn open(name: &str, split: Split, options: &Options) -> Opened {
             format!("It has {}", there.join(", ")),
         ));
     }
-    let meaningless = [
-        ("glyph-classes", entry.name == "glyphs" || options.glyph_classes.is_none()),
-        ("glyph-images", entry.name == "glyphs" || options.glyph_images.is_none()),
-        ("train-classes", entry.name == "folder" || options.train_classes.is_none()),
-        ("labels", entry.name == "folder" || options.labels.is_none()),
-    ];
-    if let Some((option, _)) = meaningless.into_iter().find(|(_, fine)| !fine) {
-        let problem =
-            format!("it means nothing to data set {name:?}, which is as it was published");
-        return Err(DataError::option(option, problem, "Leave it out"));
-    }
+    let own = entry.resolve(&options.own).map_err(|why| {
+        DataError::option("data", why, "Leave out what isn't the data set's own, or name another")
+    })?;
+    let options = &Options { own, ..options.clone() };
     let opened = (entry.open)(split, options)?;
     let evaluation = (entry.evaluation)(options.size);
     Ok(Box::new(Managed::new(opened, evaluation, options)))

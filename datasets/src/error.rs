@@ -4,15 +4,8 @@
 #[non_exhaustive]
 pub enum DataError {
     /// No data set has this name.
-    #[error("there is no data set {name:?}{}; there are: {known}", did_you_mean(.nearest.as_deref()))]
-    UnknownDataset {
-        /// What was asked for.
-        name: String,
-        /// The most similar name, if any is similar.
-        nearest: Option<String>,
-        /// All names, separated by commas.
-        known: String,
-    },
+    #[error("{0}")]
+    Unknown(String),
     /// A data set that reads files was opened without a folder.
     #[error("data set {dataset:?} reads files, but no folder was given. {expected}")]
     NoRoot {
@@ -53,10 +46,6 @@ pub enum DataError {
         /// What to do about it.
         advice: String,
     },
-}
-
-fn did_you_mean(nearest: Option<&str>) -> String {
-    nearest.map(|name| format!(", did you mean {name:?}?")).unwrap_or_default()
 }
 
 impl DataError {

@@ -1,15 +1,18 @@
 //! Any pictures, in one folder per class, or with their labels in a CSV file.
 //!
 //! Who divides them into training and test: a list of classes or a share of them
-//! ([`Options::train_classes`]), the folders above the classes (`train/ant`, `test/bee`), or the CSV file.
+//! ([`Division`]), the folders above the classes (`train/ant`, `test/bee`), or the CSV file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use retort_sdk::{Hyper as _, hyper};
+
 use crate::dataset::{Entry, Opened, SPLITS};
 use crate::files::{self, Files, Sample};
 use crate::labels::{self, Part};
+use crate::part::read;
 use crate::walk::{self, Walk};
 use crate::{DataError, Options, RandomResizedCrop, ResizeCrop, Split};
 
@@ -22,10 +25,23 @@ pub(crate) const ENTRY: Entry = Entry {
     size: 224,
     splits: &[Split::Train, Split::Test, Split::Query, Split::Gallery],
     splits_of: Some(|options| Ok(Whole::read(options)?.splits())),
+    options: Division::fields,
     open,
     augmentation: |size| Arc::new(RandomResizedCrop::to(size)),
     evaluation: |size| Arc::new(ResizeCrop::to(size)),
 };
+
+hyper! {
+    /// Who divides the pictures.
+    pub struct Division {
+        /// Which classes train: a share of the sorted ones such as 0.5, which is usual, names separated by
+        /// commas, or a file with a name a line, here or in the root. The others test.
+        train_classes: Option<String> = None,
+        /// A CSV file, here or in the root, with the columns path, label and perhaps split (train, val, test,
+        /// query, gallery), in place of class folders.
+        labels: Option<String> = None,
+    }
+}
 
 /// What to do where pictures are divided one by one.
 const DIVIDED: &str = "Pictures to train and to test on (or queries and a gallery) lie in folders called train and \
@@ -69,11 +85,16 @@ impl Whole {
     /// Finds all pictures, and what each is for.
     fn read(options: &Options) -> Result<Self, DataError> {
         let folder = files::root(&ENTRY, options)?.to_owned();
-        let mut whole = match &options.labels {
+        // Not resolved where only the splits are asked for.
+        let own = ENTRY.resolve(&options.own).map_err(|why| {
+            DataError::option("data", why, "Leave it out")
+        })?;
+        let Division { train_classes, labels } = read(&own);
+        let mut whole = match &labels {
             Some(file) => Self::labelled(folder, file)?,
             None => Self::found(folder, options)?,
         };
-        whole.divide(options.train_classes.as_deref())?;
+        whole.divide(train_classes.as_deref())?;
         Ok(whole)
     }
 
@@ -137,7 +158,7 @@ impl Whole {
         }
         if train_classes.is_some() {
             let problem = "the pictures are divided into splits already".to_owned();
-            return Err(DataError::option("train-classes", problem, "Leave it out"));
+            return Err(DataError::option("data.train_classes", problem, "Leave it out"));
         }
         let refuse = |problem: String| Err(DataError::file(at(), problem, DIVIDED));
         if let Some((_, sample)) = self.samples.iter().find(|(part, _)| part.is_none()) {
@@ -170,7 +191,7 @@ impl Whole {
         Ok(())
     }
 
-    /// Divides by class, see [`Options::train_classes`].
+    /// Divides by class, see [`Division`].
     fn by_class(&mut self, train_classes: &str) -> Result<(), DataError> {
         let names: BTreeMap<usize, String> =
             self.samples.iter().map(|(_, s)| (s.class, s.name.clone())).collect();
@@ -242,9 +263,9 @@ fn here_or_in(folder: &Path, file: &str) -> PathBuf {
     if here.is_file() { here } else { folder.join(file) }
 }
 
-/// The classes that train, see [`Options::train_classes`].
+/// The classes that train, see [`Division`].
 fn chosen(classes: &[String], what: &str, folder: &Path) -> Result<BTreeSet<String>, DataError> {
-    let error = |problem, advice: &str| DataError::option("train-classes", problem, advice);
+    let error = |problem, advice: &str| DataError::option("data.train_classes", problem, advice);
     if let Ok(part) = what.parse::<f64>() {
         if !(part > 0.0 && part < 1.0) {
             let problem = format!("{part} is no part of the classes");

@@ -8,7 +8,10 @@ mod render;
 
 use std::sync::{Arc, OnceLock};
 
+use retort_sdk::{Hyper as _, hyper};
+
 use crate::dataset::{Entry, Opened, SPLITS};
+use crate::part::read;
 use crate::{DataError, Dataset, Identity, Image, Options, RandomCropFlip, Split};
 
 pub(crate) const ENTRY: Entry = Entry {
@@ -20,13 +23,24 @@ pub(crate) const ENTRY: Entry = Entry {
     size: 32,
     splits: SPLITS,
     splits_of: None,
+    options: Glyphset::fields,
     open,
     augmentation: |_| Arc::new(RandomCropFlip { padding: 3, flip: false }),
     evaluation: |_| Arc::new(Identity),
 };
 
-const CLASSES: usize = 160;
-const IMAGES: usize = 24;
+hyper! {
+    /// How many, and which.
+    pub struct Glyphset {
+        /// Seed of the characters.
+        seed: usize = 0,
+        /// Classes over both splits; the first half trains.
+        classes: usize = 160 => 4..=1_000_000,
+        /// Pictures of each class.
+        images: usize = 24 => 2..=5_000_000,
+    }
+}
+
 /// Images beyond this many bytes are drawn anew each time: drawing takes less than a millisecond.
 const CACHE: usize = 256 << 20;
 
@@ -43,20 +57,12 @@ struct Glyphs {
 
 /// The first half of the classes trains. A class looks the same however many there are.
 fn open(split: Split, options: &Options) -> Opened {
-    let total = options.glyph_classes.unwrap_or(CLASSES);
-    let images = options.glyph_images.unwrap_or(IMAGES);
-    if !(4..=1_000_000).contains(&total) {
-        return Err(DataError::option(
-            "glyph-classes",
-            format!("{total} classes are out of range"),
-            "Ask for 4 (two to train on, two to test on) to 1000000",
-        ));
-    }
+    let Glyphset { seed, classes: total, images } = read(&options.own);
     let most = 20_000_000 / total;
-    if !(2..=most).contains(&images) {
+    if images > most {
         return Err(DataError::option(
-            "glyph-images",
-            format!("{images} images of each of {total} classes are out of range"),
+            "data.images",
+            format!("{images} images of each of {total} classes are too many"),
             format!("Ask for 2 (one to find the other) to {most}"),
         ));
     }
@@ -70,7 +76,7 @@ fn open(split: Split, options: &Options) -> Opened {
         labels: (0..classes.len()).flat_map(|label| std::iter::repeat_n(label, images)).collect(),
         classes: classes.map(|class| format!("glyph{class:06}")).collect(),
         images,
-        seed: options.seed,
+        seed: seed as u64,
         size: options.size,
         cache: std::iter::repeat_with(OnceLock::new).take(cached).collect(),
     }))

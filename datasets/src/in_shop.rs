@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::dataset::{Entry, Opened};
+use crate::dataset::{Entry, Opened, no_options};
 use crate::files::{self, Files, Sample};
 use crate::{Options, RandomResizedCrop, ResizeCrop, Split};
 
@@ -24,6 +24,7 @@ pub(crate) const ENTRY: Entry = Entry {
     size: 224,
     splits: &[Split::Train, Split::Test, Split::Query, Split::Gallery],
     splits_of: None,
+    options: no_options,
     open,
     augmentation: |size| Arc::new(RandomResizedCrop::to(size)),
     evaluation: |size| Arc::new(ResizeCrop::to(size)),

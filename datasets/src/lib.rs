@@ -4,7 +4,7 @@
 //! use std::sync::Arc;
 //! use retort_datasets::{BalancedSampler, Dataset, Loader, Options, Sampler, Split, find, open};
 //!
-//! let options = Options { glyph_classes: Some(16), glyph_images: Some(6), ..Options::default() };
+//! let options = Options::default().with("classes", 16).with("images", 6);
 //! let train: Arc<dyn Dataset> = open("glyphs", Split::Train, &options)?.into();
 //! let sampler = BalancedSampler::new(train.labels(), 12, 3, 0)?; // 4 classes with 3 images each
 //! for epoch in 0..2 {
@@ -19,9 +19,11 @@
 //! Pictures stay 8-bit until they are on the network's device. Everything random is a pure function
 //! of seeds and counters, never of time, threads or order.
 //!
-//! A new data set is one file beside `omniglot.rs` and one line in [`DATASETS`].
+//! A new data set is one file beside `omniglot.rs` and one line in [`DATASETS`]; so are samplers ([`SAMPLERS`])
+//! and augmentations ([`AUGMENTATIONS`]).
 
 mod archive;
+mod augmentation;
 mod cars;
 mod check;
 mod cub;
@@ -42,6 +44,7 @@ mod managed;
 mod matlab;
 mod mend;
 mod omniglot;
+pub mod part;
 mod picture;
 mod random;
 mod regular;
@@ -51,9 +54,12 @@ mod sheet;
 mod sop;
 mod subset;
 mod tiff;
-mod transform;
 mod walk;
 
+pub use augmentation::{
+    AUGMENTATIONS, Compose, Identity, RandomAffine, RandomCropFlip, RandomResizedCrop, Resize,
+    ResizeCrop, Transform, augmentation,
+};
 pub use check::{Finding, Found, absent, check};
 pub use dataset::{DATASETS, Dataset, Entry, Opened, Options, Split, SplitsOf, find, open, splits};
 pub use error::DataError;
@@ -64,10 +70,8 @@ pub use rand_chacha::ChaCha8Rng;
 pub use random::augmentation_rng;
 pub use regular::{open_regular, read_regular, read_text};
 pub use resize::{Area, Resized};
-pub use sampler::{BalancedSampler, RandomSampler, Sampler, SuperClassSampler};
+pub use sampler::{
+    BalancedSampler, RandomSampler, SAMPLERS, Sampler, Samples, SuperClassSampler,
+};
 pub use sheet::contact_sheet;
 pub use subset::{hold_out, some_samples};
-pub use transform::{
-    Compose, Identity, RandomAffine, RandomCropFlip, RandomResizedCrop, Resize, ResizeCrop,
-    Transform,
-};

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::archive::Archive;
-use crate::dataset::{Entry, Opened, SPLITS};
+use crate::dataset::{Entry, Opened, SPLITS, no_options};
 use crate::{Compose, DataError, Dataset, Image, Options, RandomAffine, Resize, Split};
 
 pub(crate) const ENTRY: Entry = Entry {
@@ -23,6 +23,7 @@ pub(crate) const ENTRY: Entry = Entry {
     size: 32,
     splits: SPLITS,
     splits_of: None,
+    options: no_options,
     open,
     augmentation: |size| {
         let fill = Some(u8::MAX);

@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::dataset::{Entry, Opened, SPLITS};
+use crate::dataset::{Entry, Opened, SPLITS, no_options};
 use crate::files::{self, Files, Sample};
 use crate::{DataError, Options, RandomResizedCrop, ResizeCrop, Split};
 
@@ -23,6 +23,7 @@ pub(crate) const ENTRY: Entry = Entry {
     size: 224,
     splits: SPLITS,
     splits_of: None,
+    options: no_options,
     open,
     augmentation: |size| Arc::new(RandomResizedCrop::to(size)),
     evaluation: |size| Arc::new(ResizeCrop::to(size)),

@@ -21,8 +21,7 @@ fn every_photograph_has_pillows_pixels_and_its_place_in_a_split() {
     let options = Options {
         root: Some(data_root("grocery")),
         size: 64,
-        train_classes: Some("train_classes.txt".to_owned()),
-        ..Options::default()
+        ..Options::default().with("train_classes", "train_classes.txt")
     };
     let [train, test] = [Split::Train, Split::Test].map(|s| open("folder", s, &options).unwrap());
     assert_eq!((train.classes().len(), test.classes().len()), (41, 40));

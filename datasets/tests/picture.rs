@@ -101,7 +101,7 @@ fn transforms_do_the_same_with_files_and_with_pixels() {
     let transforms: [Arc<dyn Transform>; 3] = [
         Arc::new(ResizeCrop::to(24)),
         Arc::new(RandomResizedCrop::to(24)),
-        Arc::new(RandomResizedCrop { size: 40, scale: (0.9, 1.0), ratio: (5.0, 9.0) }),
+        Arc::new(RandomResizedCrop { size: 40, scale: (0.9, 1.0), ratio: (5.0, 9.0), flip: true }),
     ];
     for name in expected().into_keys() {
         let whole = Image::decode(&bytes(&name), &name).unwrap();

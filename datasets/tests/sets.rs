@@ -61,10 +61,10 @@ fn options_of_other_sets_are_refused() {
         change(&mut options);
         options
     };
-    let error = open("cub", Split::Train, &with(|o| o.glyph_classes = Some(9))).err().unwrap();
-    assert_says(&error, &["glyph-classes", "\"cub\"", "Leave it out"]);
-    let error = open("sop", Split::Train, &with(|o| o.train_classes = Some("0.5".into())));
-    assert_says(&error.err().unwrap(), &["train-classes", "\"sop\""]);
+    let error = open("cub", Split::Train, &with(|o| *o = o.clone().with("classes", 9))).err().unwrap();
+    assert_says(&error, &["cub has no options, so none is named classes", "Leave out"]);
+    let error = open("sop", Split::Train, &with(|o| *o = o.clone().with("train_classes", "0.5")));
+    assert_says(&error.err().unwrap(), &["sop has no options", "train_classes"]);
     let error = open("cars", Split::Query, &with(|_| ())).err().unwrap();
     assert_says(&error, &["\"cars\" has no query split", "train, test"]);
 }
@@ -340,8 +340,7 @@ fn a_folder_is_split_as_asked_for() {
     put(root.path(), "list.txt", b"dog\n\nant \n");
     let list = root.path().join("list.txt").display().to_string();
     let split = |classes: Option<&str>, split| {
-        let train_classes = classes.map(str::to_owned);
-        open("folder", split, &Options { train_classes, ..options(root.path()) })
+        open("folder", split, &options(root.path()).with("train_classes", classes))
     };
     for (classes, train, test) in [
         (None, ["ant", "bee"].as_slice(), ["cat", "dog"].as_slice()),
@@ -357,8 +356,8 @@ fn a_folder_is_split_as_asked_for() {
         assert_eq!(files(&*found, root.path())[..3], ["a.jpeg", "b.JPG", "more/c.png"].map(own));
     }
     for (classes, parts) in [
-        ("cow", ["train-classes", "no class \"cow\""]),
-        ("1.5", ["train-classes", "no part of the classes"]),
+        ("cow", ["data.train_classes", "no class \"cow\""]),
+        ("1.5", ["data.train_classes", "no part of the classes"]),
         ("0.01", ["0 of its 4 classes would train", "some must test"]),
         ("ant,bee,cat,dog", ["4 of its 4 classes would train", "some must test"]),
     ] {
@@ -485,7 +484,7 @@ fn links_lead_nowhere_else_and_count_nothing_twice() {
     symlink(root.path(), &linked).unwrap();
     assert_eq!(opened("folder", Split::Train, &linked).len(), 2);
     put(root.path(), "list.csv", b"path,label,split\na/out.png,x,train\na/1.png,y,test\n");
-    let options = Options { labels: Some("list.csv".to_owned()), ..options(root.path()) };
+    let options = options(root.path()).with("labels", "list.csv");
     let data = open("folder", Split::Train, &options).unwrap();
     assert_says(&data.image(0).unwrap_err(), &["a/out.png", "leads out of"]);
 }
@@ -505,8 +504,8 @@ fn names_need_not_be_utf_8() {
     assert_eq!(train.classes(), ["\\xff", "caf\\xe8"]);
     assert_eq!(train.labels(), [1, 0]);
     train.image(1).unwrap();
-    let train_classes = Some("tea, \\xff".to_owned());
-    let train = open("folder", Split::Train, &Options { train_classes, ..options(root.path()) });
+    let options = options(root.path()).with("train_classes", "tea, \\xff");
+    let train = open("folder", Split::Train, &options);
     assert_eq!(train.unwrap().classes(), ["\\xff", "tea"]);
 }
 
@@ -538,9 +537,9 @@ fn folders_of_splits_are_splits() {
     assert!(remarks(&*test).contains("the 1 pictures for validation aren't used"));
     std::fs::remove_dir_all(root.path().join("Test")).unwrap();
     assert_eq!(both()[1].classes(), ["dog"]);
-    let train_classes = Some("0.5".to_owned());
-    let error = open("folder", Split::Train, &Options { train_classes, ..options(root.path()) });
-    assert_says(&error.err().unwrap(), &["train-classes", "divided into splits already"]);
+    let halves = options(root.path()).with("train_classes", "0.5");
+    let error = open("folder", Split::Train, &halves);
+    assert_says(&error.err().unwrap(), &["data.train_classes", "divided into splits already"]);
     // No class is called so.
     put(root.path(), "eel/1.png", PNG);
     let says = ["it holds train", "beside eel", "Rename train if it is a class"];
@@ -570,8 +569,7 @@ fn labels_may_come_from_a_table() {
     }
     let opened = |table: &str, split| {
         put(root.path(), "labels.csv", table.as_bytes());
-        let labels = Some("labels.csv".to_owned());
-        open("folder", split, &Options { labels, ..options(root.path()) })
+        open("folder", split, &options(root.path()).with("labels", "labels.csv"))
     };
     let row = |i: usize, label: &str, split: &str| {
         format!("\"./images/{i}, really.png\",{label}{split}\n")
@@ -612,11 +610,11 @@ fn labels_may_come_from_a_table() {
     ] {
         assert_says(&opened(table, Split::Train).err().unwrap(), parts);
     }
-    let labels = Some("nowhere.csv".to_owned());
-    let error = open("folder", Split::Train, &Options { labels, ..options(root.path()) });
+    let nowhere = options(root.path()).with("labels", "nowhere.csv");
+    let error = open("folder", Split::Train, &nowhere);
     assert_says(&error.err().unwrap(), &["nowhere.csv", "cannot be read", "path,label,split"]);
-    let labels = Some("labels.csv".to_owned());
-    let error = open("cub", Split::Train, &Options { labels, ..options(root.path()) });
+    let labels = options(root.path()).with("labels", "labels.csv");
+    let error = open("cub", Split::Train, &labels);
     assert_says(&error.err().unwrap(), &["labels", "\"cub\"", "Leave it out"]);
 }
 

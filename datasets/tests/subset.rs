@@ -12,7 +12,7 @@ use retort_datasets::{
 };
 
 fn glyphs() -> Arc<dyn Dataset> {
-    let options = Options { glyph_classes: Some(20), glyph_images: Some(4), ..Options::default() };
+    let options = Options::default().with("classes", 20).with("images", 4);
     open("glyphs", Split::Train, &options).unwrap().into()
 }
 

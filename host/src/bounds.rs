@@ -18,6 +18,7 @@ pub fn check(experiment: &Experiment) -> Result<()> {
     let recipe = &experiment.train;
     recipe.check().map_err(|e| Failure::usage(format!("train: {e}")))?;
     data(&experiment.data)?;
+    experiment.clone().resolve()?;
     experiment.limits.check().map_err(Failure::usage)?;
     recall_at(&experiment.recall_at)?;
     for (i, loss) in experiment.loss.iter().enumerate() {
@@ -47,6 +48,7 @@ pub fn data(data: &Data) -> Result<()> {
         let is = format!("{} to {} pixels, or 0 for the usual size", SIZE.start(), SIZE.end());
         return Err(wrong("data.size", data.size, &is));
     }
+    data.clone().resolve()?;
     let share = data.validation_classes;
     if !(0.0..1.0).contains(&share) {
         let is = "a share of the training classes, from 0 to below 1";

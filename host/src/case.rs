@@ -240,13 +240,12 @@ impl Case {
     pub fn inputs(&self, device: &Device, dtype: FloatDType) -> Inputs {
         let options = || (device, burn::tensor::DType::from(dtype));
         let feature = |data: &TensorData, leaf: bool| {
-            if data.rank() == 4 {
-                let map = Tensor::from_data(data.clone(), options());
-                Feature::Map(if leaf { map.require_grad() } else { map })
+            let feature = if data.rank() == 4 {
+                Feature::Map(Tensor::from_data(data.clone(), options()))
             } else {
-                let vector = Tensor::from_data(data.clone(), options());
-                Feature::Vector(if leaf { vector.require_grad() } else { vector })
-            }
+                Feature::Vector(Tensor::from_data(data.clone(), options()))
+            };
+            if leaf { feature.map(Tensor::require_grad, Tensor::require_grad) } else { feature }
         };
         let target = self.target.clone();
         Inputs {

@@ -39,35 +39,31 @@ impl Evaluation {
 
     fn all_gradients(&self, session: &Session, inputs: &Inputs) -> BTreeMap<String, TensorData> {
         let grads = self.scalar.is_tracked().then(|| self.scalar.backward());
+        let grads = grads.as_ref();
         let mut out = BTreeMap::new();
-        macro_rules! put {
-            ($name:expr, $leaf:expr) => {{
-                let found = grads.as_ref().and_then(|grads| $leaf.grad(grads));
-                let data = match found {
-                    Some(gradient) => gradient.into_data(),
-                    None => $leaf.clone().detach().zeros_like().into_data(),
-                };
-                out.insert($name, data);
-            }};
-        }
         if let Some(target) = &inputs.target {
-            put!("target".to_owned(), target);
+            out.insert("target".to_owned(), gradient(target, grads));
         }
         for (level, feature) in inputs.target_features.iter().enumerate() {
             let name = format!("target_features.{level}");
-            match feature {
-                Feature::Map(map) => put!(name, map),
-                Feature::Vector(vector) => put!(name, vector),
-            }
+            out.insert(name, feature.see(|map| gradient(map, grads), |v| gradient(v, grads)));
         }
         let state = session.state();
         for (name, param) in session.parameter_names().iter().zip(&session.parameters().values) {
             let key = format!("param.{name}");
-            put!(key.clone(), param.val());
-            if let (Some(data), Some(shaped)) = (out.remove(&key), state.get(&key)) {
+            let data = gradient(&param.val(), grads);
+            if let Some(shaped) = state.get(&key) {
                 out.insert(key, reshaped(data, &shaped.shape().to_vec()));
             }
         }
         out
+    }
+}
+
+/// A leaf's gradient, which is zero where nothing depends on it.
+fn gradient<const D: usize>(leaf: &Tensor<D>, grads: Option<&Gradients>) -> TensorData {
+    match grads.and_then(|grads| leaf.grad(grads)) {
+        Some(gradient) => gradient.into_data(),
+        None => leaf.clone().detach().zeros_like().into_data(),
     }
 }

@@ -3,54 +3,57 @@
 use crate::failure::{Failure, Result};
 use crate::settings::{assignment, suggest};
 use retort_core::Limits;
-use retort_core::Recipe;
+use retort_core::{Recipe, Setting, settings};
 use retort_core::backbone::NetworkConfig;
 use retort_core::checkpoint::{OpenOptions, Selection};
 use retort_core::fs::read_text;
 use retort_datasets as datasets;
+use retort_datasets::part::Values;
 use retort_sdk::schema::RESERVED;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
-/// Everything that determines a training.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Experiment {
-    /// Seed of the network's first values, batches, augmentation, and the losses' draws.
-    pub seed: u64,
-    /// Checkpoint or run folder of the network that teaches; none trains without transfer.
-    pub source: Option<PathBuf>,
-    /// Whether the source's embeddings have unit length; none takes it as it was trained.
-    pub source_norm: Option<bool>,
-    /// Further devices that share each batch's work, such as `gpu:1`. Batch norms that aren't frozen
-    /// see a device's part of the batch; losses see all of it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub also_on: Vec<String>,
-    /// The source's network, where the checkpoint's keys don't tell.
-    pub source_model: Option<String>,
-    /// Weights that the network to train starts from, such as ImageNet's; none starts afresh.
-    pub pretrained: Option<PathBuf>,
-    /// K of Recall@K.
-    pub recall_at: Vec<usize>,
-    /// On which classes the best epoch is chosen.
-    pub select_on: SelectOn,
-    /// Which of the source's keys are its network's.
-    #[serde(skip_serializing_if = "Keys::is_empty")]
-    pub source_keys: Keys,
-    /// Which keys of `pretrained` are the network's.
-    #[serde(skip_serializing_if = "Keys::is_empty")]
-    pub pretrained_keys: Keys,
-    /// Pictures.
-    pub data: Data,
-    /// The network to train.
-    pub network: NetworkConfig,
-    /// How to train it.
-    pub train: Recipe,
-    /// The losses, summed with their weights.
-    pub loss: Vec<LossConfig>,
-    /// What a step of a loss may use.
-    pub limits: Limits,
+settings! {
+    /// Everything that determines a training.
+    #[serde(deny_unknown_fields)]
+    pub struct Experiment {
+        /// Seed of the network's first values, batches, augmentation, and the losses' draws.
+        seed: u64 = 0,
+        /// Run folder of the source network, or its checkpoint, of any origin; none trains without transfer.
+        source: Option<PathBuf> = None,
+        /// Whether the source's embeddings have unit length; none takes it as it was trained.
+        source_norm: Option<bool> = None,
+        /// Further devices that share each batch's work, such as `gpu:1`. Batch norms that aren't frozen
+        /// see a device's part of the batch; losses see all of it.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        also_on: Vec<String> = Vec::new(),
+        /// The source's network, where the checkpoint's keys don't tell.
+        source_model: Option<String> = None,
+        /// Weights to start from, such as ImageNet's: a checkpoint of any origin, of the same network; none
+        /// starts afresh.
+        pretrained: Option<PathBuf> = None,
+        /// K of Recall@K.
+        recall_at: Vec<usize> = vec![1, 2, 4, 8],
+        /// On which classes the best epoch is chosen.
+        select_on: SelectOn = SelectOn::Test,
+        /// Which of the source's keys are its network's.
+        #[serde(skip_serializing_if = "Keys::is_empty")]
+        source_keys: Keys = Keys::default(),
+        /// Which keys of `pretrained` are the network's.
+        #[serde(skip_serializing_if = "Keys::is_empty")]
+        pretrained_keys: Keys = Keys::default(),
+        /// Pictures.
+        data: Data = Data::default(),
+        /// The network to train.
+        network: NetworkConfig = NetworkConfig::default(),
+        /// How to train it.
+        train: Recipe = Recipe::default(),
+        /// The losses, summed with their weights.
+        loss: Vec<LossConfig> = Vec::new(),
+        /// What a step of a loss may use.
+        limits: Limits = Limits::default(),
+    }
 }
 
 /// On which classes a training is evaluated while it runs, and its best epoch chosen.
@@ -100,43 +103,32 @@ impl Keys {
     }
 }
 
-/// A data set.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Data {
-    /// Its name.
-    pub name: String,
-    /// Folder with its files.
-    pub root: Option<PathBuf>,
-    /// Width and height of a network's input in pixels; 0 takes the data set's usual size.
-    pub size: usize,
-    /// Seed of generated data.
-    pub seed: u64,
-    /// Classes of generated data.
-    pub classes: Option<usize>,
-    /// Pictures of each class of generated data.
-    pub images: Option<usize>,
-    /// Share of the training classes that is held out for `select_on = "validation"`: the last ones.
-    pub validation_classes: f64,
-    /// `folder`: which classes train: a part such as 0.5, names separated by commas, or a file with a name a
-    /// line, here or in `root`.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "word")]
-    pub train_classes: Option<String>,
-    /// `folder`: a CSV file, here or in `root`, with the columns path, label and perhaps split (train, val,
-    /// test, query, gallery), in place of class folders.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub labels: Option<String>,
-    /// What to do about class folders without a picture.
-    #[serde(skip_serializing_if = "OnCorrupt::is_error")]
-    pub on_empty_class: OnCorrupt,
-    /// Memory for decoded pictures, such as `8GiB`; none keeps none.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "word")]
-    pub cache: Option<String>,
-    /// What to do about pictures that can't be read.
-    pub on_corrupt: OnCorrupt,
-    /// Decode large JPEGs at 1/2, 1/4 or 1/8 of their size where a crop stays larger than the network's
-    /// input: faster, with pixels that are a few grey levels off.
-    pub scaled_decoding: bool,
+settings! {
+    /// A data set.
+    pub struct Data {
+        /// The data set.
+        name: String = "glyphs".to_owned(),
+        /// Folder with the data set's files.
+        root: Option<PathBuf> = None,
+        /// Width and height of a network's input in pixels; 0 takes the data set's usual size.
+        size: usize = 0,
+        /// Share of the training classes that is held out for `select_on = "validation"`: the last ones.
+        validation_classes: f64 = 0.0,
+        /// What to do about class folders without a picture.
+        #[serde(skip_serializing_if = "OnCorrupt::is_error")]
+        on_empty_class: OnCorrupt = OnCorrupt::Error,
+        /// Memory for decoded pictures, such as `8GiB`; none keeps none.
+        #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "word")]
+        cache: Option<String> = None,
+        /// What to do about pictures that can't be read.
+        on_corrupt: OnCorrupt = OnCorrupt::Error,
+        /// Decode large JPEGs at 1/2, 1/4 or 1/8 of their size where a crop stays larger than the network's
+        /// input: faster, with pixels that are a few grey levels off.
+        scaled_decoding: bool = false,
+        /// The data set's own options.
+        #[serde(flatten)]
+        own: Values = Values::new(),
+    }
 }
 
 /// What to do about pictures that can't be read, and classes that have none.
@@ -207,9 +199,6 @@ impl TryFrom<Given> for LossConfig {
     }
 }
 
-/// Keys of an experiment that aren't written while they say nothing.
-const UNSAID: [&str; 3] = ["also_on", "source_keys", "pretrained_keys"];
-
 /// The labelled pictures of a split.
 pub type Pictures = std::sync::Arc<dyn datasets::Dataset>;
 
@@ -222,49 +211,6 @@ impl LossConfig {
     pub fn new(name: &str) -> Self {
         let name = name.to_owned();
         LossConfig { name, weight: 1.0, lr_factor: None, digest: None, hyper: Map::new() }
-    }
-}
-
-impl Default for Experiment {
-    fn default() -> Self {
-        Experiment {
-            seed: 0,
-            source: None,
-            source_norm: None,
-            also_on: Vec::new(),
-            source_model: None,
-            pretrained: None,
-            recall_at: vec![1, 2, 4, 8],
-            select_on: SelectOn::Test,
-            source_keys: Keys::default(),
-            pretrained_keys: Keys::default(),
-            data: Data::default(),
-            network: NetworkConfig::default(),
-            train: Recipe::default(),
-            loss: Vec::new(),
-            limits: Limits::default(),
-        }
-    }
-}
-
-impl Default for Data {
-    fn default() -> Self {
-        let name = "glyphs".to_owned();
-        Data {
-            name,
-            root: None,
-            size: 0,
-            seed: 0,
-            classes: None,
-            images: None,
-            validation_classes: 0.0,
-            train_classes: None,
-            labels: None,
-            on_empty_class: OnCorrupt::Error,
-            cache: None,
-            on_corrupt: OnCorrupt::Error,
-            scaled_decoding: false,
-        }
     }
 }
 
@@ -304,16 +250,12 @@ impl Data {
         crate::bounds::data(self)?;
         Ok(datasets::Options {
             root: self.root.clone(),
-            seed: self.seed,
             size: self.size()?,
-            glyph_classes: self.classes,
-            glyph_images: self.images,
-            train_classes: self.train_classes.clone(),
-            labels: self.labels.clone(),
             skip_empty: self.on_empty_class == OnCorrupt::Skip,
             cache: self.cache.as_deref().map_or(Ok(0), bytes)?,
             skip_corrupt: self.on_corrupt == OnCorrupt::Skip,
             scaled_decoding: self.scaled_decoding,
+            own: self.own.clone(),
         })
     }
 
@@ -325,6 +267,13 @@ impl Data {
         }
         let (train, validation) = datasets::hold_out(&train, self.validation_classes)?;
         Ok((train, Some(validation)))
+    }
+
+    /// Puts in the defaults of the data set's own options; refuses those that it doesn't have.
+    pub fn resolve(&mut self) -> Result<()> {
+        let resolved = self.entry()?.resolve(&self.own);
+        self.own = resolved.map_err(|why| foreign("data", &why, Data::SETTINGS))?;
+        Ok(())
     }
 
     /// Width and height of a network's input in pixels.
@@ -381,36 +330,14 @@ pub fn damaged(splits: &[&std::sync::Arc<dyn datasets::Dataset>]) -> usize {
     all.len()
 }
 
-/// A number of bytes: `8GiB`, `500 MB`, `1e9`.
+/// The data set's memory for pictures.
 fn bytes(text: &str) -> Result<u64> {
-    let units = [
-        ("KiB", 1_u64 << 10),
-        ("MiB", 1 << 20),
-        ("GiB", 1 << 30),
-        ("TiB", 1 << 40),
-        ("kB", 1000),
-        ("MB", 1_000_000),
-        ("GB", 1_000_000_000),
-        ("TB", 1_000_000_000_000),
-        ("B", 1),
-    ];
-    let text = text.trim();
-    let suffix =
-        |unit: &str| text.len().checked_sub(unit.len()).and_then(|at| text.split_at_checked(at));
-    let split = units.iter().find_map(|(unit, size)| {
-        let (number, end) = suffix(unit)?;
-        end.eq_ignore_ascii_case(unit).then_some((number, *size))
-    });
-    let (number, size) = split.unwrap_or((text, 1));
-    let number = number.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
-    let wrong =
-        || Failure::usage(format!("cache = {text}: it should be a size such as 8GiB or 500MB"));
-    Ok((number.ok_or_else(wrong)? * size as f64) as u64)
+    crate::settings::bytes(text).map_err(|why| Failure::usage(format!("cache = {text}: {why}")))
 }
 
 impl From<datasets::DataError> for Failure {
     fn from(e: datasets::DataError) -> Self {
-        let usage = matches!(e, datasets::DataError::UnknownDataset { .. });
+        let usage = matches!(e, datasets::DataError::Unknown(_));
         if usage { Failure::usage(e) } else { Failure::new(e) }
     }
 }
@@ -449,12 +376,18 @@ impl Experiment {
         toml::from_str(text).map_err(|e| misread(&e, text, path))
     }
 
+    /// Parses the file of a run, which an older version may have written.
+    pub fn of_run(text: &str, path: &Path) -> Result<Self> {
+        let tree: Value = toml::from_str(text).map_err(|e| misread(&e, text, path))?;
+        let renewed = crate::older::renewed(tree);
+        // An error comes from the text as it is, where its line is known.
+        serde_json::from_value(renewed).or_else(|_| Self::parse(text, path))
+    }
+
     fn with(self, text: &str) -> Result<Self> {
         let (key, value) = assignment(text)?;
-        let mut tree = serde_json::to_value(&self).map_err(Failure::new)?;
         let first = key.split('.').next().unwrap_or_default();
-        let known =
-            tree.as_object().is_some_and(|o| o.contains_key(first)) || UNSAID.contains(&first);
+        let known = Self::SETTINGS.iter().any(|setting| setting.key == first);
         let path = match (known, self.loss.len()) {
             (true, _) => key.clone(),
             (false, 0) => {
@@ -464,33 +397,76 @@ impl Experiment {
             }
             (false, n) => format!("loss.{}.{key}", n - 1),
         };
-        let mut parts: Vec<&str> = path.split('.').collect();
-        // A loss's other keys are its hyperparameters.
-        if parts.len() > 2
-            && parts[0] == "loss"
-            && !RESERVED.contains(&parts[2])
-            && parts[2] != "digest"
-        {
-            parts.insert(2, "hyper");
-        }
-        let mut place = &mut tree;
-        for part in parts {
-            place = match part.parse::<usize>() {
-                Ok(i) if place.is_array() => place.get_mut(i).ok_or_else(|| {
-                    Failure::usage(format!("--set {key}: there is no number {i} in that list"))
-                })?,
-                _ if place.is_object() => &mut place[part],
-                _ => return Err(Failure::usage(format!("--set {key}: {part} is no key there"))),
-            };
-            if place.is_null() && (part == "hyper" || part.ends_with("_keys")) {
-                *place = json!({});
-            }
-        }
-        *place = value;
-        serde_json::from_value(tree).map_err(|e| match crate::bounds::check(&self) {
-            // JSON has no NaN: the number that isn't one was there before.
-            Err(failure) if e.to_string().contains("null") => failure,
-            _ => Failure::usage(format!("--set {key}: {}", suggest(&e.to_string()))),
-        })
+        self.set([(path, format!("--set {key}"), value)])
     }
+
+    /// The experiment with values at these paths, such as `train.lr`. What set each stands in the message if
+    /// it can't be there.
+    pub fn set(
+        self,
+        values: impl IntoIterator<Item = (String, String, Value)>,
+    ) -> Result<Self> {
+        let mut tree = serde_json::to_value(&self).map_err(Failure::new)?;
+        let mut experiment = self;
+        for (path, flag, value) in values {
+            *place(&mut tree, &path).map_err(|e| Failure::usage(format!("{flag}: {e}")))? = value;
+            experiment = serde_json::from_value(tree.clone()).map_err(|e| {
+                match crate::bounds::check(&experiment) {
+                    // JSON has no NaN: the number that isn't one was there before.
+                    Err(failure) if e.to_string().contains("null") => failure,
+                    _ => Failure::usage(format!("{flag}: {}", suggest(&e.to_string()))),
+                }
+            })?;
+        }
+        Ok(experiment)
+    }
+
+    /// Puts in the defaults of the options of all that is named: network, data set, sampler, optimiser …
+    pub fn resolve(&mut self) -> Result<()> {
+        self.data.resolve()?;
+        let resolved = self.network.resolve();
+        resolved.map_err(|e| foreign("network", &e.to_string(), NetworkConfig::SETTINGS))?;
+        self.train.resolve().map_err(|why| Failure::usage(format!("train: {why}")))
+    }
+}
+
+/// An option that isn't one, beside the keys that are there whatever is named.
+fn foreign(table: &str, why: &str, settings: &[Setting]) -> Failure {
+    if !why.contains(" has no option") {
+        return Failure::usage(format!("{table}: {why}"));
+    }
+    let keys = settings.iter().map(|setting| setting.key).filter(|key| *key != "own");
+    let keys = keys.collect::<Vec<_>>().join(", ");
+    Failure::usage(format!("{table}: {why}. The other keys of {table} are: {keys}"))
+}
+
+/// The place of a path in an experiment as JSON.
+fn place<'a>(tree: &'a mut Value, path: &str) -> std::result::Result<&'a mut Value, String> {
+    let mut parts: Vec<&str> = path.split('.').collect();
+    // A loss's other keys are its hyperparameters.
+    if parts.len() > 2
+        && parts[0] == "loss"
+        && !RESERVED.contains(&parts[2])
+        && parts[2] != "digest"
+    {
+        parts.insert(2, "hyper");
+    }
+    let mut place = tree;
+    for part in parts {
+        // One that is named alone has options all the same: `optimizer = "sgd"`.
+        if let Value::String(name) = place {
+            *place = json!({"name": name});
+        }
+        place = match part.parse::<usize>() {
+            Ok(i) if place.is_array() => {
+                place.get_mut(i).ok_or_else(|| format!("there is no number {i} in that list"))?
+            }
+            _ if place.is_object() => &mut place[part],
+            _ => return Err(format!("{part} is no key there")),
+        };
+        if place.is_null() && (part == "hyper" || part.ends_with("_keys")) {
+            *place = json!({});
+        }
+    }
+    Ok(place)
 }

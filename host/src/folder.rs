@@ -75,7 +75,7 @@ impl Run {
         let config = path.join(CONFIG);
         let text = regular::read(&config, regular::SMALL);
         let text = text.map_err(|e| Failure::file("read", &config, e))?;
-        let config = Experiment::parse(&text, &config)?;
+        let config = Experiment::of_run(&text, &config)?;
         let summary = path.join(SUMMARY);
         let summary =
             if summary.symlink_metadata().is_ok() { Some(read_object(&summary)?) } else { None };

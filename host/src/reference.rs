@@ -8,7 +8,6 @@
 use crate::experiment::{Experiment, LossConfig};
 use crate::plugin::registry::short_name;
 use clap::ValueEnum;
-use retort_core::Schedule;
 
 /// What a training has where neither its flags nor its file say something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -54,7 +53,7 @@ impl Preset {
         (recipe.lr, recipe.loss_lr_factor) = (1e-4, 100.0);
         (recipe.evaluate_every, recipe.workers) = (1, 8);
         if source {
-            (recipe.schedule, recipe.clip_value) = (Schedule::Step, 10.0);
+            (recipe.schedule, recipe.clip_value) = ("step".into(), 10.0);
         }
         experiment.loss = losses(if source { "Proxy_Anchor" } else { "Relaxed_Contra" });
         experiment

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use retort_core::metric::{
-    Distance, Embeddings, Exclude, Interval, Measure, MetricError, Retrieval, Search, Unit,
+    Distance, Embeddings, Exclude, Interval, METRICS, Measure, MetricError, Needs, Retrieval, Search, Unit,
     adjusted_mutual_information, bootstrap, kmeans, normalized_mutual_information,
 };
 use serde_json::{Map, Value, json};
@@ -70,26 +70,9 @@ enum Resample {
     Query,
 }
 
-/// A number of bytes, with or without a unit.
 fn bytes(text: &str) -> std::result::Result<usize, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end();
-    let unit = match text[digits.len()..].trim() {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        "kB" | "KB" => 1000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        other => {
-            return Err(format!(
-                "there is no unit {other}; units are B, KiB, MiB, GiB, kB, MB, GB"
-            ));
-        }
-    };
-    let number: usize =
-        digits.parse().map_err(|_| "it needs a whole number of bytes".to_owned())?;
-    number.checked_mul(unit).ok_or_else(|| "so much memory can't be named".to_owned())
+    let bytes = crate::settings::bytes(text)?;
+    usize::try_from(bytes).map_err(|_| "so much memory can't be named".to_owned())
 }
 
 impl From<MetricError> for Failure {
@@ -151,11 +134,8 @@ impl Options {
                  computed them instead",
             );
         }
-        let recall = self.ks.iter().map(|&k| Measure::Recall(k));
-        let others = [Measure::PrecisionAt1, Measure::RPrecision, Measure::MapAtR];
-        let lists = self.ks.iter().filter(|_| self.map_at_k);
-        let lists = lists.flat_map(|&k| [Measure::Precision(k), Measure::Map(k)]);
-        let measures: Vec<Measure> = recall.chain(others).chain(lists).collect();
+        let wanted = METRICS.iter().filter(|m| m.needs != Needs::Lists || self.map_at_k);
+        let measures: Vec<Measure> = wanted.flat_map(|metric| metric.at(&self.ks)).collect();
         let intervals = match self.bootstrap {
             0 => vec![None; measures.len()],
             resamples => {
@@ -170,7 +150,7 @@ impl Options {
         let clusters = match clusters {
             Some(given) => Some(given.to_vec()),
             None if self.nmi => {
-                let classes = found.per_class(Measure::PrecisionAt1).len();
+                let classes = found.per_class(Measure::recall(1)).len();
                 Some(kmeans(queries, classes, self.seed, &search)?.of)
             }
             None => None,
@@ -190,41 +170,17 @@ impl Options {
     }
 }
 
-/// A metric's key in JSON; those at K have one for all K.
-fn key(measure: Measure) -> &'static str {
-    match measure {
-        Measure::Recall(_) => "recall",
-        Measure::PrecisionAt1 => "precision_at_1",
-        Measure::RPrecision => "r_precision",
-        Measure::MapAtR => "map_at_r",
-        Measure::Precision(_) => "precision_at_k",
-        Measure::Map(_) => "map_at_k",
-    }
-}
-
-/// A metric's name in a table.
-fn title(measure: Measure) -> String {
-    match measure {
-        Measure::Recall(k) => format!("R@{k}"),
-        Measure::PrecisionAt1 => "precision@1".to_owned(),
-        Measure::RPrecision => "R-precision".to_owned(),
-        Measure::MapAtR => "MAP@R".to_owned(),
-        Measure::Precision(k) => format!("precision@{k}"),
-        Measure::Map(k) => format!("MAP@{k}"),
-    }
-}
-
 fn percent(share: f64) -> String {
     if share.is_nan() { "-".to_owned() } else { format!("{:.2} %", 100.0 * share) }
 }
 
 /// Puts a metric where it belongs in a JSON object.
 fn put(object: &mut Map<String, Value>, measure: Measure, value: Value) {
-    if let Measure::Recall(k) | Measure::Precision(k) | Measure::Map(k) = measure {
-        let at_k = object.entry(key(measure)).or_insert_with(|| json!({}));
-        at_k[k.to_string()] = value;
+    let key = measure.metric.key;
+    if measure.metric.at_k() {
+        object.entry(key).or_insert_with(|| json!({}))[measure.k.to_string()] = value;
     } else {
-        object.insert(key(measure).to_owned(), value);
+        object.insert(key.to_owned(), value);
     }
 }
 
@@ -314,9 +270,10 @@ impl Report<'_> {
         let (mut recall, mut others) = (header("K", "RECALL@K"), header("METRIC", "VALUE"));
         for &(measure, ends) in &self.measures {
             let values = [self.found.mean(measure), self.found.class_mean(measure)].map(percent);
-            match measure {
-                Measure::Recall(k) => add(&mut recall, k.to_string(), values, interval(ends)),
-                _ => add(&mut others, title(measure), values, interval(ends)),
+            if measure == Measure::recall(measure.k) {
+                add(&mut recall, measure.k.to_string(), values, interval(ends));
+            } else {
+                add(&mut others, measure.title(), values, interval(ends));
             }
         }
         if let Some((nmi, ami)) = self.information {
@@ -326,7 +283,7 @@ impl Report<'_> {
         let mut parts = vec![format!("{recall}\n\n{others}")];
         if self.options.per_class {
             let mut table = output::table([""]);
-            let titles = self.measures.iter().map(|&(measure, _)| title(measure).to_uppercase());
+            let titles = self.measures.iter().map(|&(measure, _)| measure.title().to_uppercase());
             table.set_header(["CLASS".to_owned(), "QUERIES".to_owned()].into_iter().chain(titles));
             for (class, (queries, values)) in self.classes() {
                 let values = values.into_iter().map(|(_, value)| percent(value));

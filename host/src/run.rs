@@ -13,7 +13,7 @@ use crate::plugin::Pack;
 use crate::plugin::registry::Registry;
 use crate::progress::Progress;
 use crate::record::Record;
-use crate::{bounds, clean, hardware, kept, measurable, output, tensorboard};
+use crate::{bounds, clean, hardware, kept, measurable, older, output, tensorboard};
 use burn::tensor::Device;
 use retort_core::backbone::Backbone;
 use retort_core::checkpoint::{self, CheckpointError, OpenOptions};
@@ -24,7 +24,7 @@ use retort_core::trainer::{
     evaluate, parameter_count,
 };
 use retort_core::{LossError, Session, Setup};
-use retort_datasets::Split;
+use retort_datasets::{self as datasets, Split};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -149,8 +149,11 @@ pub fn resume(folder: &Path, allow_changed: bool, place: &mut Place) -> Result<F
         .collect();
     // Older files are read as they are meant: keys may have come in since, or moved.
     if let Some(config) = was.get_mut("config")
-        && let Ok(experiment) = serde_json::from_value::<Experiment>(config.clone())
+        && let Ok(experiment) = serde_json::from_value::<Experiment>(older::renewed(config.clone()))
     {
+        let mut experiment = experiment;
+        // Options that have come in since have had their defaults.
+        let _ = experiment.resolve();
         *config = json!(without_digests(&experiment));
     }
     let changes = differing(&Value::Object(was), &now);
@@ -266,6 +269,7 @@ fn prepare(
     place: &mut Place,
 ) -> Result<Prepared> {
     bounds::check(experiment)?;
+    experiment.resolve()?;
     let entry = experiment.data.entry()?;
     experiment.network.set_channels(entry.channels).map_err(Failure::usage)?;
     experiment.data.size = experiment.data.size()?;
@@ -322,13 +326,19 @@ fn prepare(
     let target = target.cast(experiment.train.precision.dtype());
     let parameters = parameter_count(&target);
     let split = if validation.is_some() { "validation" } else { "test" };
+    let (size, chosen) = (experiment.data.size, &experiment.train.augmentation);
+    let augmentation = match chosen.as_slice() {
+        [] => (entry.augmentation)(size),
+        chosen => datasets::augmentation(chosen, size, (entry.evaluation)(size))
+            .map_err(Failure::usage)?,
+    };
     let trainer = Trainer {
-        state: training::State::new(target, terms, &experiment.train),
+        state: training::State::new(target, terms, &experiment.train).map_err(Failure::usage)?,
         network: experiment.network.clone(),
         source,
         recipe: experiment.train.clone(),
         train,
-        augmentation: (entry.augmentation)(experiment.data.size),
+        augmentation,
         test: validation.unwrap_or_else(|| test.clone()),
         ks: experiment.recall_at.clone(),
         image_size: experiment.data.size,
@@ -376,7 +386,7 @@ fn make_losses(experiment: &mut Experiment, place: &mut Place) -> Result<Losses>
         out.names.push((name.clone(), origin));
         out.packs.push(found.pack);
         let lr_factor = config.lr_factor.unwrap_or(experiment.train.loss_lr_factor);
-        let optimizer = Optimizer::new(&experiment.train);
+        let optimizer = Optimizer::new(&experiment.train).map_err(Failure::usage)?;
         out.terms.push(Term { name, weight: config.weight, lr_factor, session, optimizer });
     }
     Ok(out)

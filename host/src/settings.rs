@@ -1,6 +1,7 @@
 //! `key=value` on the command line.
 
 use crate::failure::{Failure, Result};
+use bytesize::ByteSize;
 use retort_core::Limits;
 use serde_json::{Map, Value};
 
@@ -39,6 +40,17 @@ pub fn suggest(message: &str) -> String {
         Some(near) => format!("{message}; did you mean `{near}`?"),
         None => message.to_owned(),
     }
+}
+
+/// A number of bytes: `8GiB`, `500 MB`, `1e9`.
+pub fn bytes(text: &str) -> std::result::Result<u64, String> {
+    let number = text.trim().parse::<f64>().ok();
+    let number = number.filter(|bytes| bytes.is_finite() && (0.0..u64::MAX as f64).contains(bytes));
+    let bytes = match number {
+        Some(bytes) => Some(bytes as u64),
+        None => text.parse::<ByteSize>().ok().map(|size| size.as_u64()),
+    };
+    bytes.ok_or_else(|| "it should be a size such as 8GiB or 500MB".to_owned())
 }
 
 /// The default limits with these in their place.

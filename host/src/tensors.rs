@@ -170,11 +170,8 @@ impl File {
 
     /// The target's feature maps, leaves of the graph.
     pub fn target_features(&self, setup: &Setup) -> Result<Vec<Feature>> {
-        let features = self.features("target_features", setup)?.into_iter().map(|f| match f {
-            Feature::Map(map) => Feature::Map(map.require_grad()),
-            Feature::Vector(vector) => Feature::Vector(vector.require_grad()),
-        });
-        Ok(features.collect())
+        let features = self.features("target_features", setup)?.into_iter();
+        Ok(features.map(|f| f.map(Tensor::require_grad, Tensor::require_grad)).collect())
     }
 
     /// The source's embeddings.

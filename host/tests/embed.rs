@@ -51,7 +51,7 @@ fn trained() -> TempDir {
 
 /// The pictures that `run` is tested on.
 fn pictures() -> Box<dyn Dataset> {
-    let options = Options { glyph_classes: Some(16), glyph_images: Some(6), ..Options::default() };
+    let options = Options::default().with("classes", 16).with("images", 6);
     open("glyphs", Split::Test, &options).unwrap()
 }
 

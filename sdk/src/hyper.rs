@@ -43,6 +43,17 @@ value! {
     bool, Boolean, |v| v.as_bool();
 }
 
+/// A text, or none: for what isn't a loss's.
+impl Value for Option<String> {
+    const KIND: Kind = Kind::Text;
+    fn to_json(&self) -> serde_json::Value {
+        self.clone().into()
+    }
+    fn from_json(value: &serde_json::Value) -> Option<Self> {
+        (value.is_null() || value.is_string()).then(|| value.as_str().map(str::to_owned))
+    }
+}
+
 /// One field's schema. Not for authors: the macro calls it.
 #[doc(hidden)]
 pub fn field<V: Value>(name: &str, doc: &str, default: &V, range: Range) -> Field {

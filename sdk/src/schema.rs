@@ -64,6 +64,8 @@ pub enum Kind {
     Boolean,
     /// One of a few words.
     Choice,
+    /// Any text, or none. A loss's hyperparameters can't be one.
+    Text,
 }
 
 /// An interval; an absent end is open.
@@ -237,35 +239,37 @@ impl Definition {
     ///
     /// The message names the key, what is wrong with it, and the nearest key or the range.
     pub fn resolve(&self, given: &Map<String, Value>) -> Result<Map<String, Value>, String> {
-        for key in given.keys() {
-            if !self.hyper.iter().any(|f| f.name == *key) {
-                return Err(self.unknown(key));
-            }
-        }
-        let mut out = Map::new();
-        for field in &self.hyper {
-            // A default, too, gets the field's own type: resolving twice gives the same.
-            let value = given.get(&field.name).unwrap_or(&field.default);
-            let value = field.check(value).map_err(|e| format!("{}: {e}", self.name))?;
-            out.insert(field.name.clone(), value);
-        }
-        Ok(out)
+        resolve(&self.name, "hyperparameter", &self.hyper, given)
     }
+}
 
-    fn unknown(&self, key: &str) -> String {
-        let names: Vec<&str> = self.hyper.iter().map(|f| f.name.as_str()).collect();
+/// Checks values given for fields and fills in the defaults: one value a field. `of` is what has the fields,
+/// and `word` what one of them is called there.
+///
+/// The message names the key, what is wrong with it, and the nearest key or the range.
+pub fn resolve(
+    of: &str,
+    word: &str,
+    fields: &[Field],
+    given: &Map<String, Value>,
+) -> Result<Map<String, Value>, String> {
+    let names: Vec<&str> = fields.iter().map(|f| f.name.as_str()).collect();
+    for key in given.keys().filter(|key| !names.contains(&key.as_str())) {
         if names.is_empty() {
-            return format!("{} has no hyperparameters, so none is named {key}", self.name);
+            return Err(format!("{of} has no {word}s, so none is named {key}"));
         }
-        let all = names.join(", ");
-        match nearest(key, &names) {
-            Some(near) => format!(
-                "{} has no hyperparameter {key}; did you mean {near}? It has: {all}",
-                self.name
-            ),
-            None => format!("{} has no hyperparameter {key}; it has: {all}", self.name),
-        }
+        let near = nearest(key, &names).map(|near| format!("; did you mean {near}? It has: "));
+        let near = near.unwrap_or_else(|| "; it has: ".to_owned());
+        return Err(format!("{of} has no {word} {key}{near}{}", names.join(", ")));
     }
+    let mut out = Map::new();
+    for field in fields {
+        // A default, too, gets the field's own type: resolving twice gives the same.
+        let value = given.get(&field.name).unwrap_or(&field.default);
+        let value = field.check(value).map_err(|e| format!("{of}: {e}"))?;
+        out.insert(field.name.clone(), value);
+    }
+    Ok(out)
 }
 
 impl Field {
@@ -284,6 +288,9 @@ impl Field {
             || matches!((min, max), (Some(min), Some(max)) if min > max || above && min >= max)
         {
             return Err(format!("its range is empty: {}", self.range));
+        }
+        if self.kind == Kind::Text {
+            return Err("a loss's hyperparameters are numbers, switches and choices".to_owned());
         }
         check_count("choices", self.choices.len(), CHOICES)?;
         if (self.kind == Kind::Choice) == self.choices.is_empty() {
@@ -305,6 +312,7 @@ impl Field {
         check_length("default", default.len(), 8 * CHOICE_BYTES)?;
         self.check(&self.default).map(drop).map_err(|_| match self.kind {
             Kind::Boolean => format!("its default {default} isn't true or false"),
+            Kind::Text => format!("its default {default} isn't a text"),
             Kind::Choice => {
                 format!("its default {default} isn't one of {}", self.choices.join(", "))
             }
@@ -319,6 +327,12 @@ impl Field {
         let wrong = |wants: &str| format!("{name} must be {wants}, not {value}");
         match self.kind {
             Kind::Boolean => value.as_bool().map(Value::from).ok_or_else(|| wrong("true or false")),
+            // `0.5` and `"0.5"` are one text, and nothing is none.
+            Kind::Text => match value {
+                Value::String(_) | Value::Null => Ok(value.clone()),
+                Value::Number(_) => Ok(Value::from(value.to_string())),
+                _ => Err(wrong("a text")),
+            },
             Kind::Choice => match value.as_str() {
                 Some(word) if self.choices.iter().any(|c| c == word) => Ok(Value::from(word)),
                 _ => Err(wrong(&format!("one of {}", self.choices.join(", ")))),
@@ -339,27 +353,9 @@ impl Field {
 
 /// The candidate most like `word`, if one is like enough to be a slip of the keyboard.
 pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let edits = strsim::osa_distance;
     let best = candidates.iter().map(|c| (edits(word, c), *c)).min()?;
     (best.0 <= 1 + word.chars().count().max(best.1.chars().count()) / 3).then_some(best.1)
-}
-
-/// Edits from one word to the other: letters put in, left out, changed, or two neighbours swapped.
-fn edits(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let change = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut best = change.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                best = best.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(best);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -418,6 +414,7 @@ mod tests {
             (field(2, "choices"), json!(["b", "b"]), "the choice b twice"),
             (field(2, "choices"), json!(["b", "a\nb"]), "isn't a word"),
             (field(2, "choices"), many(json!("b"), 65), "65 choices"),
+            (field(0, "kind"), json!("text"), "hyperparameters are numbers, switches and choices"),
             (field(0, "range"), json!({"min": 2, "max": 0}), "its range is empty: 2 to 0"),
             (field(0, "range"), json!({"min": 1, "max": 1, "above": true}), "its range is empty"),
         ] {

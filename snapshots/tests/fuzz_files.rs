@@ -67,7 +67,7 @@ fn pth() {
 fn tiny() -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.safetensors");
-    let config = NetworkConfig { width: 2, embedding: 2, ..NetworkConfig::default() };
+    let config = NetworkConfig { embedding: 2, ..NetworkConfig::default().with("width", 2) };
     let net = Backbone::new(&config, 0, &Device::flex()).unwrap();
     let data = burn::tensor::TensorData::new(vec![1f32, 2.0], [2]);
     let losses = [BTreeMap::from([("param.a".to_owned(), data.clone())])];
@@ -194,9 +194,10 @@ fn manifests() {
             }
             _ => {}
         }
-        let list = (kind == "folder").then(|| file.display().to_string());
-        let options =
-            Options { root: Some(dir.clone()), train_classes: list, ..Options::default() };
+        let mut options = Options { root: Some(dir.clone()), ..Options::default() };
+        if kind == "folder" {
+            options = options.with("train_classes", file.display().to_string());
+        }
         let data = open(kind, Split::Train, &options).map_err(|e| e.to_string())?;
         for i in (0..data.len()).take(3) {
             let _ = data.image(i);

@@ -9,7 +9,7 @@ use burn::tensor::{Device, FloatDType, Tensor};
 use retort_core::backbone::{Backbone, NetworkConfig};
 use retort_core::device::{DeviceChoice, resolve};
 use retort_core::trainer::{Average, Minibatch, Optimizer, Pictures, State, Term, Trainer};
-use retort_core::{Limits, LossParameters, Method, Recipe};
+use retort_core::{Limits, LossParameters, Recipe};
 use retort_datasets::Identity;
 use retort_snapshots::facts::Facts;
 use retort_snapshots::session;
@@ -30,7 +30,7 @@ fn device() -> Device {
 }
 
 fn convnet(device: &Device) -> (NetworkConfig, Backbone) {
-    let config = NetworkConfig { width: 8, embedding: 8, channels: 1, ..NetworkConfig::default() };
+    let config = NetworkConfig { embedding: 8, channels: 1, ..NetworkConfig::default().with("width", 8) };
     let net = Backbone::new(&config, 3, device).unwrap();
     (config, net)
 }
@@ -48,9 +48,9 @@ fn parameters(n: usize, device: &Device) -> LossParameters {
 type Step = Box<dyn FnMut()>;
 
 /// One of an optimiser with a gradient for every parameter.
-fn optimize(method: Method, n: usize, device: &Device) -> Step {
-    let recipe = Recipe { optimizer: method, weight_decay: 0.1, ..Recipe::default() };
-    let (mut optimizer, mut module) = (Optimizer::new(&recipe), parameters(n, device));
+fn optimize(method: &str, n: usize, device: &Device) -> Step {
+    let recipe = Recipe { optimizer: method.into(), weight_decay: 0.1, ..Recipe::default() };
+    let (mut optimizer, mut module) = (Optimizer::new(&recipe).unwrap(), parameters(n, device));
     let values = module.values.iter();
     let gradients: Vec<_> = values.map(|param| param.val().inner().zeros_like()).collect();
     Box::new(move || {
@@ -74,7 +74,7 @@ fn train(loss: &str, device: &Device) -> Step {
     let recipe = Recipe { weight_decay: 0.1, ..Recipe::default() };
     let (network, target) = convnet(device);
     let session = session(loss, &Map::new(), device, FloatDType::F32, &Limits::default()).unwrap();
-    let optimizer = Optimizer::new(&recipe);
+    let optimizer = Optimizer::new(&recipe).unwrap();
     let term = Term { name: loss.to_owned(), weight: 1.0, lr_factor: 1.0, session, optimizer };
     let data = Arc::new(Facts {
         classes: (0..4).map(|c| c.to_string()).collect(),
@@ -100,7 +100,7 @@ fn train(loss: &str, device: &Device) -> Step {
         replicas: Vec::new(),
         checkpoint: "none".into(),
         steps: 100,
-        state: State::new(target, vec![term], &recipe),
+        state: State::new(target, vec![term], &recipe).unwrap(),
         recipe,
     };
     trainer.probe(&batch).unwrap();
@@ -110,8 +110,8 @@ fn train(loss: &str, device: &Device) -> Step {
 
 fn step(what: &str, device: &Device) -> Step {
     match what.split_once(' ').unwrap_or((what, "")) {
-        ("adamw", n) => optimize(Method::AdamW, n.parse().unwrap(), device),
-        ("rmsprop", n) => optimize(Method::RmsProp, n.parse().unwrap(), device),
+        ("adamw", n) => optimize("adamw", n.parse().unwrap(), device),
+        ("rmsprop", n) => optimize("rmsprop", n.parse().unwrap(), device),
         ("average", _) => average(device),
         ("train", loss) => train(loss, device),
         other => panic!("{other:?}"),

@@ -164,10 +164,7 @@ fn run(
 
     let mut features = 0f64;
     for (want, got) in case["features"].as_array().unwrap().iter().zip(&output.features) {
-        let got: Vec<f64> = match got {
-            Feature::Map(map) => map.to_data().iter::<f64>().collect(),
-            Feature::Vector(vector) => vector.to_data().iter::<f64>().collect(),
-        };
+        let got: Vec<f64> = got.to_data().iter::<f64>().collect();
         let n = got.len();
         let picks = |key: &str| file[want[key].as_str().unwrap()].iter::<f64>().collect::<Vec<_>>();
         let first = &got[..64.min(n)];

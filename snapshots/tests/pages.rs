@@ -4,13 +4,15 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use clap::CommandFactory as _;
-use retort_core::Limits;
+use retort_core::{Limits, Recipe, Setting};
 use retort_core::backbone::{NetworkConfig, networks, summary};
 use retort_datasets::DATASETS;
-use retort_host::command::Cli;
+use retort_host::command::{Cli, parts};
+use retort_host::experiment::{Data, Experiment};
 use retort_host::plugin::registry::Registry;
 use retort_sdk::Op;
 use retort_sdk::op::Kind;
+use retort_sdk::schema::Field;
 use retort_snapshots::{retort, workspace};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -136,6 +138,63 @@ fn data_sets() {
         page += &row(&[format!("`{}`", entry.name), entry.doc.to_owned(), files.to_owned()]);
     }
     made("datasets.md", &page);
+}
+
+/// A table of options.
+fn options(fields: &[Field]) -> String {
+    let mut table = head(&["option", "default", "range", "meaning"]);
+    for field in fields {
+        let doc = field.doc.replace('\n', " ");
+        table += &row(&[format!("`{}`", field.name), parts::default(field), parts::range(field), doc]);
+    }
+    table
+}
+
+#[test]
+fn settings_and_parts() {
+    let defaults = serde_json::to_value(Experiment::default()).unwrap();
+    let tables: [(&str, &str, &[Setting]); 4] = [
+        ("At the top", "", Experiment::SETTINGS),
+        ("`[data]`", "data", Data::SETTINGS),
+        ("`[network]`", "network", NetworkConfig::SETTINGS),
+        ("`[train]`", "train", Recipe::SETTINGS),
+    ];
+    let mut page = String::new();
+    for (title, key, settings) in tables {
+        let of = if key.is_empty() { &defaults } else { &defaults[key] };
+        write!(page, "\n## {title}\n\n").unwrap();
+        page += &head(&["key", "default", "range", "meaning"]);
+        for setting in settings.iter().filter(|s| !of[s.key].is_object() && s.key != "own") {
+            let default = match &of[setting.key] {
+                Value::Null => "none".to_owned(),
+                Value::String(word) => word.clone(),
+                value => value.to_string(),
+            };
+            let range = (setting.range)().map(|range| range.to_string()).unwrap_or_default();
+            page += &row(&[format!("`{}`", setting.key), default, range, setting.line()]);
+        }
+        let own: Vec<(&str, Vec<Field>)> = match key {
+            "data" => DATASETS.iter().map(|d| (d.name, (d.options)())).collect(),
+            "network" => networks().map(|n| (n.name, (n.options)())).collect(),
+            _ => Vec::new(),
+        };
+        for (name, fields) in own.iter().filter(|(_, fields)| !fields.is_empty()) {
+            write!(page, "\nOf `{name}` alone:\n\n{}", options(fields)).unwrap();
+        }
+    }
+    let mut key = "";
+    for part in parts::all() {
+        if part.key != key {
+            key = part.key;
+            write!(page, "\n## `{key}`\n").unwrap();
+        }
+        let doc = part.doc.join("\n\n");
+        write!(page, "\n### {}\n\n{doc}\n", part.name).unwrap();
+        if !part.options.is_empty() {
+            write!(page, "\n{}", options(&part.options)).unwrap();
+        }
+    }
+    made("settings.md", &page);
 }
 
 #[test]

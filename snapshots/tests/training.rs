@@ -16,7 +16,8 @@ use burn::optim::GradientsParams;
 use burn::tensor::{DType, FloatDType, Tensor, TensorData};
 use retort_core::backbone::{Backbone, NetworkConfig};
 use retort_core::trainer::{Minibatch, Optimizer, Pictures, Replica, State, Term, Trainer};
-use retort_core::{Limits, LossParameters, Method, Precision, Recipe, Schedule, checkpoint};
+use retort_datasets::part::Chosen;
+use retort_core::{Limits, LossParameters, Precision, Recipe, checkpoint};
 use retort_datasets::Identity;
 use retort_snapshots::facts::Facts;
 use retort_snapshots::formula::{Images, parameter, scaled, state_dict};
@@ -39,8 +40,14 @@ fn apart(got: &[f64], want: &[f64]) -> f64 {
     norm(&difference) / norm(want).max(1e-300)
 }
 
-fn method(value: &Value) -> Method {
-    serde_json::from_value(value.clone()).unwrap_or_else(|e| panic!("optimizer {value}: {e}"))
+/// An optimiser by its name in the files, with an ε where it has one.
+fn optimizer_of(value: &Value, epsilon: f64) -> Chosen {
+    let chosen = Chosen::from(value.as_str().unwrap());
+    if chosen.name == "sgd" { chosen } else { chosen.with("epsilon", epsilon) }
+}
+
+fn step_of(every: usize, gamma: f64) -> Chosen {
+    Chosen::from("step").with("every", every).with("gamma", gamma)
 }
 
 fn number(value: &Value, key: &str) -> f64 {
@@ -60,21 +67,18 @@ fn optimizer(entry: &Value, file: &File, dtype: FloatDType) -> f64 {
     let hyper = &entry["hyperparameters"];
     let schedule = &entry["schedule"];
     let mut recipe = Recipe {
-        optimizer: method(&entry["optimizer"]),
+        optimizer: optimizer_of(&entry["optimizer"], hyper["eps"].as_f64().unwrap_or(1e-8)),
         lr: number(hyper, "lr"),
         weight_decay: number(hyper, "weight_decay"),
-        epsilon: hyper["eps"].as_f64().unwrap_or(1e-8),
         clip_value: entry["clip_value"].as_f64().unwrap_or(0.0),
         ..Recipe::default()
     };
     let per_epoch = schedule["steps_per_epoch"].as_u64().unwrap_or(1) as usize;
     match schedule["kind"].as_str() {
-        None => recipe.schedule = Schedule::Constant,
+        None => recipe.schedule = "constant".into(),
         Some("cosine") => recipe.epochs = count(schedule, "t_max"),
         Some("step") => {
-            recipe.schedule = Schedule::Step;
-            recipe.lr_decay_step = count(schedule, "step_size");
-            recipe.lr_decay_gamma = number(schedule, "gamma");
+            recipe.schedule = step_of(count(schedule, "step_size"), number(schedule, "gamma"));
         }
         Some(other) => panic!("a schedule of kind {other}"),
     }
@@ -92,7 +96,7 @@ fn optimizer(entry: &Value, file: &File, dtype: FloatDType) -> f64 {
     let gradients: Vec<f64> = part("grads").iter::<f64>().collect();
     let wanted: Vec<f64> = part("params_after_f64").iter::<f64>().collect();
     let late = count(entry, "first_parameter_has_no_gradient_before_step");
-    let mut optimizer = Optimizer::new(&recipe);
+    let mut optimizer = Optimizer::new(&recipe).unwrap();
     let mut worst = 0f64;
     for step in 0..count(entry, "steps") {
         let lr = recipe.lr_in(step / per_epoch);
@@ -111,7 +115,7 @@ fn optimizer(entry: &Value, file: &File, dtype: FloatDType) -> f64 {
         if step == 2 {
             // What it remembers can be put down and taken up.
             let state = optimizer.state();
-            optimizer = Optimizer::new(&recipe);
+            optimizer = Optimizer::new(&recipe).unwrap();
             optimizer.load_state(state, &device).unwrap();
         }
         vectors = optimizer.step(vectors, &mut given, &|name| name, &rate);
@@ -146,26 +150,20 @@ fn schedules_agree_with_pytorch() {
         let epochs = count(entry, "epochs");
         // Their parameters stand in their names only: cosine_t_max_<epochs>, step_<size>_gamma_<γ>.
         let parts: Vec<&str> = name.split('_').collect();
-        let (schedule, size, gamma) = match parts[..] {
+        let schedule = match parts[..] {
             ["cosine", "t", "max", length] => {
                 assert_eq!(length.parse::<usize>().unwrap(), epochs, "{name}");
-                (Schedule::Cosine, 1, 1.0)
+                Chosen::from("cosine")
             }
             ["step", size, "gamma", whole, fraction] => {
                 let gamma = format!("{whole}.{fraction}").parse().unwrap();
-                (Schedule::Step, size.parse().unwrap(), gamma)
+                step_of(size.parse().unwrap(), gamma)
             }
             _ => panic!("a schedule {name}"),
         };
         for (group, base) in floats(&entry["base_lrs"]).into_iter().enumerate() {
-            let recipe = Recipe {
-                epochs,
-                lr: base,
-                schedule,
-                lr_decay_step: size,
-                lr_decay_gamma: gamma,
-                ..Recipe::default()
-            };
+            let schedule = schedule.clone();
+            let recipe = Recipe { epochs, lr: base, schedule, ..Recipe::default() };
             for (epoch, want) in entry["lr_during_epoch"].as_array().unwrap().iter().enumerate() {
                 let (got, want) = (recipe.lr_in(epoch), want[group].as_f64().unwrap());
                 assert!((got - want).abs() <= 1e-12 * base, "{name}, epoch {epoch}: {got} {want}");
@@ -239,7 +237,7 @@ impl Run<'_> {
     fn term(&self, loss: &str, hyper: Value, lr_factor: f64, recipe: &Recipe) -> Term {
         let hyper = serde_json::from_value::<Map<_, _>>(hyper).unwrap();
         let session = session(loss, &hyper, &cpu(), self.dtype, &Limits::default()).unwrap();
-        let optimizer = Optimizer::new(recipe);
+        let optimizer = Optimizer::new(recipe).unwrap();
         Term { name: loss.to_owned(), weight: 1.0, lr_factor, session, optimizer }
     }
 
@@ -330,18 +328,21 @@ impl Run<'_> {
 
     fn recipe(&self) -> Recipe {
         let source = self.text("recipe") == "source";
-        let optimizer = method(&self.config["optimizer"]);
+        // The authors' training of targets has this with Adam.
+        let adam = self.config["optimizer"] == "adam";
+        let epsilon = if adam && !source { 1.0 } else { 1e-8 };
+        let falls = |key: &str| self.config[key].as_f64();
+        let every = falls("lr_decay_step").unwrap_or(1.0) as usize;
         Recipe {
             epochs: self.count("epochs"),
             views: self.count("views"),
-            optimizer,
+            optimizer: optimizer_of(&self.config["optimizer"], epsilon),
             lr: number(self.config, "lr"),
             weight_decay: number(self.config, "weight_decay"),
-            // The authors' training of targets has this with Adam.
-            epsilon: if optimizer == Method::Adam && !source { 1.0 } else { 1e-8 },
-            schedule: if source { Schedule::Step } else { Schedule::Cosine },
-            lr_decay_step: self.config["lr_decay_step"].as_u64().unwrap_or(1) as usize,
-            lr_decay_gamma: self.config["lr_decay_gamma"].as_f64().unwrap_or(1.0),
+            schedule: match source {
+                true => step_of(every, falls("lr_decay_gamma").unwrap_or(1.0)),
+                false => "cosine".into(),
+            },
             new_only_epochs: self.count("warm"),
             thaw_batch_norm: self.config["keep_bn_affine_frozen"] != true,
             clip_value: self.config["clip_value"].as_f64().unwrap_or(0.0),
@@ -367,7 +368,7 @@ impl Run<'_> {
             classes: (0..self.count("nb_classes")).map(|c| c.to_string()).collect(),
             labels: vec![0; samples],
         });
-        let state = State::new(target, self.terms(&recipe), &recipe);
+        let state = State::new(target, self.terms(&recipe), &recipe).unwrap();
         Trainer {
             network,
             source,
@@ -540,12 +541,11 @@ fn small(frozen: bool, recipe: &Recipe, replicas: usize) -> Trainer {
     let recipe = Recipe { precision: Precision::F64, ..recipe.clone() };
     let network = |width: usize, embedding: usize, seed: u64| {
         let config = NetworkConfig {
-            width,
             embedding,
             frozen_batch_norm: frozen,
             l2_norm: false,
             channels: 1,
-            ..NetworkConfig::default()
+            ..NetworkConfig::default().with("width", width)
         };
         let net = Backbone::new(&config, seed, &cpu()).unwrap();
         (config, net.cast(FloatDType::F64))
@@ -553,7 +553,7 @@ fn small(frozen: bool, recipe: &Recipe, replicas: usize) -> Trainer {
     let term = |loss: &str, hyper: Value| {
         let hyper = serde_json::from_value::<Map<_, _>>(hyper).unwrap();
         let session = session(loss, &hyper, &cpu(), FloatDType::F64, &Limits::default()).unwrap();
-        let optimizer = Optimizer::new(&recipe);
+        let optimizer = Optimizer::new(&recipe).unwrap();
         Term { name: loss.to_owned(), weight: 1.0, lr_factor: 1.0, session, optimizer }
     };
     let terms = vec![
@@ -581,7 +581,7 @@ fn small(frozen: bool, recipe: &Recipe, replicas: usize) -> Trainer {
         device: cpu(),
         checkpoint: "none".into(),
         steps: 4,
-        state: State::new(target, terms, &recipe),
+        state: State::new(target, terms, &recipe).unwrap(),
         recipe,
     }
 }
@@ -631,7 +631,7 @@ fn furthest(a: &BTreeMap<String, Vec<f64>>, b: &BTreeMap<String, Vec<f64>>, but:
 #[test]
 fn parts_of_a_batch_and_two_devices_give_what_the_whole_batch_gives() {
     // SGD shows differences of gradients as they are; Adam's first steps follow their signs.
-    let recipe = |chunks| Recipe { optimizer: Method::Sgd, lr: 1e-3, chunks, ..Recipe::default() };
+    let recipe = |chunks| Recipe { optimizer: "sgd".into(), lr: 1e-3, chunks, ..Recipe::default() };
     let run = |frozen, chunks, replicas| {
         four_steps(&mut small(frozen, &recipe(chunks), replicas), |_| {})
     };

@@ -9,11 +9,22 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Tensor, activation::relu};
+use retort_datasets::part::read;
+use retort_sdk::{Hyper as _, hyper};
+
+hyper! {
+    /// How large it is.
+    pub struct Size {
+        /// Channels of the first block.
+        width: usize = 32 => 1..=4096,
+    }
+}
 
 /// The network of this file.
 pub const NETWORKS: &[Entry] = &[Entry {
     image_size: 32,
     any_channels: true,
+    options: Size::fields,
     ..Entry::new(
         "convnet",
         "four 3x3 convolutions, for small pictures",
@@ -43,7 +54,8 @@ impl ConvNet {
     /// First values depend on the seed and the parameter's name alone: He's for convolutions,
     /// orthogonal rows or columns for the embedding.
     pub fn new(config: &NetworkConfig, init: Init) -> Self {
-        let widths = [2, 3, 4, 6].map(|k| (config.width * k).div_ceil(2));
+        let Size { width } = read(&config.own);
+        let widths = [2, 3, 4, 6].map(|k| (width * k).div_ceil(2));
         let mut channels = config.channels;
         let mut blocks = Vec::new();
         for (i, &width) in widths.iter().enumerate() {

@@ -15,12 +15,14 @@ pub use vit::Vit;
 pub(crate) use vit::bicubic;
 
 use crate::loss::Feature;
+use crate::settings;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
 use layers::Init;
 pub(crate) use layers::full;
-use retort_sdk::schema::nearest;
-use serde::{Deserialize, Serialize};
+use retort_datasets::part::{Values, unknown};
+use retort_sdk::schema::{self, Field};
+use serde_json::Value;
 
 /// The enum of all networks, what it hands on to each, and the list of their lists of names.
 macro_rules! networks {
@@ -104,6 +106,8 @@ pub struct Entry {
     pub image_size: usize,
     /// Whether it can be built for grey pictures; otherwise it sees three channels.
     pub any_channels: bool,
+    /// Its own options.
+    pub options: fn() -> Vec<Field>,
     build: fn(&NetworkConfig, Init) -> Backbone,
 }
 
@@ -116,7 +120,14 @@ impl Entry {
         file: &'static str,
         build: fn(&NetworkConfig, Init) -> Backbone,
     ) -> Self {
-        Entry { name, doc, paper, file, image_size: 224, any_channels: false, build }
+        let (image_size, any_channels, options) = (224, false, Vec::new as _);
+        Entry { name, doc, paper, file, image_size, any_channels, options, build }
+    }
+
+    /// Its own options, checked and complete.
+    pub fn resolve(&self, own: &Values) -> Result<Values, NetworkError> {
+        let resolved = schema::resolve(self.name, "option", &(self.options)(), own);
+        resolved.map_err(NetworkError::Option)
     }
 }
 
@@ -129,34 +140,50 @@ pub fn networks() -> impl Iterator<Item = &'static Entry> {
 pub fn find(name: &str) -> Result<&'static Entry, NetworkError> {
     networks().find(|entry| entry.name == name).ok_or_else(|| {
         let known: Vec<&str> = networks().map(|entry| entry.name).collect();
-        let near = nearest(&name.to_lowercase(), &known);
-        NetworkError::Unknown {
-            name: name.to_owned(),
-            near: near.map(|near| format!(", did you mean {near}?")).unwrap_or_default(),
-            known: known.join(", "),
-        }
+        NetworkError::Unknown(unknown("network", name, &known))
     })
 }
 
-/// Which network, and how large.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct NetworkConfig {
-    /// One of [`networks`].
-    pub name: String,
-    /// Channels of `convnet`'s first block.
-    pub width: usize,
-    /// Dimensions of the embedding.
-    pub embedding: usize,
-    /// Whether embeddings are normalised to unit length.
-    pub l2_norm: bool,
-    /// Channels that the network sees: 1 grey, 3 colour. Only `convnet` can see grey.
-    pub channels: usize,
-    /// Whether batch norms keep their statistics, scales and shifts in training.
-    pub frozen_batch_norm: bool,
+settings! {
+    /// Which network, and how large.
+    #[derive(Eq)]
+    pub struct NetworkConfig {
+        /// The network.
+        name: String = "convnet".to_owned(),
+        /// Dimensions of the embedding.
+        embedding: usize = 512 => 1..=65_536,
+        /// Whether embeddings have unit length.
+        l2_norm: bool = true,
+        /// Channels that the network sees: 1 grey, 3 colour. Only `convnet` can see grey.
+        channels: usize = 3 => 1..=4,
+        /// Whether batch norms keep their statistics, scales and shifts in training.
+        frozen_batch_norm: bool = false,
+        /// The network's own options.
+        #[serde(flatten)]
+        own: Values = Values::new(),
+    }
 }
 
 impl NetworkConfig {
+    /// One of the network's own options set.
+    #[must_use]
+    pub fn with(mut self, option: &str, value: impl Into<Value>) -> Self {
+        self.own.insert(option.to_owned(), value.into());
+        self
+    }
+
+    /// Puts in the defaults of its own options; refuses those that it doesn't have.
+    pub fn resolve(&mut self) -> Result<(), NetworkError> {
+        self.own = find(&self.name)?.resolve(&self.own)?;
+        Ok(())
+    }
+
+    /// Leaves out options that the network doesn't have: older files have `width` beside every network.
+    pub fn forget_foreign(&mut self) {
+        let fields = find(&self.name).map_or_else(|_| Vec::new(), |entry| (entry.options)());
+        self.own.retain(|key, _| fields.iter().any(|field| field.name == *key));
+    }
+
     /// The configuration for pictures with so many channels. A network that sees colour is given grey
     /// pictures with their one channel repeated, as torchvision's loaders do.
     pub fn set_channels(&mut self, pictures: usize) -> Result<(), NetworkError> {
@@ -165,33 +192,15 @@ impl NetworkConfig {
     }
 }
 
-impl Default for NetworkConfig {
-    fn default() -> Self {
-        let name = "convnet".to_owned();
-        NetworkConfig {
-            name,
-            width: 32,
-            embedding: 512,
-            l2_norm: true,
-            channels: 3,
-            frozen_batch_norm: false,
-        }
-    }
-}
-
 /// A network that can't be built.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NetworkError {
     /// No network has this name.
-    #[error("there is no network {name}{near}; networks are: {known}")]
-    Unknown {
-        /// The name asked for.
-        name: String,
-        /// A question whether another was meant, if one is like it.
-        near: String,
-        /// The names there are.
-        known: String,
-    },
+    #[error("{0}")]
+    Unknown(String),
+    /// It has no such option, or another range.
+    #[error("{0}")]
+    Option(String),
     /// A size makes no sense.
     #[error("network {key} = {value} is out of range: {range}")]
     Size {
@@ -229,6 +238,22 @@ pub struct Output {
     pub features: Vec<Feature>,
 }
 
+impl Output {
+    /// The same after an operation on all of it.
+    #[must_use]
+    pub fn map(
+        self,
+        of_map: impl Fn(Tensor<4>) -> Tensor<4>,
+        of_vector: impl Fn(Tensor<2>) -> Tensor<2>,
+    ) -> Self {
+        let features = self.features.into_iter();
+        Output {
+            embedding: of_vector(self.embedding),
+            features: features.map(|feature| feature.map(&of_map, &of_vector)).collect(),
+        }
+    }
+}
+
 /// What a network's file has beside its constructor and its list of names.
 trait Network {
     /// Which sizes it [takes](Self::takes), in words.
@@ -262,15 +287,16 @@ impl Backbone {
             v if v >= 1 && v <= most => Ok(()),
             value => Err(NetworkError::Size { key, value, range }),
         };
-        check("width", config.width, 4096, "1 to 4096")?;
         check("embedding", config.embedding, 65_536, "1 to 65536")?;
         check("channels", config.channels, 4, "1 to 4")?;
+        let mut config = config.clone();
+        config.resolve()?;
         let entry = find(&config.name)?;
         if !entry.any_channels && config.channels != 3 {
             let (key, value, range) = ("channels", config.channels, "this network sees 3");
             return Err(NetworkError::Size { key, value, range });
         }
-        Ok((entry.build)(config, init))
+        Ok((entry.build)(&config, init))
     }
 
     /// Embeds pictures `[n, c, h, w]` with values 0 to 255, red first.

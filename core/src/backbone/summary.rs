@@ -113,10 +113,7 @@ pub fn summary(config: &NetworkConfig, [h, w]: [usize; 2]) -> Result<Summary, Ne
         macs: 0,
     });
     layers.splice(0..0, rest.collect::<Vec<_>>());
-    let features = output.features.iter().map(|feature| match feature {
-        Feature::Map(map) => map.dims().to_vec(),
-        Feature::Vector(vector) => vector.dims().to_vec(),
-    });
+    let features = output.features.iter().map(Feature::dims);
     Ok(Summary {
         features: features.collect(),
         parameters: names.found.iter().map(size).sum(),

@@ -89,7 +89,8 @@ pub(super) fn network(keys: Keys) -> Result<NetworkConfig, NoNetwork> {
     } else if let Some(&[width, _, patch, _]) = keys.shape("patch_embed.proj.weight").as_deref() {
         vit(keys, width, patch)?.to_owned()
     } else if let Some(&[width, channels, _, _]) = keys.shape("blocks.0.conv.weight").as_deref() {
-        (network.width, network.channels) = (width, channels);
+        network.channels = channels;
+        network = network.with("width", width);
         "convnet".to_owned()
     } else if keys.any("encoder.layer.0.attention.attention.") || keys.any("embedder.embedder.") {
         return Err(NoNetwork::Other(

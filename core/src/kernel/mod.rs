@@ -8,4 +8,5 @@ mod update;
 
 pub(crate) use mix::mix;
 pub(crate) use parts::takes;
-pub(crate) use update::{Moving, Rule, Scalars, update};
+pub use update::Arithmetic;
+pub(crate) use update::{Moving, Scalars, update};

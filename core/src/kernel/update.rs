@@ -1,4 +1,4 @@
-//! One step of an optimiser for many parameters by a few launches: the arithmetic of `trainer/optimizer.rs`.
+//! One step of an optimiser for many parameters by a few launches: the arithmetic of `optimizer/`.
 
 use super::parts::{Layout, primitive, sequence, threads};
 use burn::tensor::Tensor;
@@ -7,13 +7,22 @@ use cubecl::prelude::*;
 
 /// Which arithmetic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Rule {
+pub enum Arithmetic {
     /// Adam, and with its decay apart `AdamW`.
     Adam,
-    /// With Nesterov's momentum.
-    Sgd,
-    /// With momentum.
+    /// Momentum alone.
+    Momentum,
+    /// Nesterov's.
+    Nesterov,
+    /// RMSprop's, with momentum.
     RmsProp,
+}
+
+impl Arithmetic {
+    /// Whether it remembers a second moment.
+    pub(crate) fn has_second(self) -> bool {
+        matches!(self, Arithmetic::Adam | Arithmetic::RmsProp)
+    }
 }
 
 /// What is the same for all parameters.
@@ -75,7 +84,7 @@ fn step(
     out: &mut [f32],
     out_first: &mut [f32],
     out_second: &mut [f32],
-    #[comptime] rule: Rule,
+    #[comptime] rule: Arithmetic,
 ) {
     let at = from + ABSOLUTE_POS;
     let mut begin = from;
@@ -92,16 +101,20 @@ fn step(
             let mut second = seconds[at];
             let mut moved = x * keeps[i];
             match comptime!(rule) {
-                Rule::Adam => {
+                Arithmetic::Adam => {
                     first = first * share_1 + g * rest_1;
                     second = second * share_2 + g * g * rest_2;
                     moved -= first * rates[i] / (second.sqrt() / roots[i] + epsilon);
                 }
-                Rule::Sgd => {
+                Arithmetic::Momentum => {
+                    first = first * share_1 + g;
+                    moved -= first * rates[i];
+                }
+                Arithmetic::Nesterov => {
                     first = first * share_1 + g;
                     moved -= (g + first * share_1) * rates[i];
                 }
-                Rule::RmsProp => {
+                Arithmetic::RmsProp => {
                     second = second * share_2 + g * g * rest_2;
                     first = first * share_1 + g / (second.sqrt() + epsilon);
                     moved -= first * rates[i];
@@ -116,7 +129,7 @@ fn step(
 }
 
 /// One step of parameters that all lie on a GPU, in 32 bits; in their order.
-pub(crate) fn update(rule: Rule, scalars: Scalars, moving: &[Moving]) -> Option<Vec<Moved>> {
+pub(crate) fn update(rule: Arithmetic, scalars: Scalars, moving: &[Moving]) -> Option<Vec<Moved>> {
     let of = |tensor: fn(&Moving) -> &Tensor<1>| {
         moving.iter().map(|one| primitive(tensor(one))).collect::<Option<Vec<CubeTensor>>>()
     };

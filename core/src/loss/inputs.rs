@@ -19,14 +19,47 @@ pub enum Feature {
 }
 
 impl Feature {
-    fn slot(&self) -> Result<Given, String> {
+    /// The same after an operation on it, whichever it is.
+    #[must_use]
+    pub fn map(
+        self,
+        of_map: impl FnOnce(Tensor<4>) -> Tensor<4>,
+        of_vector: impl FnOnce(Tensor<2>) -> Tensor<2>,
+    ) -> Self {
         match self {
-            Feature::Map(map) => {
-                elements(map.dims())?;
-                Ok(Given::float(map.clone(), 4))
-            }
-            Feature::Vector(vector) => matrix(vector.clone()),
+            Feature::Map(map) => Feature::Map(of_map(map)),
+            Feature::Vector(vector) => Feature::Vector(of_vector(vector)),
         }
+    }
+
+    /// What either is looked at for.
+    pub fn see<R>(
+        &self,
+        of_map: impl FnOnce(&Tensor<4>) -> R,
+        of_vector: impl FnOnce(&Tensor<2>) -> R,
+    ) -> R {
+        match self {
+            Feature::Map(map) => of_map(map),
+            Feature::Vector(vector) => of_vector(vector),
+        }
+    }
+
+    /// Its shape.
+    pub fn dims(&self) -> Vec<usize> {
+        self.see(|map| map.dims().to_vec(), |vector| vector.dims().to_vec())
+    }
+
+    /// Its numbers.
+    pub fn to_data(&self) -> TensorData {
+        self.see(Tensor::to_data, Tensor::to_data)
+    }
+
+    fn slot(&self) -> Result<Given, String> {
+        let map = |map: &Tensor<4>| {
+            elements(map.dims())?;
+            Ok(Given::float(map.clone(), 4))
+        };
+        self.see(map, |vector| matrix(vector.clone()))
     }
 }
 
@@ -71,10 +104,7 @@ impl Inputs {
 
     /// Rows of the batch.
     pub fn rows(&self) -> usize {
-        let of = |feature: &Feature| match feature {
-            Feature::Map(map) => map.dims()[0],
-            Feature::Vector(vector) => vector.dims()[0],
-        };
+        let of = |feature: &Feature| feature.dims()[0];
         let target = self.target.as_ref().map(|t| t.dims()[0]);
         target.or_else(|| self.target_features.first().map(of)).unwrap_or(0)
     }

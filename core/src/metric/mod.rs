@@ -8,6 +8,7 @@
 mod bootstrap;
 mod information;
 mod kmeans;
+mod measure;
 mod nearest;
 mod product;
 mod rank;
@@ -18,7 +19,8 @@ pub use bootstrap::{Interval, Unit, bootstrap};
 pub use information::{adjusted_mutual_information, normalized_mutual_information};
 pub use kmeans::{Clusters, kmeans};
 pub use nearest::Neighbours;
-pub use retrieval::{Measure, Retrieval};
+pub use measure::{METRICS, Measure, Metric, Needs};
+pub use retrieval::Retrieval;
 
 use burn::tensor::Device;
 use std::borrow::Cow;
@@ -225,5 +227,5 @@ pub fn recall_at(
 ) -> Result<Vec<f64>, MetricError> {
     let search = Search { device: device.cloned(), ..Search::default() };
     let found = search.retrieval(embeddings, ks)?;
-    Ok(ks.iter().map(|&k| found.mean(Measure::Recall(k))).collect())
+    Ok(ks.iter().map(|&k| found.mean(Measure::recall(k))).collect())
 }

@@ -1,30 +1,7 @@
 //! What a search has found, and the metrics that follow from it.
 
+use super::Measure;
 use std::collections::BTreeMap;
-
-/// A metric of retrieval, from 0 to 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Measure {
-    /// Share of queries with a sample of their class among their K nearest. A query without
-    /// another sample of its class is a miss.
-    Recall(usize),
-    /// Share of queries whose nearest sample is of their class. This and those below leave out
-    /// queries without another sample of their class.
-    PrecisionAt1,
-    /// Of the R nearest, the share that is of the query's class, where R samples are.
-    RPrecision,
-    /// Mean average precision at R: `1/R Σ_{i <= R} precision@i`, over those `i` where the i-th
-    /// nearest is of the query's class (Musgrave, Belongie & Lim, "A Metric Learning Reality Check",
-    /// ECCV 2020, equation 2).
-    MapAtR,
-    /// Of the K nearest, the share that is of the query's class. Only of a search for
-    /// [`lists`](super::Search::lists), as the next.
-    Precision(usize),
-    /// Mean average precision at K: `1/min(R, K) Σ_{i <= K} precision@i`, over those `i` where the i-th
-    /// nearest is of the query's class (Weyand, Araujo, Cao & Sim, "Google Landmarks Dataset v2", CVPR
-    /// 2020, equation 2).
-    Map(usize),
-}
 
 /// What a query's K nearest hold.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,21 +101,33 @@ impl Retrieval {
 
     /// A query's part in a metric; none if the metric leaves it out.
     pub fn of(&self, measure: Measure, query: usize) -> Option<f64> {
-        let counts = self.relevant[query] > 0;
-        match measure {
-            Measure::Recall(k) => Some(f64::from(u8::from(self.first[query] as usize <= k))),
-            Measure::PrecisionAt1 => counts.then(|| f64::from(u8::from(self.first[query] == 1))),
-            Measure::RPrecision => counts.then(|| self.r_precision[query]),
-            Measure::MapAtR => counts.then(|| self.average_precision[query]),
-            Measure::Precision(k) => {
-                let depth = self.depth(k).filter(|_| counts)?;
-                Some(f64::from(depth.hits[query]) / k as f64)
-            }
-            Measure::Map(k) => {
-                let depth = self.depth(k).filter(|_| counts)?;
-                Some(depth.precision[query] / k.min(self.relevant(query)) as f64)
-            }
-        }
+        (measure.metric.of)(self, measure.k, query)
+    }
+
+    /// Rank of the first sample of the query's class, from 1; greater than any K of interest if it is past
+    /// all of them.
+    pub fn first(&self, query: usize) -> usize {
+        self.first[query] as usize
+    }
+
+    /// Of the R nearest, the share that is of the query's class.
+    pub fn r_precision(&self, query: usize) -> f64 {
+        self.r_precision[query]
+    }
+
+    /// Average precision over the R nearest.
+    pub fn average_precision(&self, query: usize) -> f64 {
+        self.average_precision[query]
+    }
+
+    /// `[queries]`: samples of the query's class among its K nearest, of a search for lists.
+    pub fn hits(&self, k: usize) -> Option<&[u32]> {
+        self.depth(k).map(|depth| depth.hits.as_slice())
+    }
+
+    /// `[queries]`: `Σ precision@i` over these.
+    pub fn precision(&self, k: usize) -> Option<&[f64]> {
+        self.depth(k).map(|depth| depth.precision.as_slice())
     }
 
     fn depth(&self, k: usize) -> Option<&Depth> {

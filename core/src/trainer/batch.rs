@@ -50,12 +50,7 @@ impl Pictures {
             Pictures::Raw(pictures) => network.input(pictures.clone()),
             Pictures::Normalised(input) => input.clone(),
         };
-        let Output { embedding, features } = network.forward_input(input.cast(dtype_of(network)));
-        let feature = |feature| match feature {
-            Feature::Map(map) => Feature::Map(full(map)),
-            Feature::Vector(vector) => Feature::Vector(full(vector)),
-        };
-        Output { embedding: full(embedding), features: features.into_iter().map(feature).collect() }
+        network.forward_input(input.cast(dtype_of(network))).map(full, full)
     }
 
     /// The same without autodiff.

@@ -34,13 +34,10 @@ pub use trainable::Trainable;
 use crate::backbone::{Backbone, NetworkConfig};
 use crate::loss::LossError;
 use crate::loss::Session;
-use crate::recipe::{Recipe, Sampling};
+use crate::recipe::Recipe;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
-use retort_datasets::{
-    BalancedSampler, Batch, DataError, Dataset, Loader, RandomSampler, Sampler, SuperClassSampler,
-    Transform,
-};
+use retort_datasets::{Batch, Dataset, Loader, SAMPLERS, Sampler, Samples, Transform};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -133,13 +130,13 @@ pub struct Term {
 }
 
 impl State {
-    /// A training before its first step.
-    pub fn new(target: Backbone, terms: Vec<Term>, recipe: &Recipe) -> Self {
+    /// A training before its first step. The message names what the recipe has and isn't there.
+    pub fn new(target: Backbone, terms: Vec<Term>, recipe: &Recipe) -> Result<Self, String> {
         let average = (recipe.ema_decay > 0.0).then(|| Average::new(recipe.ema_decay, &target));
-        State {
+        Ok(State {
             target,
             average,
-            optimizer: Optimizer::new(recipe),
+            optimizer: Optimizer::new(recipe)?,
             terms,
             epoch: 0,
             batch: 0,
@@ -149,7 +146,7 @@ impl State {
             log: Log::new(),
             saved: None,
             sample_labels: OnceLock::new(),
-        }
+        })
     }
 }
 
@@ -275,22 +272,18 @@ impl Trainer {
         epoch == self.recipe.epochs || (every > 0 && epoch.is_multiple_of(every))
     }
 
-    fn sampler(&self) -> Result<Box<dyn Sampler>, DataError> {
-        let (labels, recipe) = (self.train.labels(), &self.recipe);
-        let (batch, seed) = (recipe.batch, self.seed);
-        Ok(match (recipe.sampler, recipe.images_per_class) {
-            (Sampling::Random, _) | (Sampling::Balanced, 0) => {
-                Box::new(RandomSampler::new(labels.len(), batch, seed)?)
-            }
-            (Sampling::Balanced, ipc) => Box::new(BalancedSampler::new(labels, batch, ipc, seed)?),
-            (Sampling::AllClasses, ipc) => {
-                Box::new(BalancedSampler::all_classes(labels, batch, ipc, seed)?)
-            }
-            (Sampling::SuperClass, ipc) => {
-                let groups = self.train.super_labels().unwrap_or_default();
-                Box::new(SuperClassSampler::new(labels, groups, batch, ipc, seed)?)
-            }
-        })
+    fn sampler(&self) -> Result<Box<dyn Sampler>, TrainError> {
+        let recipe = &self.recipe;
+        let found = recipe.sampler.find("sampler", SAMPLERS).map_err(TrainError::Setup)?;
+        let samples = Samples {
+            labels: self.train.labels(),
+            super_labels: self.train.super_labels(),
+            batch: recipe.batch,
+            images_per_class: recipe.images_per_class,
+            seed: self.seed,
+        };
+        let (part, options) = found;
+        Ok((part.make)(&options, &samples)?)
     }
 
     fn upload(&self, batch: Batch) -> Minibatch {

@@ -1,55 +1,36 @@
-//! `AdamW`, Adam, SGD and RMSprop with PyTorch's arithmetic.
-//!
-//! Burn's own optimisers keep β, momentum and the like in 32 bits, which moves a 64-bit training by
-//! 1e-5 in its first steps (1 - 0.999 has four digits then), and its RMSprop adds ε inside the root.
-//! Their state is keyed by numbers that differ from process to process; here it is keyed by names.
+//! An optimiser at work: a [`Rule`] for every parameter of a module, and what it remembers of each. That is
+//! keyed by names, where Burn's optimisers have numbers that differ from process to process.
 
 use super::names::Path;
-use crate::kernel::{self, Moving, Rule, Scalars};
-use crate::recipe::{Method, Recipe};
+use crate::kernel::{self, Moving, Scalars};
+use crate::optimizer::{Fused, Memory, OPTIMIZERS, Rates, Rule};
+use crate::recipe::Recipe;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use std::collections::{BTreeMap, HashMap};
-
-/// Share of the old first moment, or of the old velocity.
-const MOMENTUM: f64 = 0.9;
-/// Share of the old second moment in Adam and `AdamW`.
-const BETA_2: f64 = 0.999;
-/// Share of the old mean square in RMSprop.
-const ALPHA: f64 = 0.9;
+use std::sync::Arc;
 
 /// How parameters are updated, and what it remembers of each.
 #[derive(Clone, Debug)]
 pub struct Optimizer {
-    method: Method,
+    rule: Arc<dyn Rule>,
     weight_decay: f64,
-    epsilon: f64,
     clip: f64,
     memory: BTreeMap<String, Memory>,
 }
 
-/// What is remembered of one parameter; flat, because nothing here depends on its shape.
-#[derive(Clone, Debug, Default)]
-struct Memory {
-    /// Updates so far: a parameter that gets its first gradient late starts at 1 then.
-    steps: u64,
-    /// Mean gradient, or velocity, `[len]`.
-    first: Option<Tensor<1>>,
-    /// Mean squared gradient, `[len]`.
-    second: Option<Tensor<1>>,
-}
-
 impl Optimizer {
-    /// An optimiser that remembers nothing yet.
-    pub fn new(recipe: &Recipe) -> Self {
-        Optimizer {
-            method: recipe.optimizer,
+    /// An optimiser that remembers nothing yet. The message names an optimiser that isn't there, or its
+    /// option.
+    pub fn new(recipe: &Recipe) -> Result<Self, String> {
+        let (part, options) = recipe.optimizer.find("optimiser", OPTIMIZERS)?;
+        Ok(Optimizer {
+            rule: (part.make)(&options),
             weight_decay: recipe.weight_decay,
-            epsilon: recipe.epsilon,
             clip: recipe.clip_value,
             memory: BTreeMap::new(),
-        }
+        })
     }
 
     /// Updates every parameter that has a gradient; `name` makes its name from its path, `rate` its
@@ -76,17 +57,15 @@ impl Optimizer {
         found: Vec<Found>,
         rate: &dyn Fn(&str) -> f64,
     ) -> HashMap<ParamId, Tensor<1>> {
-        let coupled = if self.method == Method::AdamW { 0.0 } else { self.weight_decay };
-        let (rule, shares) = match self.method {
-            Method::AdamW | Method::Adam => (Rule::Adam, [MOMENTUM, BETA_2]),
-            Method::Sgd => (Rule::Sgd, [MOMENTUM, 0.0]),
-            Method::RmsProp => (Rule::RmsProp, [MOMENTUM, ALPHA]),
-        };
-        let scalars = Scalars { epsilon: self.epsilon, clip: self.clip, coupled, shares };
-        let moving: Vec<Moving> =
-            found.iter().map(|one| self.moving(one, rate(&one.name))).collect();
-        let moved = kernel::update(rule, scalars, &moving);
-        let Some(moved) = moved else {
+        let fused = found.iter().map(|one| self.fused(one, rate(&one.name)));
+        let moved = fused.collect::<Option<Vec<_>>>().and_then(|fused| {
+            let (_, first) = fused.first()?;
+            let Fused { arithmetic, shares, epsilon, coupled, .. } = *first;
+            let scalars = Scalars { epsilon, clip: self.clip, coupled, shares };
+            let moving: Vec<Moving> = fused.into_iter().map(|(moving, _)| moving).collect();
+            Some((arithmetic, kernel::update(arithmetic, scalars, &moving)?))
+        });
+        let Some((arithmetic, moved)) = moved else {
             let each = found.into_iter().map(|one| {
                 let lr = rate(&one.name);
                 (one.id, self.update(&one.name, one.parameter, one.gradient, lr))
@@ -98,73 +77,33 @@ impl Optimizer {
             memory.steps += 1;
             let [first, second] = moved.memory;
             memory.first = Some(first);
-            memory.second = (rule != Rule::Sgd).then_some(second);
+            memory.second = arithmetic.has_second().then_some(second);
             (one.id, moved.parameter)
         });
         each.collect()
     }
 
-    /// A parameter with what its next step is made of.
-    fn moving(&self, one: &Found, lr: f64) -> Moving {
+    /// A parameter with what its next step is made of, if the kernel has the rule.
+    fn fused(&self, one: &Found, lr: f64) -> Option<(Moving, Fused)> {
         let known = self.memory.get(&one.name);
-        let time = known.map_or(0, |memory| memory.steps) as f64 + 1.0;
-        let (rate, root) = match self.method {
-            Method::AdamW | Method::Adam => {
-                (lr / (1.0 - MOMENTUM.powf(time)), (1.0 - BETA_2.powf(time)).sqrt())
-            }
-            Method::Sgd | Method::RmsProp => (lr, 1.0),
-        };
+        let steps = known.map_or(0, |memory| memory.steps) + 1;
+        let fused = self.rule.fused(steps, Rates { lr, weight_decay: self.weight_decay })?;
         let first = known.and_then(|memory| memory.first.clone());
         let first = first.unwrap_or_else(|| one.parameter.zeros_like());
         // One that the rule has none of isn't looked at.
         let second = known.and_then(|memory| memory.second.clone());
         let memory = [first.clone(), second.unwrap_or(first)];
-        let decay = if self.method == Method::AdamW { self.weight_decay } else { 0.0 };
         let (parameter, gradient) = (one.parameter.clone(), one.gradient.clone());
-        Moving { parameter, gradient, memory, rate, root, keep: 1.0 - lr * decay }
+        let Fused { rate, root, keep, .. } = fused;
+        Some((Moving { parameter, gradient, memory, rate, root, keep }, fused))
     }
 
     /// One parameter after one step, all flat.
     fn update(&mut self, name: &str, x: Tensor<1>, g: Tensor<1>, lr: f64) -> Tensor<1> {
-        let (decay, epsilon) = (self.weight_decay, self.epsilon);
         let memory = self.memory.entry(name.to_owned()).or_default();
         memory.steps += 1;
         let g = if self.clip > 0.0 { g.clamp(-self.clip, self.clip) } else { g };
-        let coupled = self.method != Method::AdamW && decay > 0.0;
-        let g = if coupled { g + x.clone() * decay } else { g };
-        let mean = |old: Option<Tensor<1>>, new: Tensor<1>, share: f64| match old {
-            Some(old) => old * share + new * (1.0 - share),
-            None => new * (1.0 - share),
-        };
-        match self.method {
-            Method::AdamW | Method::Adam => {
-                let time = memory.steps as f64;
-                let (left_1, left_2) = (1.0 - MOMENTUM.powf(time), 1.0 - BETA_2.powf(time));
-                let m = mean(memory.first.take(), g.clone(), MOMENTUM);
-                let v = mean(memory.second.take(), g.square(), BETA_2);
-                (memory.first, memory.second) = (Some(m.clone()), Some(v.clone()));
-                let x = if coupled || decay == 0.0 { x } else { x * (1.0 - lr * decay) };
-                x - m * (lr / left_1) / (v.sqrt() / left_2.sqrt() + epsilon)
-            }
-            Method::Sgd => {
-                let velocity = match memory.first.take() {
-                    Some(old) => old * MOMENTUM + g.clone(),
-                    None => g.clone(),
-                };
-                memory.first = Some(velocity.clone());
-                x - (g + velocity * MOMENTUM) * lr // Nesterov's
-            }
-            Method::RmsProp => {
-                let square = mean(memory.second.take(), g.clone().square(), ALPHA);
-                let scaled = g / (square.clone().sqrt() + epsilon);
-                let velocity = match memory.first.take() {
-                    Some(old) => old * MOMENTUM + scaled,
-                    None => scaled,
-                };
-                (memory.first, memory.second) = (Some(velocity.clone()), Some(square));
-                x - velocity * lr
-            }
-        }
+        self.rule.step(x, g, memory, Rates { lr, weight_decay: self.weight_decay })
     }
 
     /// What is remembered, by parameter: `<name>.first`, `<name>.second` `[len]`, `<name>.steps` `[1]`.

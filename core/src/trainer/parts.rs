@@ -220,9 +220,11 @@ struct Wanted {
 
 impl Wanted {
     fn of(target: &Output, gradients: &Gradients, scale: Option<f64>) -> Self {
-        let feature = |feature: &Feature| match feature {
-            Feature::Map(map) => map.grad(gradients).map(Feature::Map),
-            Feature::Vector(vector) => vector.grad(gradients).map(Feature::Vector),
+        let feature = |feature: &Feature| {
+            feature.see(
+                |map| map.grad(gradients).map(Feature::Map),
+                |vector| vector.grad(gradients).map(Feature::Vector),
+            )
         };
         Wanted {
             embedding: target.embedding.grad(gradients),
@@ -287,14 +289,7 @@ fn copy(network: &Backbone, device: &Device) -> Backbone {
 
 /// Without autodiff.
 pub(super) fn inner(output: Output) -> Output {
-    let feature = |feature| match feature {
-        Feature::Map(map) => Feature::Map(Tensor::inner(map)),
-        Feature::Vector(vector) => Feature::Vector(Tensor::inner(vector)),
-    };
-    Output {
-        embedding: output.embedding.inner(),
-        features: output.features.into_iter().map(feature).collect(),
-    }
+    output.map(Tensor::inner, Tensor::inner)
 }
 
 /// Without feature maps, unless somebody wants them.
@@ -336,14 +331,7 @@ fn join<const D: usize>(parts: Vec<Tensor<D>>, device: &Device) -> Tensor<D> {
 
 /// These constants as the start of a new graph.
 pub(super) fn leaves(output: Output) -> Output {
-    let feature = |feature| match feature {
-        Feature::Map(map) => Feature::Map(map.require_grad()),
-        Feature::Vector(vector) => Feature::Vector(vector.require_grad()),
-    };
-    Output {
-        embedding: output.embedding.require_grad(),
-        features: output.features.into_iter().map(feature).collect(),
-    }
+    output.map(Tensor::require_grad, Tensor::require_grad)
 }
 
 /// Sums of the parts' gradients on one device, in the network's type, without their scale.

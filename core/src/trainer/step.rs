@@ -181,12 +181,5 @@ pub(super) fn teach(net: &Backbone, pictures: &Pictures) -> Output {
 
 /// What was computed without autodiff, as constants on an autodiff device.
 pub(super) fn constant(output: Output) -> Output {
-    let feature = |feature| match feature {
-        Feature::Map(map) => Feature::Map(Tensor::from_inner(map)),
-        Feature::Vector(vector) => Feature::Vector(Tensor::from_inner(vector)),
-    };
-    Output {
-        embedding: Tensor::from_inner(output.embedding),
-        features: output.features.into_iter().map(feature).collect(),
-    }
+    output.map(Tensor::from_inner, Tensor::from_inner)
 }

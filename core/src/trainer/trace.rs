@@ -105,10 +105,7 @@ fn not_finite(output: &Output) -> Option<String> {
         x.clone().into_data().iter::<f64>().all(f64::is_finite)
     }
     let levels = output.features.iter().enumerate().find_map(|(level, feature)| {
-        let sound = match feature {
-            Feature::Map(map) => sound(map),
-            Feature::Vector(vector) => sound(vector),
-        };
+        let sound = feature.see(sound, sound);
         (!sound).then(|| format!("the feature maps of level {level}"))
     });
     levels.or_else(|| (!sound(&output.embedding)).then(|| "the embeddings".to_owned()))

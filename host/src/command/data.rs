@@ -127,10 +127,14 @@ fn info(which: &Which, common: &Common) -> Result<()> {
     }
     if common.json {
         output::json(&json!({"name": entry.name, "doc": entry.doc, "channels": entry.channels,
-            "size": data.size()?, "root": which.data_root, "splits": counts_json(&splits),
+            "size": data.size()?, "options": (entry.options)(), "root": which.data_root, "splits": counts_json(&splits),
             "missing": missing, "remarks": remarks(&splits), "preview": which.preview}));
     } else {
         output::line(format_args!("{}\n\n{}", entry.doc, counts_table(&splits)));
+        let own = (entry.options)();
+        if !own.is_empty() {
+            output::line(format_args!("\n{}", parts::options(&own)));
+        }
         if let Some(first) = missing.first() {
             let n = missing.len();
             output::line(format_args!("\n{n} listed pictures are missing; the first: {first}"));

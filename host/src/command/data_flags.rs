@@ -2,6 +2,7 @@
 
 use crate::experiment::{Data, Experiment, OnCorrupt};
 use crate::failure::{Failure, Result};
+use crate::regular;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -44,7 +45,9 @@ impl DataFlags {
 pub fn data(run: &Path, dataset: Option<&String>, root: Option<&PathBuf>) -> Result<Data> {
     let config = run.join("config.toml");
     let mut data = if config.is_file() {
-        Experiment::read(Some(&config), Experiment::default(), &[])?.data
+        let text = regular::read(&config, regular::SMALL);
+        let text = text.map_err(|e| Failure::file("read", &config, e))?;
+        Experiment::of_run(&text, &config)?.data
     } else if dataset.is_some() {
         Data::default()
     } else {

@@ -11,6 +11,7 @@ use crate::plugin::registry::Registry;
 use crate::run::{self, Finished, Place};
 use crate::{bounds, output, progress, report as page};
 use clap::Args;
+use retort_core::backbone::NetworkConfig;
 use retort_datasets::Split;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -177,10 +178,10 @@ fn recipe(experiment: &mut Experiment, role: &str) {
     let (network, train) = (&mut experiment.network, &mut experiment.train);
     (train.batch, train.images_per_class) = (96, 4);
     if role == "source" {
-        (network.width, network.embedding) = (24, 512);
+        *network = NetworkConfig { embedding: 512, ..network.clone().with("width", 24) };
         (train.epochs, train.lr, train.loss_lr_factor) = (12, 2e-3, 10.0);
     } else {
-        (network.width, network.embedding) = (8, 64);
+        *network = NetworkConfig { embedding: 64, ..network.clone().with("width", 8) };
         (train.epochs, train.lr, train.loss_lr_factor) = (10, 1e-2, 5.0);
     }
 }

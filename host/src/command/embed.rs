@@ -296,12 +296,8 @@ impl Sink<'_> {
         if let Some(Feature::Vector(pooled)) = output.features.last() {
             tensors.push(("pooled".to_owned(), pooled.to_data()));
         }
-        for (i, feature) in output.features.into_iter().enumerate().filter(|_| self.maps) {
-            let data = match feature {
-                Feature::Map(map) => map.into_data(),
-                Feature::Vector(vector) => vector.into_data(),
-            };
-            tensors.push((format!("features.{i}"), data));
+        for (i, feature) in output.features.iter().enumerate().filter(|_| self.maps) {
+            tensors.push((format!("features.{i}"), feature.to_data()));
         }
         if self.labels {
             tensors.push(("labels".to_owned(), TensorData::from(labels)));

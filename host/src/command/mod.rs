@@ -19,13 +19,14 @@ pub mod devices;
 pub mod embed;
 pub mod evaluate;
 pub mod fetch;
+pub mod flags;
 pub mod hyper;
 pub mod loss;
 pub mod metrics;
 pub mod model;
 pub mod open;
+pub mod parts;
 pub mod plugin;
-pub mod recipe;
 pub mod report;
 pub mod runs;
 pub mod search;
@@ -117,6 +118,8 @@ enum Command {
     /// List and describe networks: layers, shapes, parameters, multiplications.
     #[command(subcommand, after_help = "Example:\n  retort model info resnet50")]
     Model(model::Command),
+    /// List and describe optimisers, schedules, samplers and augmentations, with their options.
+    Parts(parts::Parts),
     /// Retrieval metrics of embeddings in a file, from any system.
     Metrics(metrics::Metrics),
     /// List and describe data sets, and check their files.
@@ -158,6 +161,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Embed(args) => embed::run(args, common),
         Command::Search(args) => search::run(args, common),
         Command::Model(command) => model::run(command, common),
+        Command::Parts(args) => parts::run(args, common),
         Command::Metrics(args) => metrics::run(args, common),
         Command::Data(command) => data::run(command, common),
         Command::Completions(args) => {

@@ -1,8 +1,9 @@
 //! `retort model`: the networks there are, and what each is made of.
 
-use crate::command::Common;
+use crate::command::{Common, parts};
 use crate::failure::{Failure, Result};
 use crate::output;
+use crate::settings::assignments;
 use clap::{Args, Subcommand};
 use retort_core::backbone::{self, NetworkConfig};
 use serde_json::{Value, json};
@@ -33,9 +34,9 @@ pub struct Info {
     /// Width and height of the pictures in pixels [default: what the network is made for].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=4096))]
     size: Option<u16>,
-    /// Channels of the first block of `convnet`.
-    #[arg(long, default_value_t = NetworkConfig::default().width)]
-    width: usize,
+    /// An option of the network's own, such as width=16 for convnet.
+    #[arg(long = "set", value_name = "OPTION=VALUE")]
+    set: Vec<String>,
 }
 
 /// Runs the command.
@@ -69,7 +70,7 @@ fn info(args: &Info, common: &Common) -> Result<()> {
     let config = NetworkConfig {
         name: entry.name.to_owned(),
         embedding: args.embedding,
-        width: args.width,
+        own: assignments(&args.set)?,
         ..NetworkConfig::default()
     };
     let size = args.size.map_or(entry.image_size, usize::from);
@@ -80,12 +81,16 @@ fn info(args: &Info, common: &Common) -> Result<()> {
                 "parameters": l.parameters, "macs": l.macs})
         });
         output::json(&json!({"name": entry.name, "doc": entry.doc, "paper": entry.paper,
-            "size": size, "embedding": args.embedding, "layers": layers.collect::<Vec<Value>>(),
+            "size": size, "options": (entry.options)(), "embedding": args.embedding, "layers": layers.collect::<Vec<Value>>(),
             "features": summary.features, "parameters": summary.parameters,
             "macs": summary.macs}));
         return Ok(());
     }
     output::line(format_args!("{}: {}\n{}\n", entry.name, entry.doc, entry.paper));
+    let own = (entry.options)();
+    if !own.is_empty() {
+        output::line(format_args!("{}\n", parts::options(&own)));
+    }
     let mut table = output::table(["LAYER", "KIND", "OUTPUT", "PARAMETERS", "MACS"]);
     for l in &summary.layers {
         let shape = shape(&l.output);

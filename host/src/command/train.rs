@@ -1,9 +1,9 @@
 //! `retort train`: a source network, or a target with or without one.
 
 use crate::command::hyper::Hyper;
-use crate::command::recipe::{Recipe, put, put_all, put_some, with_default};
+use crate::command::flags::{self, Authors, Given, Settings, Source, with_default};
 use crate::command::{Common, stop_flag};
-use crate::experiment::{Experiment, SelectOn};
+use crate::experiment::Experiment;
 use crate::failure::{Failure, Result};
 use crate::folder::Run;
 use crate::plugin::registry::{Registry, short_name};
@@ -51,61 +51,15 @@ pub struct Resume {
 pub struct Train {
     /// An experiment file.
     file: Option<PathBuf>,
-    /// Data set.
-    #[arg(long)]
-    dataset: Option<String>,
-    /// Folder with the data set's files.
-    #[arg(long, visible_alias = "DATA_DIR", value_name = "DIR", value_parser = super::folder_there())]
-    data_root: Option<PathBuf>,
-    /// Memory for decoded pictures, such as 8GiB.
-    #[arg(long, value_name = "BYTES")]
-    cache: Option<String>,
     /// A loss, built in or `FILE#NAME`; may be given several times. Its hyperparameters may follow it as
     /// flags: `--loss rkd --weight-angle 2`.
     #[arg(long = "loss", value_name = "NAME")]
     losses: Vec<String>,
-    /// Weights to start from, such as ImageNet's: a checkpoint of any origin, of the same network.
-    #[arg(long, value_name = "CHECKPOINT")]
-    pretrained: Option<PathBuf>,
-    /// What stands before the network's keys in --pretrained, such as 'student.' [default: found].
-    #[arg(long, value_name = "PREFIX")]
-    pretrained_prefix: Option<String>,
-    /// Keys of --pretrained to leave out, such as 'projector.*'; may be given several times.
-    #[arg(long, value_name = "PATTERN")]
-    pretrained_ignore: Vec<String>,
-    /// Another name for a layer of --pretrained, such as 'head=embedding'; may be given several times.
-    #[arg(long, value_name = "THEIRS=OURS")]
-    pretrained_map: Vec<String>,
-    /// Keys that --pretrained may lack [default: 'embedding.*', if it has no layer like that].
-    #[arg(long, value_name = "PATTERN")]
-    pretrained_allow_missing: Vec<String>,
-    /// Dimensions of the embedding.
-    #[arg(long, visible_alias = "embedding-size")]
-    embedding: Option<usize>,
-    /// Channels of the network's first block.
-    #[arg(long)]
-    width: Option<usize>,
-    /// Epochs.
-    #[arg(long)]
-    epochs: Option<usize>,
-    /// Samples in a batch.
-    #[arg(long, visible_alias = "batch-size")]
-    batch: Option<usize>,
-    /// Samples of each class in a batch; 0 draws without regard to class.
-    #[arg(long, visible_alias = "IPC", value_name = "N")]
-    images_per_class: Option<usize>,
-    /// Augmented copies of each sample in a batch.
-    #[arg(long, visible_alias = "view")]
-    views: Option<usize>,
-    /// Learning rate.
-    #[arg(long)]
-    lr: Option<f64>,
-    /// Seed.
-    #[arg(long)]
-    seed: Option<u64>,
-    /// On which classes the best epoch is chosen; evaluates every epoch, if nothing else is set.
-    #[arg(long, value_name = "SPLIT")]
-    select_on: Option<SelectOn>,
+    /// What is taken where nothing else is said [default: paper for cub, cars and sop, else small].
+    #[arg(long, conflicts_with = "file")]
+    preset: Option<Preset>,
+    #[command(flatten)]
+    settings: Settings,
     /// A key of the experiment file, or a hyperparameter of the last loss.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -115,8 +69,11 @@ pub struct Train {
     /// The run's folder, new or empty [default: a new one in `runs`].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Print what would be trained, as an experiment file (or JSON with --json), and end.
+    #[arg(long, visible_alias = "dry-run")]
+    print_config: bool,
     #[command(flatten)]
-    recipe: Recipe,
+    authors: Authors,
     #[command(flatten)]
     hyper: Hyper,
 }
@@ -124,24 +81,8 @@ pub struct Train {
 /// Flags of `retort train target`.
 #[derive(Args, Debug)]
 pub struct Target {
-    /// Run folder of the source network, or its checkpoint, of any origin.
-    #[arg(long, visible_alias = "source-ckpt", value_name = "RUN|CHECKPOINT")]
-    source: Option<PathBuf>,
-    /// The source's network, if its keys don't tell.
-    #[arg(long, value_name = "NETWORK")]
-    source_model: Option<String>,
-    /// What stands before the source's keys, such as 'student.' [default: found].
-    #[arg(long, value_name = "PREFIX")]
-    source_prefix: Option<String>,
-    /// Keys of the source to leave out, such as 'projector.*'; may be given several times.
-    #[arg(long, value_name = "PATTERN")]
-    source_ignore: Vec<String>,
-    /// Another name for a layer of the source, such as 'head=embedding'; may be given several times.
-    #[arg(long, value_name = "THEIRS=OURS")]
-    source_map: Vec<String>,
-    /// Whether the source's embeddings have unit length [default: as it was trained].
-    #[arg(long, value_name = "SWITCH", value_parser = clap::builder::BoolishValueParser::new())]
-    source_norm: Option<bool>,
+    #[command(flatten)]
+    source: Source,
     #[command(flatten)]
     train: Train,
 }
@@ -154,7 +95,7 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
         Command::Target(target) => ("target", &target.train, Some(target)),
     };
     let mut experiment = resolve(role, train, target)?;
-    if train.recipe.print_config {
+    if train.print_config {
         return print(experiment, train, common);
     }
     let mut registry = Registry::new(experiment.limits.clone())?;
@@ -169,11 +110,11 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
     }
     let loss = experiment.loss.iter().map(|l| short_name(&l.name));
     let loss = loss.collect::<Vec<_>>().join("+");
-    let remark = &train.recipe.remark;
+    let remark = &train.authors.remark;
     let remark = if remark.is_empty() { String::new() } else { format!("-{remark}") };
     let name = format!("{role}-{}-{loss}{remark}", experiment.data.name);
     let mut place = Place { registry: &mut registry, device, info, stop, quiet: false };
-    let runs = train.recipe.runs.as_deref().unwrap_or(Path::new("runs"));
+    let runs = train.authors.runs.as_deref().unwrap_or(Path::new("runs"));
     let claim = run::folder(train.out.as_deref(), runs, &name)?;
     let done = run::train(experiment, claim, role, &format!("{role} ({loss})"), &mut place)?;
     report(&done, role, common)
@@ -268,7 +209,7 @@ fn best_in_words(done: &Finished) -> Option<String> {
 
 /// The device: of the authors' flag, if there is such a GPU, else of ours.
 fn device(train: &Train, common: &Common) -> Result<(Device, DeviceInfo)> {
-    let Some(number) = train.recipe.gpu_id else { return common.device() };
+    let Some(number) = train.authors.gpu_id else { return common.device() };
     if common.device != DeviceChoice::Auto {
         return common.device();
     }
@@ -296,6 +237,7 @@ fn print(mut experiment: Experiment, train: &Train, common: &Common) -> Result<(
         loss.name = registry.whole_name(&loss.name)?;
         loss.hyper = registry.find(&loss.name)?.resolve(&loss.hyper)?;
     }
+    experiment.resolve()?;
     if common.json {
         output::json(&serde_json::to_value(&experiment).map_err(Failure::new)?);
     } else {
@@ -306,9 +248,11 @@ fn print(mut experiment: Experiment, train: &Train, common: &Common) -> Result<(
 
 /// Refuses flags that mean nothing to what would be trained.
 fn meaningless(train: &Train, target: Option<&Target>, experiment: &Experiment) -> Result<()> {
+    let given = &train.settings.0;
+    let said = |given: &Given, key: &str, flag: &'static str| given.of(key).map(|_| flag);
     let of_source = |target: &Target| {
-        let model = target.source_model.as_ref().map(|_| "--source-model");
-        model.or(target.source_norm.map(|_| "--source-norm"))
+        let model = said(&target.source.0, "source_model", "--source-model");
+        model.or(said(&target.source.0, "source_norm", "--source-norm"))
     };
     let (data, network) = (&experiment.data.name, &experiment.network.name);
     let generated = !experiment.data.entry()?.needs_root;
@@ -319,12 +263,12 @@ fn meaningless(train: &Train, target: Option<&Target>, experiment: &Experiment) 
             "there is no --source".to_owned(),
         ),
         (
-            train.data_root.as_ref().map(|_| "--data-root"),
+            said(given, "data.root", "--data-root"),
             generated,
             format!("{data} needs no files: it is generated"),
         ),
         (
-            train.width.as_ref().map(|_| "--width"),
+            said(given, "network.width", "--width"),
             network != "convnet",
             format!("{network} has its own width"),
         ),
@@ -338,14 +282,14 @@ fn meaningless(train: &Train, target: Option<&Target>, experiment: &Experiment) 
 }
 
 fn resolve(role: &str, train: &Train, target: Option<&Target>) -> Result<Experiment> {
-    let recipe = &train.recipe;
-    recipe.check()?;
-    let dataset = train.dataset.as_deref().map(reference::dataset);
+    let mut given = train.settings.0.clone();
+    given.rename("data.name", reference::dataset);
     let mut experiment = if let Some(file) = &train.file {
         Experiment::read(Some(file), Experiment::default(), &[])?
     } else {
-        let name = dataset.clone().unwrap_or(Experiment::default().data.name);
-        let preset = recipe.preset.unwrap_or(Preset::of(&name));
+        let usual = Experiment::default().data.name;
+        let name = given.text("data.name").unwrap_or(&usual).to_owned();
+        let preset = train.preset.unwrap_or(Preset::of(&name));
         let mut experiment = preset.experiment(&name, role);
         // Where the authors' scripts look.
         if preset == Preset::Paper && Path::new("data").is_dir() {
@@ -353,43 +297,10 @@ fn resolve(role: &str, train: &Train, target: Option<&Target>) -> Result<Experim
         }
         experiment
     };
-    put(&mut experiment.data.name, dataset.as_ref());
-    put(&mut experiment.network.embedding, train.embedding.as_ref());
-    put(&mut experiment.network.width, train.width.as_ref());
-    put(&mut experiment.train.epochs, train.epochs.as_ref());
-    put(&mut experiment.train.batch, train.batch.as_ref());
-    put(&mut experiment.train.images_per_class, train.images_per_class.as_ref());
-    put(&mut experiment.train.views, train.views.as_ref());
-    put(&mut experiment.train.lr, train.lr.as_ref());
-    put(&mut experiment.seed, train.seed.as_ref());
-    put_some(&mut experiment.data.root, train.data_root.as_ref());
+    experiment = flags::apply(&given, experiment)?;
     if let Some(target) = target {
-        put_some(&mut experiment.source, target.source.as_ref());
-        put_some(&mut experiment.source_model, target.source_model.as_ref());
-        put_some(&mut experiment.source_norm, target.source_norm.as_ref());
-        let keys = &mut experiment.source_keys;
-        put_some(&mut keys.prefix, target.source_prefix.as_ref());
-        put_all(&mut keys.ignore, &target.source_ignore);
-        put_all(&mut keys.map, &target.source_map);
+        experiment = target.source.0.apply(experiment)?;
     }
-    put_some(&mut experiment.pretrained, train.pretrained.as_ref());
-    let keys = &mut experiment.pretrained_keys;
-    put_some(&mut keys.prefix, train.pretrained_prefix.as_ref());
-    put_all(&mut keys.ignore, &train.pretrained_ignore);
-    put_all(&mut keys.map, &train.pretrained_map);
-    put_all(&mut keys.allow_missing, &train.pretrained_allow_missing);
-    put_some(&mut experiment.data.cache, train.cache.as_ref());
-    if let Some(split) = train.select_on {
-        experiment.select_on = split;
-        let (data, recipe) = (&mut experiment.data, &mut experiment.train);
-        if recipe.evaluate_every == 0 {
-            recipe.evaluate_every = 1;
-        }
-        if split == SelectOn::Validation && data.validation_classes == 0.0 {
-            data.validation_classes = 0.2;
-        }
-    }
-    recipe.apply(&mut experiment);
     if !train.losses.is_empty() {
         let mut places = Vec::new();
         experiment.loss.clear();
@@ -400,10 +311,10 @@ fn resolve(role: &str, train: &Train, target: Option<&Target>) -> Result<Experim
         train.hyper.apply(&mut experiment, &places)?;
     }
     let authors = train.losses.iter().any(|name| reference::is_authors(name));
-    recipe.apply_hyper(&mut experiment, authors)?;
+    train.authors.apply_hyper(&mut experiment, authors)?;
     meaningless(train, target, &experiment)?;
     // The authors' way to ask for all GPUs; the first one is the training's own.
-    if recipe.gpu_id == Some(-1) && experiment.also_on.is_empty() {
+    if train.authors.gpu_id == Some(-1) && experiment.also_on.is_empty() {
         let real = device::list().into_iter().filter(DeviceInfo::is_real_gpu);
         experiment.also_on = real.skip(1).map(|d| d.id).collect();
     }
