@@ -84,9 +84,9 @@ fn measure(name: &str, data: &Arc<dyn Dataset>, transform: &Arc<dyn Transform>, 
         let mut n = 0;
         for epoch in 0..EPOCHS {
             let batches = evaluation_batches(data.len(), BATCH);
-            let loader =
-                Loader::new(data.clone(), transform.clone(), batches, 1, workers, 0, epoch, 3);
-            for batch in loader {
+            let (dataset, transform) = (data.clone(), transform.clone());
+            let loader = Loader { dataset, transform, views: 1, channels: 3, seed: 0, workers };
+            for batch in loader.epoch(epoch, batches) {
                 match batch {
                     Ok(batch) => n += batch.ids.len(),
                     Err(error) => return eprintln!("{error}"),

@@ -61,10 +61,15 @@ settings! {
         on_undefined: OnUndefined = OnUndefined::Error,
         /// Type of the numbers.
         precision: Precision = Precision::F32,
+        /// Look after each step whether the loss and all that learns is finite, and name the operation where it
+        /// first isn't: slow. (A training that diverged does the steps since its last checkpoint again for that.)
+        detect_anomaly: bool = false,
         /// Steps between two looks at the loss, which wait for the device.
         log_every: usize = 10 => 1..=NEVER,
         /// Epochs between two evaluations; 0 evaluates at the end only.
         evaluate_every: usize = 0 => 0..=NEVER,
+        /// Pictures in a batch of an evaluation.
+        evaluation_batch: usize = 64 => 1..=BATCH,
         /// Evaluations without a better Recall (at the smallest K) after which the training ends; 0 goes
         /// on to the last epoch.
         patience: usize = 0 => 0..=NEVER,
@@ -75,7 +80,7 @@ settings! {
         checkpoint_every: usize = 0 => 0..=NEVER,
         /// How many of these stay, the newest; 0 keeps all.
         keep: usize = 0 => 0..=NEVER,
-        /// Threads that load pictures.
+        /// Threads that load pictures, in evaluations at least one.
         workers: usize = 1 => 0..=1000,
     }
 }

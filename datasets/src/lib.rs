@@ -7,9 +7,10 @@
 //! let options = Options::default().with("classes", 16).with("images", 6);
 //! let train: Arc<dyn Dataset> = open("glyphs", Split::Train, &options)?.into();
 //! let sampler = BalancedSampler::new(train.labels(), 12, 3, 0)?; // 4 classes with 3 images each
+//! let transform = (find("glyphs")?.augmentation)(32);
+//! let loader = Loader { dataset: train, transform, views: 2, channels: 3, seed: 0, workers: 1 };
 //! for epoch in 0..2 {
-//!     let (augment, batches) = ((find("glyphs")?.augmentation)(32), sampler.epoch(epoch));
-//!     for batch in Loader::new(train.clone(), augment, batches, 2, 1, 0, epoch, 3) {
+//!     for batch in loader.epoch(epoch, sampler.epoch(epoch)) {
 //!         assert_eq!(batch?.shape, [24, 3, 32, 32]); // two views of each image
 //!     }
 //! }
@@ -63,7 +64,7 @@ pub use augmentation::{
 pub use check::{Finding, Found, absent, check};
 pub use dataset::{DATASETS, Dataset, Entry, Opened, Options, Split, SplitsOf, find, open, splits};
 pub use error::DataError;
-pub use loader::{Batch, Loader, evaluation_batches};
+pub use loader::{Batch, Batches, Loader, evaluation_batches};
 pub use loose::loose;
 pub use picture::{Image, Picture};
 pub use rand_chacha::ChaCha8Rng;

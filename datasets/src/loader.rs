@@ -31,6 +31,23 @@ pub fn evaluation_batches(len: usize, n: usize) -> Vec<Vec<usize>> {
     samples.chunks(n.max(1)).map(<[usize]>::to_vec).collect()
 }
 
+/// What loads a training's batches, as long as the training lives.
+#[derive(Clone)]
+pub struct Loader {
+    /// The pictures.
+    pub dataset: Arc<dyn Dataset>,
+    /// Their augmentation.
+    pub transform: Arc<dyn Transform>,
+    /// Augmented copies of each sample.
+    pub views: usize,
+    /// Channels of the network's input: 1 (grey) or 3 (RGB).
+    pub channels: usize,
+    /// Seed of the augmentation.
+    pub seed: u64,
+    /// Threads, 256 at most; 0 loads on the caller's, when it asks for a batch.
+    pub workers: usize,
+}
+
 /// An iterator over the batches of one epoch, loaded ahead by worker threads.
 ///
 /// Batches come in the given order and with the same pixels whatever the number of workers. At most
@@ -40,7 +57,7 @@ pub fn evaluation_batches(len: usize, n: usize) -> Vec<Vec<usize>> {
 /// it waits for them, for one image at most.
 ///
 /// [skips]: Dataset::skip
-pub struct Loader {
+pub struct Batches {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
 }
@@ -86,44 +103,39 @@ const MOST_WORKERS: usize = 256;
 const MOST_BYTES: usize = 4 << 30;
 
 impl Loader {
-    /// Starts to load `batches`, lists of sample indices: with `views` augmented copies of each
-    /// image, as `channels` 1 (grey) or 3 (RGB), on `workers` threads, 256 at most (0: on the caller's,
-    /// when it asks for a batch).
-    #[expect(clippy::too_many_arguments, reason = "named fields would only move the list")]
-    pub fn new(
-        dataset: Arc<dyn Dataset>,
-        transform: Arc<dyn Transform>,
-        batches: Vec<Vec<usize>>,
-        views: usize,
-        workers: usize,
-        seed: u64,
-        epoch: u64,
-        channels: usize,
-    ) -> Self {
-        let numbered = numbered(batches);
+    /// Starts to load `batches` of an epoch, lists of sample indices.
+    pub fn epoch(&self, epoch: u64, batches: Vec<Vec<usize>>) -> Batches {
         let job = Job {
-            dataset,
-            transform,
-            batches: numbered,
-            views,
-            seed,
+            dataset: self.dataset.clone(),
+            transform: self.transform.clone(),
+            batches: numbered(batches),
+            views: self.views,
+            seed: self.seed,
             epoch,
-            channels,
+            channels: self.channels,
             ahead: 0,
             may_be_empty: false,
         };
-        Self::start(job, workers)
+        Batches::start(job, self.workers)
     }
+}
 
-    /// All samples in order as an evaluation sees them, in batches of `n`, on one thread. A batch of which
-    /// nothing can be read, where the data set [skips](Dataset::skip) that, comes without a sample.
-    pub fn evaluation(dataset: Arc<dyn Dataset>, n: usize, channels: usize) -> Self {
+impl Batches {
+    /// All samples in order as an evaluation sees them, in batches of `n`, on `workers` threads, at least
+    /// one. A batch of which nothing can be read, where the data set [skips](Dataset::skip) that, comes
+    /// without a sample.
+    pub fn evaluation(
+        dataset: Arc<dyn Dataset>,
+        n: usize,
+        channels: usize,
+        workers: usize,
+    ) -> Self {
         let batches = numbered(evaluation_batches(dataset.len(), n));
         let transform = dataset.evaluation();
         let (views, seed, epoch, ahead, may_be_empty) = (1, 0, 0, 0, true);
         let job =
             Job { dataset, transform, batches, views, seed, epoch, channels, ahead, may_be_empty };
-        Self::start(job, 1)
+        Self::start(job, workers.max(1))
     }
 
     fn start(mut job: Job, workers: usize) -> Self {
@@ -153,7 +165,7 @@ fn numbered(batches: Vec<Vec<usize>>) -> Vec<Vec<(usize, u32)>> {
     batches.into_iter().map(|batch| batch.into_iter().map(&mut occurrence).collect()).collect()
 }
 
-impl Iterator for Loader {
+impl Iterator for Batches {
     type Item = Result<Batch, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -200,7 +212,7 @@ impl Iterator for Loader {
     }
 }
 
-impl Drop for Loader {
+impl Drop for Batches {
     fn drop(&mut self) {
         self.shared.lock().stopped = true;
         self.shared.changed.notify_all();

@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use common::{Numbers, assert_says};
 use retort_datasets::{
-    Batch, DataError, Dataset, Identity, Image, Loader, Options, RandomResizedCrop, Resize, Split,
+    Batch, Batches, DataError, Dataset, Identity, Image, Loader, Options, RandomResizedCrop, Resize, Split,
     Transform, evaluation_batches, open,
 };
 
-fn load(data: &Arc<dyn Dataset>, workers: usize, n: usize) -> Loader {
+fn load(data: &Arc<dyn Dataset>, workers: usize, n: usize) -> Batches {
     let batches = evaluation_batches(data.len(), n);
-    Loader::new(data.clone(), Arc::new(Identity), batches, 1, workers, 0, 0, 1)
+    let (dataset, transform) = (data.clone(), Arc::new(Identity));
+    Loader { dataset, transform, views: 1, channels: 1, seed: 0, workers }.epoch(0, batches)
 }
 
 fn numbers(len: usize, change: fn(&mut Numbers)) -> Arc<dyn Dataset> {
@@ -123,8 +124,9 @@ fn batches_that_no_memory_holds_are_refused_before_any() {
     let begun = Instant::now();
     let load = |views, workers, data: &Arc<dyn Dataset>, transform: Arc<dyn Transform>| {
         let batches = evaluation_batches(data.len(), 4);
-        let mut loader = Loader::new(data.clone(), transform, batches, views, workers, 0, 0, 1);
-        loader.next().unwrap().unwrap_err()
+        let dataset = data.clone();
+        let loader = Loader { dataset, transform, views, channels: 1, seed: 0, workers };
+        loader.epoch(0, batches).next().unwrap().unwrap_err()
     };
     for workers in [0, 2, usize::MAX] {
         for views in [1_000_000_000_000, usize::MAX, usize::MAX / 4 + 1] {
@@ -177,10 +179,11 @@ fn opened(root: &Path, cache: u64, skip_corrupt: bool) -> Arc<dyn Dataset> {
 }
 
 fn epoch(data: &Arc<dyn Dataset>, views: usize, workers: usize, epoch: u64) -> Vec<Batch> {
-    let augment: Arc<dyn Transform> = Arc::new(RandomResizedCrop::to(32));
+    let transform: Arc<dyn Transform> = Arc::new(RandomResizedCrop::to(32));
     let batches = evaluation_batches(data.len(), 4);
-    let loader = Loader::new(data.clone(), augment, batches, views, workers, 7, epoch, 3);
-    loader.map(Result::unwrap).collect()
+    let dataset = data.clone();
+    let loader = Loader { dataset, transform, views, channels: 3, seed: 7, workers };
+    loader.epoch(epoch, batches).map(Result::unwrap).collect()
 }
 
 #[test]
@@ -236,7 +239,8 @@ fn pictures_that_cannot_be_read_are_left_out_and_counted_if_asked_for() {
         let batches = evaluation_batches(strict.len(), 4);
         let crop: Arc<dyn Transform> = Arc::new(RandomResizedCrop::to(32));
         let load = |data: &Arc<dyn Dataset>, batches: Vec<Vec<usize>>| {
-            Loader::new(data.clone(), crop.clone(), batches, 2, workers, 0, 0, 3)
+            let (dataset, transform) = (data.clone(), crop.clone());
+            Loader { dataset, transform, views: 2, channels: 3, seed: 0, workers }.epoch(0, batches)
         };
         let error = load(&strict, batches.clone()).next().unwrap().unwrap_err();
         assert_says(&error, &["a/1.jpg", "damaged or not a picture"]);

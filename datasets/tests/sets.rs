@@ -744,8 +744,9 @@ fn large_pictures_are_decoded_at_a_part_of_their_size_where_that_is_asked_for() 
         let data: Arc<dyn Dataset> = open("folder", Split::Train, &options).unwrap().into();
         let augment = (find("folder").unwrap().augmentation)(224);
         let transform = if training { augment } else { data.evaluation() };
-        let mut load = Loader::new(data.clone(), transform, vec![(0..6).collect()], 1, 0, 7, 0, 3);
-        let batch = load.next().unwrap().unwrap();
+        let dataset = data.clone();
+        let load = Loader { dataset, transform, views: 1, channels: 3, seed: 7, workers: 0 };
+        let batch = load.epoch(0, vec![(0..6).collect()]).next().unwrap().unwrap();
         assert_eq!(batch.shape, [6, 3, 224, 224]);
         batch.images
     };

@@ -51,8 +51,10 @@ fn a_loader_that_starts_late_gives_what_it_would_have_given() {
     let batches = Sampler::epoch(&sampler, 2);
     for workers in [0, 1, 3] {
         let load = || {
-            let augment = (find("glyphs").unwrap().augmentation)(32);
-            Loader::new(whole.clone(), augment, batches.clone(), 2, workers, 5, 2, 3)
+            let transform = (find("glyphs").unwrap().augmentation)(32);
+            let dataset = whole.clone();
+            let loader = Loader { dataset, transform, views: 2, channels: 3, seed: 5, workers };
+            loader.epoch(2, batches.clone())
         };
         let all: Vec<Batch> = load().map(Result::unwrap).collect();
         for skipped in [0, 1, 4, all.len()] {

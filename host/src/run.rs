@@ -20,7 +20,7 @@ use retort_core::checkpoint::{self, CheckpointError, OpenOptions};
 use retort_core::device::DeviceInfo;
 use retort_core::fs::atomic_write;
 use retort_core::trainer::{
-    self as training, Optimizer, Replica, Summary, Term, TrainError, Trainer, checkpoint_in,
+    self as training, Feed, Optimizer, Replica, Summary, Term, TrainError, Trainer, checkpoint_in,
     evaluate, parameter_count,
 };
 use retort_core::{LossError, Session, Setup};
@@ -557,8 +557,13 @@ fn end(
     if !summary.interrupted {
         let on_test = |file: &Path| -> Result<_> {
             let net = checkpoint::load(file, &place.device).map_err(Failure::new)?;
-            let channels = net.network.channels;
-            Ok(evaluate(&net.backbone, &test, channels, &experiment.recall_at, &place.device)?)
+            let recipe = &experiment.train;
+            let feed = Feed {
+                channels: net.network.channels,
+                batch: recipe.evaluation_batch,
+                workers: recipe.workers,
+            };
+            Ok(evaluate(&net.backbone, &test, &feed, &experiment.recall_at, &place.device)?)
         };
         if split == "validation" {
             summary.recall = Some(on_test(&folder.join(CHECKPOINT))?);

@@ -61,6 +61,21 @@ pub enum TrainError {
         /// Where the last good checkpoint is.
         kept: Kept,
     },
+    /// A number isn't finite, found by looking after each step.
+    #[error(
+        "epoch {epoch}, step {step}: the training has diverged: try a smaller learning rate. The first that \
+         isn't finite: {what}{kept}"
+    )]
+    Anomaly {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Step in the epoch, from 1.
+        step: usize,
+        /// What isn't finite, and where.
+        what: String,
+        /// Where the last good checkpoint is.
+        kept: Kept,
+    },
     /// A checkpoint isn't of this training.
     #[error("the training can't go on from {path}: {why}", path = path.display())]
     Resume {

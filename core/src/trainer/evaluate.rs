@@ -7,22 +7,40 @@ use crate::checkpoint::weights_in;
 use crate::metric::{Embeddings, recall_at};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
-use retort_datasets::{Batch, Dataset, Loader};
+use retort_datasets::{Batch, Batches, Dataset};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A network's outputs for a whole data set in order, in evaluation mode, in batches of `batch`, computed
-/// in the network's own element type. Pictures that the data set skips are missing.
+/// How an evaluation's pictures come.
+#[derive(Clone, Copy, Debug)]
+pub struct Feed {
+    /// Channels of the network's input.
+    pub channels: usize,
+    /// Pictures in a batch.
+    pub batch: usize,
+    /// Threads that load them.
+    pub workers: usize,
+}
+
+impl Feed {
+    /// Batches of 64, loaded on as many threads as there are processors.
+    pub fn new(channels: usize) -> Self {
+        let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Feed { channels, batch: 64, workers }
+    }
+}
+
+/// A network's outputs for a whole data set in order, in evaluation mode, computed in the network's own
+/// element type. Pictures that the data set skips are missing.
 pub fn outputs<'a>(
     net: &'a Backbone,
     data: &Arc<dyn Dataset>,
-    channels: usize,
-    batch: usize,
+    feed: &Feed,
     dtype: FloatDType,
     device: &'a Device,
 ) -> impl Iterator<Item = Result<(Batch, Output), TrainError>> + 'a {
-    let loader = Loader::evaluation(data.clone(), batch, channels);
+    let loader = Batches::evaluation(data.clone(), feed.batch, feed.channels, feed.workers);
     let some = loader.filter(|batch| batch.as_ref().map_or(true, |batch| !batch.ids.is_empty()));
     some.map(move |batch| {
         let batch = batch?;
@@ -37,23 +55,23 @@ pub fn outputs<'a>(
 pub fn embed(
     net: &Backbone,
     data: &Arc<dyn Dataset>,
-    channels: usize,
+    feed: &Feed,
     device: &Device,
 ) -> Result<Embeddings, TrainError> {
-    embed_numbered(net, data, channels, device).map(|(embeddings, _)| embeddings)
+    embed_numbered(net, data, feed, device).map(|(embeddings, _)| embeddings)
 }
 
 /// The same, and the sample that each row is of: not every one, where the data set skips some.
 pub fn embed_numbered(
     net: &Backbone,
     data: &Arc<dyn Dataset>,
-    channels: usize,
+    feed: &Feed,
     device: &Device,
 ) -> Result<(Embeddings, Vec<usize>), TrainError> {
     let net = net.valid();
     let (device, dtype) = (device.clone().inner(), dtype_of(&net));
     let (mut rows, mut labels, mut ids, mut dim) = (Vec::new(), Vec::new(), Vec::new(), 0);
-    for done in outputs(&net, data, channels, 64, dtype, &device) {
+    for done in outputs(&net, data, feed, dtype, &device) {
         let (batch, Output { embedding, .. }) = done?;
         dim = embedding.dims()[1];
         rows.extend(embedding.into_data().iter::<f32>());
@@ -73,11 +91,11 @@ pub fn embed_numbered(
 pub fn evaluate(
     net: &Backbone,
     data: &Arc<dyn Dataset>,
-    channels: usize,
+    feed: &Feed,
     ks: &[usize],
     device: &Device,
 ) -> Result<BTreeMap<usize, f64>, TrainError> {
-    let embeddings = embed(net, data, channels, device)?;
+    let embeddings = embed(net, data, feed, device)?;
     let recall = recall_at(&embeddings, ks, Some(device))?;
     Ok(ks.iter().copied().zip(recall).collect())
 }

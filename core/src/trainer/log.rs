@@ -1,7 +1,7 @@
 //! Losses since the last log point, left on the device until somebody looks.
 
 use super::Step;
-use super::save::Exact;
+use super::exact::Exact;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -94,6 +94,11 @@ impl Log {
             }
             if !total.is_finite() {
                 return Err((number, bad.unwrap_or_else(|| "the loss".to_owned()), total));
+            }
+            let seen = step.seen.map_or(0.0, |sum| sum.into_scalar::<f64>());
+            if !seen.is_finite() {
+                // A loss may be finite all the same, if it takes no pair of such embeddings.
+                return Err((number, "the sum of the target's embeddings".to_owned(), seen));
             }
             self.settled.push(total);
         }

@@ -7,6 +7,7 @@
 mod average;
 mod batch;
 mod error;
+mod exact;
 mod evaluate;
 mod log;
 mod names;
@@ -22,7 +23,7 @@ mod trainable;
 pub use average::Average;
 pub use batch::{Minibatch, Pictures, upload};
 pub use error::{Kept, TrainError};
-pub use evaluate::{checkpoint_in, embed, embed_numbered, evaluate, outputs, parameter_count};
+pub use evaluate::{Feed, checkpoint_in, embed, embed_numbered, evaluate, outputs, parameter_count};
 use log::Bad;
 pub use log::Log;
 pub use optimizer::Optimizer;
@@ -172,7 +173,8 @@ impl Trainer {
         let start = Instant::now();
         let mut idle = false; // said once
         let mut last = EpochReport { epoch: 0, step: 0, loss: f64::NAN, recall: None };
-        for batch in self.load(sampler.epoch(0).into_iter().take(1).collect(), 0) {
+        let loader = self.loader();
+        for batch in loader.epoch(0, sampler.epoch(0).into_iter().take(1).collect()) {
             self.probe(&self.upload(batch?))?.iter().for_each(|text| observer.remark(text));
         }
 
@@ -180,9 +182,10 @@ impl Trainer {
             self.begin_epoch();
             let epoch = self.state.epoch as u64;
             let begun = self.state.batch; // more than 0 in a training that goes on
-            for batch in self.load(sampler.epoch(epoch), epoch).skip(begun) {
+            for batch in loader.epoch(epoch, sampler.epoch(epoch)).skip(begun) {
                 let batch = self.upload(batch?);
                 let (i, images) = (self.state.batch, batch.labels.len());
+                let before = self.recipe.detect_anomaly.then(|| self.before());
                 let outcome = match self.step(&batch) {
                     Err(TrainError::Loss { source, .. })
                         if matches!(*source, LossError::Stopped { .. }) =>
@@ -194,6 +197,12 @@ impl Trainer {
                     }
                     outcome => outcome?,
                 };
+                if let Some(before) = before
+                    && let Some(what) = self.anomaly(before, &batch, outcome.as_ref())
+                {
+                    let (epoch, step) = (self.state.epoch + 1, self.state.batch);
+                    return Err(TrainError::Anomaly { epoch, step, what, kept: self.kept() });
+                }
                 if outcome.as_ref().is_some_and(|step| !step.learns) && !idle {
                     idle = true;
                     observer.remark(&format!(
@@ -290,17 +299,15 @@ impl Trainer {
         Minibatch::new(batch, &self.device, self.recipe.precision.dtype())
     }
 
-    fn load(&self, batches: Vec<Vec<usize>>, epoch: u64) -> Loader {
-        Loader::new(
-            self.train.clone(),
-            self.augmentation.clone(),
-            batches,
-            self.recipe.views,
-            self.recipe.workers,
-            self.seed,
-            epoch,
-            self.network.channels,
-        )
+    fn loader(&self) -> Loader {
+        Loader {
+            dataset: self.train.clone(),
+            transform: self.augmentation.clone(),
+            views: self.recipe.views,
+            channels: self.network.channels,
+            seed: self.seed,
+            workers: self.recipe.workers,
+        }
     }
 
     /// The network that is evaluated and saved: the average, if there is one. `valid` takes in the
@@ -312,10 +319,19 @@ impl Trainer {
         }
     }
 
+    /// How evaluations see their pictures.
+    fn evaluation(&self) -> Feed {
+        Feed {
+            channels: self.network.channels,
+            batch: self.recipe.evaluation_batch,
+            workers: self.recipe.workers,
+        }
+    }
+
     /// Recall@K of the network, and whether it is the best so far.
     fn evaluate(&mut self) -> Result<BTreeMap<usize, f64>, TrainError> {
         let network = self.result();
-        let recall = evaluate(&network, &self.test, self.network.channels, &self.ks, &self.device)?;
+        let recall = evaluate(&network, &self.test, &self.evaluation(), &self.ks, &self.device)?;
         if let Some(&value) = recall.values().next() {
             match &mut self.state.best {
                 Some(best) if value <= best.recall => best.since += 1,

@@ -1,5 +1,6 @@
 //! Checkpoints: when they are written, and all of a training's state in them, bit for bit.
 
+use super::exact::Exact;
 use super::log::Losses;
 use super::{Best, Observer, State, TrainError, Trainer};
 use crate::backbone::Backbone;
@@ -36,25 +37,6 @@ struct LossProgress {
     step: u64,
     /// Whether its parameters are known.
     ready: bool,
-}
-
-/// A number that comes back from JSON bit for bit: the fewest digits that tell it from all others.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub(super) struct Exact(pub f64);
-
-impl From<Exact> for String {
-    fn from(x: Exact) -> String {
-        x.0.to_string()
-    }
-}
-
-impl TryFrom<String> for Exact {
-    type Error = std::num::ParseFloatError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse().map(Exact)
-    }
 }
 
 impl Trainer {

@@ -19,6 +19,8 @@ pub struct Step {
     pub learns: bool,
     /// Each loss with its weight, and what it reported, without one; `[1]`, without gradient.
     pub values: Vec<(String, Option<f64>, Tensor<1>)>,
+    /// The sum of the target's embeddings, `[1]`, without gradient: not finite if one of them isn't.
+    pub seen: Option<Tensor<1>>,
 }
 
 impl Trainer {
@@ -115,7 +117,8 @@ impl Trainer {
                 Some(sum) => sum + value,
             });
         }
-        Ok(total.map(|total| Step { learns: total.is_tracked(), total, values }))
+        let seen = inputs.target.as_ref().map(|target| target.clone().detach().sum());
+        Ok(total.map(|total| Step { learns: total.is_tracked(), total, values, seen }))
     }
 
     /// Moves the network's parameters, and their average.

@@ -2,16 +2,15 @@
 //! Nothing has to be kept for it, and nothing read, while a training is sound.
 
 use super::step::{constant, teach};
-use super::{Minibatch, TrainError, Trainer, parts, save};
+use super::{Minibatch, Step, TrainError, Trainer, parts, save};
 use crate::backbone::{Backbone, Output};
-use crate::loss::Feature;
 use crate::loss::guarded;
 use burn::tensor::{Tensor, TensorData};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a step changes and a loss sees, before it.
-struct Before {
+pub(super) struct Before {
     target: Backbone,
     losses: Vec<(BTreeMap<String, TensorData>, u64)>,
 }
@@ -28,20 +27,18 @@ impl Trainer {
         let sampler = self.sampler()?;
         self.steps = sampler.batches_per_epoch().saturating_mul(self.recipe.epochs);
         self.state.terms.iter_mut().for_each(|term| term.session.stop_on(stop));
-        for batch in self.load(sampler.epoch(0).into_iter().take(1).collect(), 0) {
+        let loader = self.loader();
+        for batch in loader.epoch(0, sampler.epoch(0).into_iter().take(1).collect()) {
             self.probe(&self.upload(batch?))?;
         }
         while self.state.epoch < epoch {
             self.begin_epoch();
             let (now, begun) = (self.state.epoch as u64, self.state.batch);
-            for batch in self.load(sampler.epoch(now), now).skip(begun) {
+            for batch in loader.epoch(now, sampler.epoch(now)).skip(begun) {
                 let (batch, before) = (self.upload(batch?), self.before());
                 let outcome = self.step(&batch)?;
-                let value = outcome.map(|step| step.total.into_scalar::<f64>());
-                let finite = value.is_none_or(f64::is_finite);
-                if !(finite && self.is_sound()) {
-                    let found = guarded(|| self.first_not_finite(before, &batch, finite));
-                    return Ok(found.ok().flatten());
+                if let Some(found) = self.anomaly(before, &batch, outcome.as_ref()) {
+                    return Ok(Some(found));
                 }
                 let over = (self.state.epoch + 1, self.state.batch) >= (epoch, step);
                 if over || stop.load(Ordering::Relaxed) {
@@ -53,7 +50,25 @@ impl Trainer {
         Ok(None)
     }
 
-    fn before(&self) -> Before {
+    /// What isn't finite after a step, if anything: its loss, or a number that learns. Waits for the device.
+    pub(super) fn anomaly(
+        &mut self,
+        before: Before,
+        batch: &Minibatch,
+        outcome: Option<&Step>,
+    ) -> Option<String> {
+        let value = outcome.map(|step| step.total.clone().into_scalar::<f64>());
+        let finite = value.is_none_or(f64::is_finite);
+        if finite && self.is_sound() {
+            return None;
+        }
+        let found = guarded(|| self.first_not_finite(before, batch, finite)).ok().flatten();
+        Some(found.unwrap_or_else(|| {
+            "a number that learns, or the loss, but it is finite when the step is repeated".to_owned()
+        }))
+    }
+
+    pub(super) fn before(&self) -> Before {
         let losses = self.state.terms.iter().map(|t| (t.session.state(), t.session.step_number()));
         Before { target: self.state.target.clone(), losses: losses.collect() }
     }

@@ -17,7 +17,7 @@ use retort_core::backbone::{Backbone, NetworkConfig, Output};
 use retort_core::checkpoint::files_of;
 use retort_core::device::DeviceChoice;
 use retort_core::fs::open_regular;
-use retort_core::trainer::{checkpoint_in, outputs};
+use retort_core::trainer::{Feed, checkpoint_in, outputs};
 use retort_datasets::{Dataset, Split, loose};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -179,7 +179,8 @@ pub fn run(args: &Embed, common: &Common) -> Result<()> {
         }
         Source::Pictures(data) => {
             sink.total = data.len();
-            for done in outputs(&net, &data, config.channels, batch, dtype, &device) {
+            let feed = Feed { batch, ..Feed::new(config.channels) };
+            for done in outputs(&net, &data, &feed, dtype, &device) {
                 let (batch, output) = done?;
                 sink.add(output, &batch.labels, &batch.ids)?;
                 shown(&sink);

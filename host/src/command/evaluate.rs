@@ -8,7 +8,7 @@ use crate::failure::{Failure, Result};
 use crate::retrieval::Options;
 use crate::{measurable, output};
 use clap::Args;
-use retort_core::trainer::{embed, parameter_count};
+use retort_core::trainer::{Feed, embed, parameter_count};
 use retort_datasets::Split;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -51,10 +51,10 @@ pub fn run(args: &Evaluate, common: &Common) -> Result<()> {
     let test = data.open(if apart { Split::Query } else { Split::Test })?;
     let others = apart.then(|| data.open(Split::Gallery)).transpose()?;
     measurable::check(&test, others.as_ref(), &data.name)?;
-    let embeddings = embed(&loaded.backbone, &test, channels, &device)?;
+    let embeddings = embed(&loaded.backbone, &test, &Feed::new(channels), &device)?;
     let (mut seen, mut gallery) = (vec![&test], None);
     if let Some(others) = &others {
-        gallery = Some(embed(&loaded.backbone, others, channels, &device)?);
+        gallery = Some(embed(&loaded.backbone, others, &Feed::new(channels), &device)?);
         seen.push(others);
     }
     let (left_out, damaged) = (left_out(&seen), damaged(&seen));

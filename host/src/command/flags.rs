@@ -188,7 +188,7 @@ fn kind(key: &str, defaults: &Value) -> Kind {
         ("data.root", _) => Kind::Folder,
         ("source" | "pretrained", _) => Kind::Path,
         ("source_norm", _) => Kind::Switch,
-        ("train.thaw_batch_norm", _) => Kind::On,
+        ("train.thaw_batch_norm" | "train.detect_anomaly", _) => Kind::On,
         ("select_on", _) => Kind::Choice(&["test", "validation"]),
         ("train.on_undefined", _) => Kind::Choice(&["error", "skip"]),
         ("train.precision", _) => Kind::Choice(&["f32", "f64", "mixed_f16", "mixed_bf16"]),

@@ -4,6 +4,7 @@ use crate::command::Common;
 use crate::failure::{Failure, Result};
 use crate::output;
 use clap::Args;
+use retort_core::metric::METRICS;
 use retort_core::optimizer::OPTIMIZERS;
 use retort_core::schedule::SCHEDULES;
 use retort_datasets::part::{Part, unknown};
@@ -43,11 +44,18 @@ pub fn all() -> Vec<Described> {
         };
         parts.iter().map(one).collect()
     }
+    let metrics = METRICS.iter().map(|metric| Described {
+        key: "metric",
+        name: metric.key,
+        doc: vec![metric.doc.to_owned()],
+        options: Vec::new(),
+    });
     [
         of("train.optimizer", OPTIMIZERS),
         of("train.schedule", SCHEDULES),
         of("train.sampler", SAMPLERS),
         of("train.augmentation", AUGMENTATIONS),
+        metrics.collect(),
     ]
     .into_iter()
     .flatten()
@@ -100,7 +108,7 @@ pub fn run(args: &Parts, common: &Common) -> Result<()> {
         output::json(&json!({"parts": list.collect::<Vec<_>>()}));
     } else if args.name.is_some() {
         for part in parts {
-            output::line(format_args!("{} = \"{}\"\n\n{}", part.key, part.name, part.doc.join("\n\n")));
+            output::line(format_args!("{}: {}\n\n{}", part.key, part.name, part.doc.join("\n\n")));
             if !part.options.is_empty() {
                 output::line(format_args!("\n{}", options(&part.options)));
             }

@@ -14,7 +14,7 @@ use burn::tensor::{Device, FloatDType};
 use clap::Args;
 use retort_core::checkpoint::Checkpoint;
 use retort_core::metric::{self, Embeddings};
-use retort_core::trainer::{checkpoint_in, embed_numbered, outputs};
+use retort_core::trainer::{Feed, checkpoint_in, embed_numbered, outputs};
 use retort_datasets::{Dataset, Image, loose, some_samples};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -83,7 +83,7 @@ pub fn run(args: &Search, common: &Common) -> Result<()> {
     spinner.set_message(format!("embedding {} pictures of {}", pictures.len(), place.name));
     let (all, ids) = match file {
         Some(file) => read(file, &place, &pictures)?,
-        None => embed_numbered(&loaded.backbone, &pictures, loaded.network.channels, &device)?,
+        None => embed_numbered(&loaded.backbone, &pictures, &Feed::new(loaded.network.channels), &device)?,
     };
     spinner.finish_and_clear();
     left_out(&[&pictures]);
@@ -260,7 +260,8 @@ fn query(
         (None, sample) => some_samples(pictures, vec![sample.unwrap_or(0)]),
     };
     let (net, device) = (loaded.backbone.valid(), device.clone().inner());
-    let done = outputs(&net, &one, loaded.network.channels, 1, FloatDType::F32, &device).next();
+    let feed = Feed { batch: 1, ..Feed::new(loaded.network.channels) };
+    let done = outputs(&net, &one, &feed, FloatDType::F32, &device).next();
     let (_, output) = done.ok_or_else(|| Failure::new("there is no query"))??;
     Ok((one.image(0)?, output.embedding.into_data().iter::<f32>().collect()))
 }

@@ -8,7 +8,7 @@ use crate::suite::result::{Results, Row};
 use retort_core::backbone::Backbone;
 use retort_core::checkpoint::{self, OpenOptions};
 use retort_core::metric::Embeddings;
-use retort_core::trainer::{checkpoint_in, embed_numbered};
+use retort_core::trainer::{Feed, checkpoint_in, embed_numbered};
 use retort_datasets::{Dataset, Split, some_samples};
 use std::path::Path;
 use std::sync::Arc;
@@ -92,7 +92,7 @@ pub fn views(gathered: &Gathered, options: &Options, say: &dyn Fn(&str)) -> Resu
                 checkpoint::start(&file, network, &options, device).map_err(Failure::new)?.0
             }
         };
-        let (embeddings, ids) = embed_numbered(&network, &data, channels, device)?;
+        let (embeddings, ids) = embed_numbered(&network, &data, &Feed::new(channels), device)?;
         there = Some(ids);
         let name = "target before training".to_owned();
         views.push(View { name, untrained: true, projected: false, embeddings });
@@ -109,7 +109,7 @@ pub fn views(gathered: &Gathered, options: &Options, say: &dyn Fn(&str)) -> Resu
             ));
             continue;
         }
-        let (embeddings, ids) = embed_numbered(&loaded.backbone, &data, channels, &options.device)?;
+        let (embeddings, ids) = embed_numbered(&loaded.backbone, &data, &Feed::new(channels), &options.device)?;
         there = Some(ids);
         views.push(View { name, untrained: false, projected, embeddings });
     }
