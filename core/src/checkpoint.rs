@@ -143,19 +143,19 @@ pub fn save(
     losses: &[BTreeMap<String, TensorData>],
     notes: &BTreeMap<String, String>,
 ) -> Result<(), CheckpointError> {
-    save_with(path, backbone, network, image_size, losses, notes, None)
+    let bytes = encode(backbone, network, image_size, losses, notes, None)?;
+    Ok(atomic_write(path, &bytes)?)
 }
 
-/// The same, with what its training needs to go on.
-pub fn save_with(
-    path: &Path,
+/// A checkpoint's bytes, with what its training needs to go on.
+pub fn encode(
     backbone: &Backbone,
     network: &NetworkConfig,
     image_size: usize,
     losses: &[BTreeMap<String, TensorData>],
     notes: &BTreeMap<String, String>,
     training: Option<&Training>,
-) -> Result<(), CheckpointError> {
+) -> Result<Vec<u8>, CheckpointError> {
     let collect = |e: &dyn std::fmt::Display| CheckpointError::Collect(e.to_string());
     let weights = state_dict(backbone)?;
     let mut tensors = Vec::new();
@@ -180,8 +180,7 @@ pub fn save_with(
     };
     let about = serde_json::to_string(&about).map_err(|e| collect(&e))?;
     let metadata = HashMap::from([("retort".to_owned(), about)]);
-    let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| collect(&e))?;
-    Ok(atomic_write(path, &bytes)?)
+    safetensors::serialize(tensors, Some(metadata)).map_err(|e| collect(&e))
 }
 
 fn view(data: &TensorData) -> Result<TensorView<'_>, safetensors::SafeTensorError> {

@@ -19,6 +19,7 @@ mod save;
 mod step;
 mod trace;
 mod trainable;
+mod writer;
 
 pub use average::Average;
 pub use batch::{Minibatch, Pictures, upload};
@@ -31,6 +32,7 @@ pub use parts::Replica;
 pub use report::{EpochReport, Observer, StepReport, Summary};
 pub use step::Step;
 pub use trainable::Trainable;
+use writer::Writer;
 
 use crate::backbone::{Backbone, NetworkConfig};
 use crate::loss::LossError;
@@ -99,7 +101,10 @@ pub struct State {
     pub best: Option<Best>,
     /// Losses since the last log point, and their sum over the epoch.
     pub log: Log,
+    /// Where the last checkpoint was taken.
     saved: Option<(usize, usize)>,
+    /// Checkpoints on their way to the disk.
+    writer: Writer,
     /// Class of every training sample, for the losses that draw others.
     sample_labels: OnceLock<Arc<[i64]>>,
 }
@@ -146,6 +151,7 @@ impl State {
             best: None,
             log: Log::new(),
             saved: None,
+            writer: Writer::default(),
             sample_labels: OnceLock::new(),
         })
     }
@@ -155,6 +161,17 @@ impl Trainer {
     /// Trains to the end, or until `stop` is set; then the step is finished and saved.
     pub fn run(
         mut self,
+        observer: &mut dyn Observer,
+        stop: &'static AtomicBool,
+    ) -> Result<Summary, TrainError> {
+        let summary = self.epochs(observer, stop);
+        let written = self.state.writer.finish();
+        let summary = summary?;
+        written.map(|()| summary)
+    }
+
+    fn epochs(
+        &mut self,
         observer: &mut dyn Observer,
         stop: &'static AtomicBool,
     ) -> Result<Summary, TrainError> {
@@ -356,7 +373,8 @@ impl Trainer {
     }
 
     fn kept(&self) -> Kept {
-        Kept(self.state.saved.map(|at| (self.checkpoint.clone(), at)))
+        let landed = self.state.writer.finish().is_ok();
+        Kept(self.state.saved.filter(|_| landed).map(|at| (self.checkpoint.clone(), at)))
     }
 }
 

@@ -62,7 +62,7 @@ pub struct Summary {
 pub trait Observer {
     /// Called at every log point.
     fn step(&mut self, report: &StepReport) -> Result<(), TrainError>;
-    /// Called after every epoch, when its checkpoint is on disk.
+    /// Called after every epoch; its checkpoint is on disk, or on its way.
     fn epoch(&mut self, report: &EpochReport) -> Result<(), TrainError>;
     /// Called with a sentence that whoever trains should read.
     fn remark(&mut self, _text: &str) {}

@@ -5,11 +5,12 @@ use super::log::Losses;
 use super::{Best, Observer, State, TrainError, Trainer};
 use crate::backbone::Backbone;
 use crate::checkpoint::{self, Checkpoint, Training};
+use crate::fs::{WriteError, atomic_write};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// All of [`State`] that isn't in a tensor. Batches and random draws are functions of seed, epoch and
 /// step, so these numbers are their state too.
@@ -56,44 +57,34 @@ impl Trainer {
         // The copies first: whoever stops between the two writes them again when the run goes on.
         let (epoch, every) = (self.state.epoch + 1, self.recipe.checkpoint_every);
         if ended && every > 0 && epoch.is_multiple_of(every) {
-            self.write(&self.kept_checkpoint(epoch), &network, None)?;
-            if let Some(old) = epoch.checked_sub(self.recipe.keep * every)
-                && self.recipe.keep > 0
-            {
-                self.forget(old)?;
-            }
+            let keep = self.recipe.keep;
+            let old = epoch.checked_sub(keep * every).filter(|_| keep > 0);
+            let old = old.map(|old| self.kept_checkpoint(old));
+            self.write(self.kept_checkpoint(epoch), &network, None, old)?;
         }
         let training = self.training()?;
-        self.write(&self.checkpoint, &network, Some(&training))?;
-        self.state.saved = Some(if ended { (epoch, 0) } else { (epoch - 1, self.state.batch) });
+        self.write(self.checkpoint.clone(), &network, Some(&training), None)?;
+        let at = if ended { (epoch, 0) } else { (epoch - 1, self.state.batch) };
+        self.state.saved = Some(at);
         Ok(())
     }
 
     /// Writes the network of the best evaluation.
     pub(super) fn save_best(&self, network: &Backbone) -> Result<(), TrainError> {
-        self.write(&self.best_checkpoint(), network, None)
+        self.write(self.best_checkpoint(), network, None, None)
     }
 
     fn kept_checkpoint(&self, epoch: usize) -> PathBuf {
         self.checkpoint.with_file_name(format!("epoch-{epoch:04}.safetensors"))
     }
 
-    /// Deletes the kept checkpoint of an epoch.
-    fn forget(&self, epoch: usize) -> Result<(), TrainError> {
-        let path = self.kept_checkpoint(epoch);
-        match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(crate::fs::WriteError { path, source: e }.into())
-            }
-            _ => Ok(()),
-        }
-    }
-
+    /// Takes a checkpoint's bytes now, and writes them beside the training; then deletes the `old` one.
     fn write(
         &self,
-        path: &Path,
+        path: PathBuf,
         network: &Backbone,
         training: Option<&Training>,
+        old: Option<PathBuf>,
     ) -> Result<(), TrainError> {
         let state = &self.state;
         let losses: Vec<_> = state.terms.iter().map(|t| t.session.state()).collect();
@@ -103,8 +94,16 @@ impl Trainer {
             ("seed".to_owned(), self.seed.to_string()),
         ]);
         let size = self.image_size;
-        checkpoint::save_with(path, network, &self.network, size, &losses, &notes, training)?;
-        Ok(())
+        let bytes = checkpoint::encode(network, &self.network, size, &losses, &notes, training)?;
+        state.writer.begin(move || {
+            atomic_write(&path, &bytes)?;
+            match old.map(|old| (std::fs::remove_file(&old), old)) {
+                Some((Err(e), path)) if e.kind() != std::io::ErrorKind::NotFound => {
+                    Err(WriteError { path, source: e }.into())
+                }
+                _ => Ok(()),
+            }
+        })
     }
 
     /// Refuses a network with numbers that aren't finite.
