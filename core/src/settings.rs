@@ -55,9 +55,9 @@ macro_rules! settings {
     ($(#[$meta:meta])* pub struct $name:ident {
         $($(#[doc = $doc:literal])+ $(#[serde($($serde:tt)*)])? $field:ident : $ty:ty = $default:expr $(=> $range:expr)?),* $(,)?
     }) => {
-        $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(default)]
+        $(#[$meta])*
         pub struct $name { $($(#[doc = $doc])+ $(#[serde($($serde)*)])? pub $field: $ty),* }
 
         impl Default for $name {
@@ -73,7 +73,7 @@ macro_rules! settings {
             }),*];
 
             /// Refuses a number out of its range; the message names the key.
-            pub fn in_range(&self) -> Result<(), String> {
+            pub fn in_range(&self) -> std::result::Result<(), String> {
                 $($($crate::check_setting(stringify!($field), self.$field, retort_sdk::schema::Range::from($range))?;)?)*
                 Ok(())
             }

@@ -86,9 +86,9 @@ impl Whole {
     fn read(options: &Options) -> Result<Self, DataError> {
         let folder = files::root(&ENTRY, options)?.to_owned();
         // Not resolved where only the splits are asked for.
-        let own = ENTRY.resolve(&options.own).map_err(|why| {
-            DataError::option("data", why, "Leave it out")
-        })?;
+        let own = ENTRY
+            .resolve(&options.own)
+            .map_err(|why| DataError::option("data", why, "Leave it out"))?;
         let Division { train_classes, labels } = read(&own);
         let mut whole = match &labels {
             Some(file) => Self::labelled(folder, file)?,

@@ -71,8 +71,6 @@ pub use rand_chacha::ChaCha8Rng;
 pub use random::augmentation_rng;
 pub use regular::{open_regular, read_regular, read_text};
 pub use resize::{Area, Resized};
-pub use sampler::{
-    BalancedSampler, RandomSampler, SAMPLERS, Sampler, Samples, SuperClassSampler,
-};
+pub use sampler::{BalancedSampler, RandomSampler, SAMPLERS, Sampler, Samples, SuperClassSampler};
 pub use sheet::contact_sheet;
 pub use subset::{hold_out, some_samples};

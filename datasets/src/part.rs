@@ -44,9 +44,9 @@ impl<M> Part<M> {
 /// A declaration's values of options that were [resolved](Chosen::resolve).
 pub fn read<H: Hyper>(options: &Values) -> H {
     // Resolved values are in the fields' types and ranges; a default is the field's own.
-    H::from_json(options).or_else(|_| H::from_json(&Map::new())).unwrap_or_else(|why| {
-        unreachable!("a declaration's own defaults can be read: {why}")
-    })
+    H::from_json(options)
+        .or_else(|_| H::from_json(&Map::new()))
+        .unwrap_or_else(|why| unreachable!("a declaration's own defaults can be read: {why}"))
 }
 
 /// A part as experiments have it: `"sgd"`, or `{ name = "sgd", momentum = 0.8 }`.
@@ -83,7 +83,11 @@ impl Chosen {
     }
 
     /// Puts in the defaults of the options that weren't said.
-    pub fn resolve<M: 'static>(&mut self, kind: &str, parts: &'static [&'static Part<M>]) -> Result<(), String> {
+    pub fn resolve<M: 'static>(
+        &mut self,
+        kind: &str,
+        parts: &'static [&'static Part<M>],
+    ) -> Result<(), String> {
         self.options = self.find(kind, parts)?.1;
         Ok(())
     }
@@ -118,10 +122,13 @@ impl TryFrom<Value> for Chosen {
     fn try_from(value: Value) -> Result<Self, String> {
         match value {
             Value::String(name) => Ok(Chosen { name, options: Map::new() }),
-            Value::Object(mut options) => match options.remove("name") {
-                Some(Value::String(name)) => Ok(Chosen { name, options }),
-                _ => Err("a table here needs a `name`, as in { name = \"…\", option = 1 }".to_owned()),
-            },
+            Value::Object(mut options) => {
+                match options.remove("name") {
+                    Some(Value::String(name)) => Ok(Chosen { name, options }),
+                    _ => Err("a table here needs a `name`, as in { name = \"…\", option = 1 }"
+                        .to_owned()),
+                }
+            }
             other => Err(format!("{other} is neither a name nor a table with one")),
         }
     }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use common::{Numbers, assert_says};
 use retort_datasets::{
-    Batch, Batches, DataError, Dataset, Identity, Image, Loader, Options, RandomResizedCrop, Resize, Split,
-    Transform, evaluation_batches, open,
+    Batch, Batches, DataError, Dataset, Identity, Image, Loader, Options, RandomResizedCrop,
+    Resize, Split, Transform, evaluation_batches, open,
 };
 
 fn load(data: &Arc<dyn Dataset>, workers: usize, n: usize) -> Batches {

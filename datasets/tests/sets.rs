@@ -61,7 +61,8 @@ fn options_of_other_sets_are_refused() {
         change(&mut options);
         options
     };
-    let error = open("cub", Split::Train, &with(|o| *o = o.clone().with("classes", 9))).err().unwrap();
+    let error =
+        open("cub", Split::Train, &with(|o| *o = o.clone().with("classes", 9))).err().unwrap();
     assert_says(&error, &["cub has no options, so none is named classes", "Leave out"]);
     let error = open("sop", Split::Train, &with(|o| *o = o.clone().with("train_classes", "0.5")));
     assert_says(&error.err().unwrap(), &["sop has no options", "train_classes"]);

@@ -1,7 +1,7 @@
 //! One step of a loss: its value, its terms, and the gradients of everything differentiable.
 
-use burn::tensor::{Tensor, TensorData};
-use retort_core::{Feature, Inputs, LossError, Session, reshaped};
+use burn::tensor::{Gradients, Tensor, TensorData};
+use retort_core::{Inputs, LossError, Session, reshaped};
 use std::collections::BTreeMap;
 
 /// What a loss gave in one step.

@@ -3,10 +3,10 @@
 use crate::failure::{Failure, Result};
 use crate::settings::{assignment, suggest};
 use retort_core::Limits;
-use retort_core::{Recipe, Setting, settings};
 use retort_core::backbone::NetworkConfig;
 use retort_core::checkpoint::{OpenOptions, Selection};
 use retort_core::fs::read_text;
+use retort_core::{Recipe, Setting, settings};
 use retort_datasets as datasets;
 use retort_datasets::part::Values;
 use retort_sdk::schema::RESERVED;
@@ -402,10 +402,7 @@ impl Experiment {
 
     /// The experiment with values at these paths, such as `train.lr`. What set each stands in the message if
     /// it can't be there.
-    pub fn set(
-        self,
-        values: impl IntoIterator<Item = (String, String, Value)>,
-    ) -> Result<Self> {
+    pub fn set(self, values: impl IntoIterator<Item = (String, String, Value)>) -> Result<Self> {
         let mut tree = serde_json::to_value(&self).map_err(Failure::new)?;
         let mut experiment = self;
         for (path, flag, value) in values {

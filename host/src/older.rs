@@ -30,7 +30,8 @@ pub fn renewed(mut experiment: Value) -> Value {
         let name = network.get("name").and_then(Value::as_str).unwrap_or("convnet");
         let own = backbone::find(name).map(|entry| (entry.options)()).unwrap_or_default();
         let known = |key: &str| {
-            NetworkConfig::SETTINGS.iter().any(|s| s.key == key) || own.iter().any(|o| o.name == key)
+            NetworkConfig::SETTINGS.iter().any(|s| s.key == key)
+                || own.iter().any(|o| o.name == key)
         };
         network.retain(|key, _| known(key) || key != "width");
     }

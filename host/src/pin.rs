@@ -125,6 +125,7 @@ fn one(
 /// A value that isn't the default, and allowed.
 fn another(field: &Field) -> Option<Value> {
     match field.kind {
+        Kind::Text => None,
         Kind::Boolean => Some(json!(!field.default.as_bool()?)),
         Kind::Choice => {
             let other = field.choices.iter().find(|c| field.default != json!(c))?;

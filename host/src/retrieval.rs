@@ -6,8 +6,8 @@ use burn::tensor::Device;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use retort_core::metric::{
-    Distance, Embeddings, Exclude, Interval, METRICS, Measure, MetricError, Needs, Retrieval, Search, Unit,
-    adjusted_mutual_information, bootstrap, kmeans, normalized_mutual_information,
+    Distance, Embeddings, Exclude, Interval, METRICS, Measure, MetricError, Needs, Retrieval,
+    Search, Unit, adjusted_mutual_information, bootstrap, kmeans, normalized_mutual_information,
 };
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;

@@ -254,7 +254,7 @@ pub fn resolve(
     given: &Map<String, Value>,
 ) -> Result<Map<String, Value>, String> {
     let names: Vec<&str> = fields.iter().map(|f| f.name.as_str()).collect();
-    for key in given.keys().filter(|key| !names.contains(&key.as_str())) {
+    if let Some(key) = given.keys().find(|key| !names.contains(&key.as_str())) {
         if names.is_empty() {
             return Err(format!("{of} has no {word}s, so none is named {key}"));
         }

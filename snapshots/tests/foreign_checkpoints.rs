@@ -324,7 +324,8 @@ fn a_training_starts_from_an_embedding_layer_that_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.pth");
     let device = cpu().inner();
-    let network = |embedding| NetworkConfig { embedding, ..NetworkConfig::default().with("width", 2) };
+    let network =
+        |embedding| NetworkConfig { embedding, ..NetworkConfig::default().with("width", 2) };
     let start = |embedding, options: &OpenOptions| {
         let started = checkpoint::start(&path, &network(embedding), options, &device);
         started.map_err(|e| e.to_string())

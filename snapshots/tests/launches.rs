@@ -30,7 +30,8 @@ fn device() -> Device {
 }
 
 fn convnet(device: &Device) -> (NetworkConfig, Backbone) {
-    let config = NetworkConfig { embedding: 8, channels: 1, ..NetworkConfig::default().with("width", 8) };
+    let config =
+        NetworkConfig { embedding: 8, channels: 1, ..NetworkConfig::default().with("width", 8) };
     let net = Backbone::new(&config, 3, device).unwrap();
     (config, net)
 }

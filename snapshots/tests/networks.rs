@@ -5,7 +5,7 @@
 use burn::module::{Module as _, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Distribution, FloatDType, Gradients, Tensor, TensorData};
 use retort_core::backbone::{self, Backbone, NetworkConfig, NetworkError};
-use retort_core::{Feature, checkpoint};
+use retort_core::checkpoint;
 use retort_snapshots::formula::{Images, coefficient, parameter, scaled};
 use retort_snapshots::{cpu, golden, json, tensors, workspace};
 use serde_json::Value;

@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use clap::CommandFactory as _;
-use retort_core::{Limits, Recipe, Setting};
 use retort_core::backbone::{NetworkConfig, networks, summary};
+use retort_core::{Limits, Recipe, Setting};
 use retort_datasets::DATASETS;
 use retort_host::command::{Cli, parts};
 use retort_host::experiment::{Data, Experiment};
@@ -145,7 +145,8 @@ fn options(fields: &[Field]) -> String {
     let mut table = head(&["option", "default", "range", "meaning"]);
     for field in fields {
         let doc = field.doc.replace('\n', " ");
-        table += &row(&[format!("`{}`", field.name), parts::default(field), parts::range(field), doc]);
+        table +=
+            &row(&[format!("`{}`", field.name), parts::default(field), parts::range(field), doc]);
     }
     table
 }

@@ -16,9 +16,9 @@ use burn::optim::GradientsParams;
 use burn::tensor::{DType, FloatDType, Tensor, TensorData};
 use retort_core::backbone::{Backbone, NetworkConfig};
 use retort_core::trainer::{Minibatch, Optimizer, Pictures, Replica, State, Term, Trainer};
-use retort_datasets::part::Chosen;
 use retort_core::{Limits, LossParameters, Precision, Recipe, checkpoint};
 use retort_datasets::Identity;
+use retort_datasets::part::Chosen;
 use retort_snapshots::facts::Facts;
 use retort_snapshots::formula::{Images, parameter, scaled, state_dict};
 use retort_snapshots::{cpu, golden, json, session, tensors};
@@ -339,9 +339,10 @@ impl Run<'_> {
             optimizer: optimizer_of(&self.config["optimizer"], epsilon),
             lr: number(self.config, "lr"),
             weight_decay: number(self.config, "weight_decay"),
-            schedule: match source {
-                true => step_of(every, falls("lr_decay_gamma").unwrap_or(1.0)),
-                false => "cosine".into(),
+            schedule: if source {
+                step_of(every, falls("lr_decay_gamma").unwrap_or(1.0))
+            } else {
+                "cosine".into()
             },
             new_only_epochs: self.count("warm"),
             thaw_batch_norm: self.config["keep_bn_affine_frozen"] != true,

@@ -15,9 +15,9 @@ use retort_core::backbone::{Backbone, NetworkConfig};
 use retort_core::device::{DeviceChoice, Kind, resolve};
 use retort_core::metric::{Embeddings, Search};
 use retort_core::trainer::{Average, Optimizer, upload};
-use retort_datasets::part::Chosen;
 use retort_core::{Inputs, Limits, LossParameters, Recipe};
 use retort_datasets::Batch;
+use retort_datasets::part::Chosen;
 use retort_snapshots::corpus::{self, Place, Program};
 use retort_snapshots::{Case, cpu, losses, session};
 use serde_json::Map;
@@ -181,10 +181,7 @@ fn optimisers_move_parameters_as_on_the_cpu() {
         for ((name, there), (other, here)) in there.iter().zip(&here) {
             assert_eq!((name, there.len()), (other, here.len()), "{method}");
             for (a, b) in there.iter().zip(here) {
-                assert!(
-                    (a - b).abs() < 2e-6 * b.abs().max(1.0),
-                    "{method}, {name}: {a}, not {b}"
-                );
+                assert!((a - b).abs() < 2e-6 * b.abs().max(1.0), "{method}, {name}: {a}, not {b}");
             }
         }
     }

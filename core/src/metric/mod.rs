@@ -18,8 +18,8 @@ mod rows;
 pub use bootstrap::{Interval, Unit, bootstrap};
 pub use information::{adjusted_mutual_information, normalized_mutual_information};
 pub use kmeans::{Clusters, kmeans};
-pub use nearest::Neighbours;
 pub use measure::{METRICS, Measure, Metric, Needs};
+pub use nearest::Neighbours;
 pub use retrieval::Retrieval;
 
 use burn::tensor::Device;

@@ -2,7 +2,6 @@
 
 use super::dtype_of;
 use crate::backbone::{Backbone, Output, full};
-use crate::loss::Feature;
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use retort_datasets::Batch;
 

@@ -7,8 +7,8 @@
 mod average;
 mod batch;
 mod error;
-mod exact;
 mod evaluate;
+mod exact;
 mod log;
 mod names;
 mod optimizer;
@@ -24,7 +24,9 @@ mod writer;
 pub use average::Average;
 pub use batch::{Minibatch, Pictures, upload};
 pub use error::{Kept, TrainError};
-pub use evaluate::{Feed, checkpoint_in, embed, embed_numbered, evaluate, outputs, parameter_count};
+pub use evaluate::{
+    Feed, checkpoint_in, embed, embed_numbered, evaluate, outputs, parameter_count,
+};
 use log::Bad;
 pub use log::Log;
 pub use optimizer::Optimizer;

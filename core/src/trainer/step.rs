@@ -3,7 +3,7 @@
 use super::names::in_embedding;
 use super::{Minibatch, Pictures, TrainError, Trainable, Trainer};
 use crate::backbone::{Backbone, Output};
-use crate::loss::{Feature, Inputs};
+use crate::loss::Inputs;
 use crate::loss::{LossError, guarded};
 use crate::recipe::OnUndefined;
 use burn::module::Module;

@@ -64,7 +64,8 @@ impl Trainer {
         }
         let found = guarded(|| self.first_not_finite(before, batch, finite)).ok().flatten();
         Some(found.unwrap_or_else(|| {
-            "a number that learns, or the loss, but it is finite when the step is repeated".to_owned()
+            "a number that learns, or the loss, but it is finite when the step is repeated"
+                .to_owned()
         }))
     }
 

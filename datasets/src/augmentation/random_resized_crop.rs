@@ -28,11 +28,12 @@ hyper! {
     }
 }
 
-pub(super) static PART: Part<super::Make> = Part::of::<RandomPart>("random_resized_crop", |options, size| {
-    let RandomPart { scale_min, scale_max, ratio_min, ratio_max, flip } = read(options);
-    let (scale, ratio) = (sorted(scale_min, scale_max), sorted(ratio_min, ratio_max));
-    Arc::new(RandomResizedCrop { size, scale, ratio, flip })
-});
+pub(super) static PART: Part<super::Make> =
+    Part::of::<RandomPart>("random_resized_crop", |options, size| {
+        let RandomPart { scale_min, scale_max, ratio_min, ratio_max, flip } = read(options);
+        let (scale, ratio) = (sorted(scale_min, scale_max), sorted(ratio_min, ratio_max));
+        Arc::new(RandomResizedCrop { size, scale, ratio, flip })
+    });
 
 fn sorted(a: f64, b: f64) -> (f64, f64) {
     (a.min(b), a.max(b))

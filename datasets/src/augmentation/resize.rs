@@ -14,7 +14,8 @@ hyper! {
     pub struct ToSize {}
 }
 
-pub(super) static PART: Part<super::Make> = Part::of::<ToSize>("resize", |_, size| Arc::new(Resize { width: size, height: size }));
+pub(super) static PART: Part<super::Make> =
+    Part::of::<ToSize>("resize", |_, size| Arc::new(Resize { width: size, height: size }));
 
 /// To a fixed size, see [`Image::resized`].
 #[derive(Clone, Copy, Debug)]

@@ -12,7 +12,7 @@ pub fn words(field: &Field) -> Vec<Value> {
     match field.kind {
         Kind::Choice => field.choices.iter().map(|word| Value::from(word.as_str())).collect(),
         Kind::Boolean => vec![Value::from(false), Value::from(true)],
-        Kind::Float | Kind::Integer => Vec::new(),
+        Kind::Float | Kind::Integer | Kind::Text => Vec::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `retort data`: what data sets there are, what is in them, and whether all of it can be read.
 
-use crate::command::Common;
 use crate::command::fetch::{self, Fetch, Kind};
+use crate::command::{Common, parts};
 use crate::experiment::Data;
 use crate::failure::{Failure, Result};
 use crate::output;

@@ -8,7 +8,7 @@ use crate::{clean, output};
 use clap::builder::{BoolishValueParser, PossibleValuesParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use retort_core::backbone::NetworkConfig;
+use retort_core::backbone::{Entry, NetworkConfig, networks};
 use retort_core::optimizer::OPTIMIZERS;
 use retort_core::schedule::SCHEDULES;
 use retort_core::{Recipe, Setting};
@@ -70,18 +70,42 @@ const OF_SOURCE: &[Named] = &[
 
 /// What of it is told otherwise than by its type.
 const DOCS: &[(&str, &str)] = &[
-    ("source_norm", "Whether the source's embeddings have unit length [default: as it was trained]"),
-    ("source_keys.prefix", "What stands before the source's keys, such as 'student.' [default: found]"),
-    ("source_keys.ignore", "Keys of the source to leave out, such as 'projector.*'; may be given several times"),
-    ("source_keys.map", "Another name for a layer of the source, such as 'head=embedding'; may be given several times"),
-    ("pretrained_keys.prefix", "What stands before the network's keys in --pretrained, such as 'student.' [default: found]"),
-    ("pretrained_keys.ignore", "Keys of --pretrained to leave out, such as 'projector.*'; may be given several times"),
-    ("pretrained_keys.map", "Another name for a layer of --pretrained, such as 'head=embedding'; may be given several times"),
+    (
+        "source_norm",
+        "Whether the source's embeddings have unit length [default: as it was trained]",
+    ),
+    (
+        "source_keys.prefix",
+        "What stands before the source's keys, such as 'student.' [default: found]",
+    ),
+    (
+        "source_keys.ignore",
+        "Keys of the source to leave out, such as 'projector.*'; may be given several times",
+    ),
+    (
+        "source_keys.map",
+        "Another name for a layer of the source, such as 'head=embedding'; may be given several times",
+    ),
+    (
+        "pretrained_keys.prefix",
+        "What stands before the network's keys in --pretrained, such as 'student.' [default: found]",
+    ),
+    (
+        "pretrained_keys.ignore",
+        "Keys of --pretrained to leave out, such as 'projector.*'; may be given several times",
+    ),
+    (
+        "pretrained_keys.map",
+        "Another name for a layer of --pretrained, such as 'head=embedding'; may be given several times",
+    ),
     (
         "pretrained_keys.allow_missing",
         "Keys that --pretrained may lack [default: 'embedding.*', if it has no layer like that]",
     ),
-    ("select_on", "On which classes the best epoch is chosen; evaluates every epoch, if nothing else is set"),
+    (
+        "select_on",
+        "On which classes the best epoch is chosen; evaluates every epoch, if nothing else is set",
+    ),
     (
         "train.patience",
         "End after this many evaluations without a better Recall; evaluates every epoch, if nothing else is set",
@@ -151,7 +175,8 @@ fn doc(key: &str) -> String {
     };
     if let Some(setting) = settings.iter().find(|setting| setting.key == rest) {
         let line = setting.line();
-        let names = |names: Vec<&str>| format!("{}: {}", line.trim_end_matches('.'), names.join(", "));
+        let names =
+            |names: Vec<&str>| format!("{}: {}", line.trim_end_matches('.'), names.join(", "));
         return match key {
             "train.optimizer" => names(of(OPTIMIZERS)),
             "train.schedule" => names(of(SCHEDULES)),
@@ -160,26 +185,33 @@ fn doc(key: &str) -> String {
             _ => line,
         };
     }
-    let declared = match key {
-        "network.width" => retort_core::backbone::networks().find_map(|n| option((n.options)(), "width"))
-            .map(|field| (field, "convnet".to_owned())),
-        "train.optimizer.epsilon" => declared(OPTIMIZERS, "epsilon"),
-        _ => declared(SCHEDULES, rest.rsplit('.').next().unwrap_or_default()),
-    };
-    let (field, of) = declared.unwrap_or_else(|| unreachable!("{key} is declared"));
-    format!("{} Of {of}.", field.doc.replace('\n', " "))
+    let (field, of) = declared(key).unwrap_or_else(|| unreachable!("{key} is declared"));
+    format!("{}; of the {of}", field.doc.replace('\n', " ").trim_end_matches('.'))
+}
+
+/// The declaration of the option that a flag of its own sets, and who has it.
+fn declared(key: &str) -> Option<(Field, String)> {
+    fn among<M>(kind: &str, parts: &[&'static Part<M>], key: &str) -> Option<(Field, String)> {
+        let with = |part: &&'static Part<M>| Some((option((part.options)(), key)?, part.name));
+        let with: Vec<(Field, &str)> = parts.iter().filter_map(with).collect();
+        let names = with.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ");
+        let kind = if with.len() > 1 { format!("{kind}s") } else { kind.to_owned() };
+        with.into_iter().next().map(|(field, _)| (field, format!("{kind} {names}")))
+    }
+    match key.rsplit_once('.')? {
+        ("network", key) => {
+            let with =
+                |n: &Entry| Some((option((n.options)(), key)?, format!("network {}", n.name)));
+            networks().find_map(with)
+        }
+        ("train.optimizer", key) => among("optimiser", OPTIMIZERS, key),
+        ("train.schedule", key) => among("schedule", SCHEDULES, key),
+        _ => None,
+    }
 }
 
 fn of<M>(parts: &[&'static Part<M>]) -> Vec<&'static str> {
     parts.iter().map(|part| part.name).collect()
-}
-
-/// An option of parts, and which have it.
-fn declared<M>(parts: &[&'static Part<M>], key: &str) -> Option<(Field, String)> {
-    let with = |part: &&'static Part<M>| Some((option((part.options)(), key)?, part.name));
-    let with: Vec<(Field, &str)> = parts.iter().filter_map(with).collect();
-    let names = with.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ");
-    with.into_iter().next().map(|(field, _)| (field, names))
 }
 
 /// How a key's value is read, by its default.
@@ -187,7 +219,6 @@ fn kind(key: &str, defaults: &Value) -> Kind {
     match (key, at(defaults, key)) {
         ("data.root", _) => Kind::Folder,
         ("source" | "pretrained", _) => Kind::Path,
-        ("source_norm", _) => Kind::Switch,
         ("train.thaw_batch_norm" | "train.detect_anomaly", _) => Kind::On,
         ("select_on", _) => Kind::Choice(&["test", "validation"]),
         ("train.on_undefined", _) => Kind::Choice(&["error", "skip"]),
@@ -195,10 +226,12 @@ fn kind(key: &str, defaults: &Value) -> Kind {
         ("also_on" | "train.augmentation", _) => Kind::Words,
         ("train.schedule.every", _) => Kind::Count,
         ("train.schedule.gamma", _) => Kind::Number,
-        (_, Value::Bool(_)) => Kind::Switch,
+        ("source_norm", _) | (_, Value::Bool(_)) => Kind::Switch,
         (_, Value::Number(number)) if number.is_f64() => Kind::Number,
         (_, Value::Number(_)) => Kind::Count,
-        (key, _) if key.ends_with("ignore") || key.ends_with("map") || key.ends_with("missing") => Kind::Words,
+        (key, _) if key.ends_with("ignore") || key.ends_with("map") || key.ends_with("missing") => {
+            Kind::Words
+        }
         _ => Kind::Word,
     }
 }
@@ -256,13 +289,14 @@ impl Flag {
         match self.kind {
             Kind::Count => value("N").value_parser(clap::value_parser!(u64)),
             Kind::Number => value("NUMBER").value_parser(finite),
-            Kind::Switch => value("SWITCH")
-                .value_parser(BoolishValueParser::new()),
+            Kind::Switch => value("SWITCH").value_parser(BoolishValueParser::new()),
             Kind::On => arg.action(ArgAction::SetTrue),
             Kind::Word if self.name == "cache" => value("BYTES"),
             Kind::Word => value("NAME"),
             Kind::Words if self.name.ends_with("map") => many(value("THEIRS=OURS")),
-            Kind::Words if self.name.contains("-") && self.name != "also-on" => many(value("PATTERN")),
+            Kind::Words if self.name.contains('-') && self.name != "also-on" => {
+                many(value("PATTERN"))
+            }
             Kind::Words => many(value("NAME")).value_delimiter(','),
             Kind::Choice(words) => value("WORD").value_parser(PossibleValuesParser::new(words)),
             Kind::Folder => value("DIR").value_parser(super::folder_there()),
@@ -275,7 +309,11 @@ impl Flag {
         let id = self.id();
         let text = |path: &PathBuf| {
             path.to_str().map(Value::from).ok_or_else(|| {
-                let why = format!("--{}: {} isn't UTF-8\n", self.name, clean::line(&path.display().to_string()));
+                let why = format!(
+                    "--{}: {} isn't UTF-8\n",
+                    self.name,
+                    clean::line(&path.display().to_string())
+                );
                 clap::Error::raw(ErrorKind::InvalidUtf8, why)
             })
         };
@@ -283,14 +321,12 @@ impl Flag {
             Kind::Count => matches.get_one::<u64>(&id).map(|x| json!(x)),
             Kind::Number => matches.get_one::<f64>(&id).map(|x| json!(x)),
             Kind::Switch => matches.get_one::<bool>(&id).map(|x| json!(x)),
-            Kind::On => matches.get_flag(&id).then(|| json!(true)),
+            Kind::On => matches.get_flag(&id).then_some(Value::Bool(true)),
             Kind::Word | Kind::Choice(_) => matches.get_one::<String>(&id).map(|x| json!(x)),
             Kind::Words => {
                 matches.get_many::<String>(&id).map(|all| json!(all.collect::<Vec<_>>()))
             }
-            Kind::Folder | Kind::Path => {
-                matches.get_one::<PathBuf>(&id).map(text).transpose()?
-            }
+            Kind::Folder | Kind::Path => matches.get_one::<PathBuf>(&id).map(text).transpose()?,
         })
     }
 }
@@ -334,7 +370,9 @@ impl Given {
     /// Another name for what was said of a key.
     pub fn rename(&mut self, key: &str, name: impl Fn(&str) -> String) {
         for (known, _, value) in &mut self.values {
-            if known == key && let Some(text) = value.as_str() {
+            if known == key
+                && let Some(text) = value.as_str()
+            {
                 *value = name(text).into();
             }
         }
@@ -477,7 +515,8 @@ pub(super) fn with_default(arg: Arg, role: &str) -> Arg {
             let Some(flag) = flags.iter().find(|flag| flag.id() == id) else { return arg };
             let shown = |tree: &Value| shown(flag, at(tree, &flag.key));
             // Of what paper has another choice, it has no such option.
-            let (Some(small), paper) = (shown(&small).or_else(|| shown(&paper)), shown(&paper)) else {
+            let (Some(small), paper) = (shown(&small).or_else(|| shown(&paper)), shown(&paper))
+            else {
                 return arg;
             };
             let paper = paper.unwrap_or_else(|| small.clone());
@@ -503,12 +542,13 @@ fn losses(experiment: &Value) -> String {
 fn shown(flag: &Flag, value: &Value) -> Option<String> {
     Some(match value {
         Value::Null if flag.key == "data.cache" => "none".to_owned(),
-        Value::Null => return None,
+        Value::Null | Value::Array(_) => return None,
         Value::String(word) => word.clone(),
         Value::Object(part) => part["name"].as_str()?.to_owned(),
-        Value::Array(_) => return None,
         Value::Number(number) => match number.as_f64() {
-            Some(0.0) if flag.kind == Kind::Number && flag.key != "train.weight_decay" => "none".to_owned(),
+            Some(0.0) if flag.kind == Kind::Number && flag.key != "train.weight_decay" => {
+                "none".to_owned()
+            }
             Some(0.0) if flag.key == "train.patience" => "none".to_owned(),
             Some(x) if number.is_f64() && x < 0.01 => format!("{x:e}"),
             Some(x) if number.is_f64() => x.to_string(),

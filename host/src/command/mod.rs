@@ -95,7 +95,6 @@ impl Common {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "parsed once; clap has no boxed flags")]
 enum Command {
     /// Train a source and three small targets on pictures, and compare them: the main job.
     Demo(demo::Demo),

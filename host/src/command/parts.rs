@@ -14,8 +14,10 @@ use serde_json::json;
 
 /// Flags of the command.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  retort parts\n  retort parts sgd\n\nIn an experiment file a part is its \
-    name, or a table: optimizer = { name = \"sgd\", momentum = 0.8 }")]
+#[command(
+    after_help = "Examples:\n  retort parts\n  retort parts sgd\n\nIn an experiment file a part is its \
+    name, or a table: optimizer = { name = \"sgd\", momentum = 0.8 }"
+)]
 pub struct Parts {
     /// Show this one with its options.
     name: Option<String>,
@@ -47,7 +49,7 @@ pub fn all() -> Vec<Described> {
     let metrics = METRICS.iter().map(|metric| Described {
         key: "metric",
         name: metric.key,
-        doc: vec![metric.doc.to_owned()],
+        doc: metric.doc.split("\n\n").map(str::to_owned).collect(),
         options: Vec::new(),
     });
     [

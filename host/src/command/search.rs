@@ -83,7 +83,12 @@ pub fn run(args: &Search, common: &Common) -> Result<()> {
     spinner.set_message(format!("embedding {} pictures of {}", pictures.len(), place.name));
     let (all, ids) = match file {
         Some(file) => read(file, &place, &pictures)?,
-        None => embed_numbered(&loaded.backbone, &pictures, &Feed::new(loaded.network.channels), &device)?,
+        None => embed_numbered(
+            &loaded.backbone,
+            &pictures,
+            &Feed::new(loaded.network.channels),
+            &device,
+        )?,
     };
     spinner.finish_and_clear();
     left_out(&[&pictures]);

@@ -1,7 +1,7 @@
 //! `retort train`: a source network, or a target with or without one.
 
-use crate::command::hyper::Hyper;
 use crate::command::flags::{self, Authors, Given, Settings, Source, with_default};
+use crate::command::hyper::Hyper;
 use crate::command::{Common, stop_flag};
 use crate::experiment::Experiment;
 use crate::failure::{Failure, Result};

@@ -109,7 +109,8 @@ pub fn views(gathered: &Gathered, options: &Options, say: &dyn Fn(&str)) -> Resu
             ));
             continue;
         }
-        let (embeddings, ids) = embed_numbered(&loaded.backbone, &data, &Feed::new(channels), &options.device)?;
+        let (embeddings, ids) =
+            embed_numbered(&loaded.backbone, &data, &Feed::new(channels), &options.device)?;
         there = Some(ids);
         views.push(View { name, untrained: false, projected, embeddings });
     }

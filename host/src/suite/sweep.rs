@@ -216,7 +216,7 @@ fn values(
             Kind::Choice => {
                 return Ok(Values::List(field.choices.iter().map(|c| json!(c)).collect()));
             }
-            Kind::Float | Kind::Integer => {}
+            Kind::Float | Kind::Integer | Kind::Text => {}
         }
     }
     // Where the schema's interval is open, a quarter of the default to four times it, in logarithms.
