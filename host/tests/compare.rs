@@ -334,7 +334,7 @@ fn wrong_suites_get_one_sentence_and_a_way_out() {
         ("epochs = 1", "epoch = 1", "did you mean `epochs`?"),
         ("\"rkd\"", "\"rdk\"", "did you mean rkd?"),
         ("\"rkd\"", "{ name = \"rkd\", weight_angel = 1.0 }", "did you mean weight_angle?"),
-        ("name = \"glyphs\"", "name = \"glyfs\"", "did you mean \"glyphs\"?"),
+        ("name = \"glyphs\"", "name = \"glyfs\"", "did you mean glyphs?"),
         ("method = \"RKD\"", "method = \"RDK\"", "did you mean \"RKD\"?"),
         ("loss = \"rkd\"", "loss = \"rkd\"\ngrid = { sigm = \"schema\" }", "sigm"),
         ("loss = \"rkd\"", "loss = \"rkd\"\nrandom = { seed = 1 }", "needs `trials`"),

@@ -238,7 +238,7 @@ fn wrong_input_gets_one_sentence_and_leaves_nothing() {
         (&["--input=missing.safetensors"], 1, "missing.safetensors"),
         (&["--input=empty"], 1, "holds no picture"),
         (&["--input=empty", "--dataset=glyphs"], 2, "cannot be used with"),
-        (&["--dataset=glyfs"], 2, "did you mean \"glyphs\"?"),
+        (&["--dataset=glyfs"], 2, "did you mean glyphs?"),
         (&["--dataset=omniglot"], 1, "no folder was given"),
         (&["--model=resnet18"], 2, "it holds convnet, not resnet18; leave --model out"),
         (&["--model=resnet19"], 2, "did you mean resnet18?"),

@@ -136,7 +136,7 @@ fn wrong_input_gets_one_sentence_and_a_way_out() {
         (&["source", pa, "--set=alhpa=3"], 2, "did you mean alpha?"),
         (&["source", pa, "--set=alpha=-3"], 2, "alpha = -3 is out of range: above 0"),
         (&["source", pa, "--set=alpha=much"], 2, "alpha must be a number"),
-        (&["source", pa, "--dataset=glyfs"], 2, "did you mean \"glyphs\"?"),
+        (&["source", pa, "--dataset=glyfs"], 2, "did you mean glyphs?"),
         (&["source", pa, "--set=train.batch=1000"], 1, "batch"),
         (&["source", pa, "--set=train.images_per_class=9", "--set=train.batch=18"], 1, "images"),
         (&["source", pa, "--set=data.classes=2"], 1, "class"),
