@@ -1,6 +1,8 @@
 //! How a command ends when it can't do what it was asked for.
 
-use crate::{clean, output};
+use crate::terminal::clean;
+
+use crate::terminal::output;
 use std::fmt::Display;
 use std::path::Path;
 

@@ -3,52 +3,23 @@
 // `output` is the one place that writes to the terminal.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-pub mod arrays;
-pub mod bounds;
-pub mod case;
-pub mod check;
-pub mod claim;
-pub mod clean;
 pub mod command;
-pub mod course;
-pub mod difference;
-pub mod download;
-pub mod evaluation;
 pub mod experiment;
 pub mod failure;
-pub mod folder;
-pub mod hardware;
-pub mod kept;
-pub mod labels;
-pub mod listing;
-pub mod lock;
-pub mod measurable;
-pub mod older;
-mod output;
-pub mod page;
-pub mod pictures;
-pub mod pin;
+pub mod html;
+pub mod io;
+pub mod loss;
 pub mod plugin;
-pub mod portrait;
-pub mod probe;
-pub mod progress;
-pub mod record;
-pub mod reference;
-pub mod regular;
 pub mod report;
-pub mod retrieval;
-pub mod rows;
 pub mod run;
-pub mod settings;
-pub mod sheet;
 pub mod suite;
-pub mod tensorboard;
-pub mod tensors;
+pub mod terminal;
 
 use clap::Parser as _;
 use failure::{Failure, Result};
 use retort_core::guarded;
 use std::process::ExitCode;
+use terminal::{clean, output};
 
 /// Runs the command line and reports its failure, once.
 pub fn main() -> ExitCode {
@@ -58,12 +29,12 @@ pub fn main() -> ExitCode {
     plugin::compile::use_this_program();
     // Panics of plugins and of the backend become errors of a step; what still gets here is a bug.
     retort_sdk::quiet_panics();
-    let cli =
-        match command::Cli::try_parse_from(command::hyper::gathered(std::env::args_os().collect()))
-        {
-            Ok(cli) => cli,
-            Err(answer) => return unparsed(&answer),
-        };
+    let cli = match command::Cli::try_parse_from(command::flags::hyper::gathered(
+        std::env::args_os().collect(),
+    )) {
+        Ok(cli) => cli,
+        Err(answer) => return unparsed(&answer),
+    };
     let done = guarded(|| command::run(&cli)).unwrap_or_else(|why| {
         let version = env!("CARGO_PKG_VERSION");
         Err(Failure::new(format!(

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use indicatif::ProgressBar;
-use retort_host::download::{Expected, Patience, download};
+use retort_host::io::download::{Expected, Patience, download};
 use sha2::{Digest as _, Sha256};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -544,10 +544,12 @@ mod fuzz {
     use retort_core::Limits;
     use retort_core::random::{key, stream};
     use retort_host::experiment::Experiment;
-    use retort_host::folder::Run;
+    use retort_host::experiment::bounds;
     use retort_host::plugin::registry::Registry;
+    use retort_host::report;
+    use retort_host::run::difference;
+    use retort_host::run::folder::Run;
     use retort_host::suite::{Over, Suite, result, table};
-    use retort_host::{bounds, difference, report};
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::path::Path;
     use std::time::{Duration, Instant};

@@ -7,7 +7,7 @@ pub mod formula;
 pub mod handmade;
 pub mod torch;
 
-pub use retort_host::case::{Case, Outcome, session, values};
+pub use retort_host::loss::case::{Case, Outcome, session, values};
 
 use burn::tensor::{Device, TensorData};
 use retort_core::Limits;

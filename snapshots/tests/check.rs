@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use retort_core::Limits;
-use retort_host::check::{PROPERTIES, Status, Subject, check, to_json};
-use retort_host::pin;
+use retort_host::loss::check::{PROPERTIES, Status, Subject, check, to_json};
+use retort_host::loss::pin;
 use retort_host::plugin::registry::Registry;
 use retort_snapshots::{handmade, load_paths, losses, retort, workspace};
 use serde_json::{Map, Value};

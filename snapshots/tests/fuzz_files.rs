@@ -17,7 +17,9 @@ use retort_datasets::{
     augmentation_rng, open,
 };
 use retort_host::experiment::Experiment;
-use retort_host::{rows, suite, tensors};
+use retort_host::io::rows;
+use retort_host::loss::tensors;
+use retort_host::suite;
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -4,9 +4,9 @@
 
 use burn::tensor::FloatDType;
 use retort_core::{Limits, Session, Setup};
-use retort_host::evaluation::Evaluation;
+use retort_host::experiment::settings::{assignments, limits};
+use retort_host::loss::evaluation::Evaluation;
 use retort_host::plugin::registry::Registry;
-use retort_host::settings::{assignments, limits};
 use retort_snapshots::corpus::{self, Code, Job, PACK, Place, Program, wat};
 use retort_snapshots::{Case, built, cpu, load_paths, session, workspace};
 use serde_json::Map;

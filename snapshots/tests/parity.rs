@@ -7,7 +7,7 @@
 
 use burn::tensor::{FloatDType, TensorData};
 use retort_core::Limits;
-use retort_host::check::words;
+use retort_host::loss::check::words;
 use retort_host::plugin::registry::Registry;
 use retort_sdk::schema::Field;
 use retort_snapshots::{Case, cpu, golden, json, load_paths, losses, tensors, values, workspace};

@@ -5,7 +5,7 @@
 use insta::Snapshot;
 use insta::internals::SnapshotContents;
 use retort_core::Limits;
-use retort_host::pin;
+use retort_host::loss::pin;
 use retort_host::plugin::registry::Registry;
 use retort_sdk::Op;
 use retort_snapshots::{losses, workspace};

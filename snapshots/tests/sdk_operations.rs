@@ -11,10 +11,10 @@
 
 use burn::tensor::FloatDType;
 use retort_core::Limits;
-use retort_host::case::{Case, Layout};
+use retort_host::loss::case::{Case, Layout};
+use retort_host::loss::probe;
 use retort_host::plugin::native;
 use retort_host::plugin::registry::Found;
-use retort_host::probe;
 use retort_sdk::abi::PluginTable;
 use retort_sdk::prelude::*;
 use retort_sdk::{Entry, entry, table};

@@ -1,11 +1,13 @@
 //! `retort loss check`: properties that a correct loss has.
 
-use crate::check::{self, PROPERTIES, Status, Subject, Verdict, card, junit};
 use crate::command::Common;
+use crate::experiment::settings::{assignments, limits};
 use crate::failure::{Failure, Result};
+use crate::loss::check::{self, PROPERTIES, Status, Subject, Verdict, card, junit};
+use crate::loss::pin;
+use crate::loss::tensors;
 use crate::plugin::registry::{Found, Registry, parts};
-use crate::settings::{assignments, limits};
-use crate::{output, pin, tensors};
+use crate::terminal::output;
 use clap::Args;
 use retort_core::Limits;
 use retort_core::fs::{atomic_write, read_text};
@@ -116,7 +118,7 @@ pub fn subjects_of(
 
 /// Checks the losses and shows what was found; an error if one fails.
 pub fn try_all(subjects: &[Subject], wanted: &Wanted, common: &Common) -> Result<()> {
-    let bar = crate::progress::spinner();
+    let bar = crate::terminal::progress::spinner();
     let verdicts = check::check(subjects, |subject, property| {
         bar.set_message(format!("{}: {property}", subject.found.definition.name));
     });

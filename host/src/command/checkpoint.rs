@@ -4,7 +4,7 @@ use crate::command::Common;
 use crate::command::fetch::{self, Fetch, Kind};
 use crate::command::open::{Foreign, Open, Pick};
 use crate::failure::{Failure, Result};
-use crate::output;
+use crate::terminal::output;
 use clap::{Args, Subcommand};
 use retort_core::checkpoint::{self, CheckpointError, NoNetwork, Weights, dtype_name};
 use retort_core::trainer::{checkpoint_in, parameter_count};

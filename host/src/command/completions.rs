@@ -20,5 +20,5 @@ pub struct Completions {
 pub fn run(args: &Completions) {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "retort", &mut script);
-    crate::output::line(String::from_utf8_lossy(&script).trim_end());
+    crate::terminal::output::line(String::from_utf8_lossy(&script).trim_end());
 }

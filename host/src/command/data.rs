@@ -4,7 +4,7 @@ use crate::command::fetch::{self, Fetch, Kind};
 use crate::command::{Common, parts};
 use crate::experiment::Data;
 use crate::failure::{Failure, Result};
-use crate::output;
+use crate::terminal::output;
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use retort_core::fs::atomic_write;

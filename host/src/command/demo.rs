@@ -3,13 +3,16 @@
 //! loss from a native library.
 
 use crate::command::{Common, stop_flag};
+use crate::experiment::bounds;
 use crate::experiment::{Experiment, LossConfig};
 use crate::failure::{Failure, Result};
 use crate::plugin::build::{self, Built};
 use crate::plugin::embedded;
 use crate::plugin::registry::Registry;
+use crate::report as page;
 use crate::run::{self, Finished, Place};
-use crate::{bounds, output, progress, report as page};
+use crate::terminal::output;
+use crate::terminal::progress;
 use clap::Args;
 use retort_core::backbone::NetworkConfig;
 use retort_datasets::Split;

@@ -2,7 +2,7 @@
 
 use crate::command::Common;
 use crate::failure::Result;
-use crate::output;
+use crate::terminal::output;
 use retort_core::device::{self, DeviceChoice};
 use serde_json::{Value, json};
 

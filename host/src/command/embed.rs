@@ -1,14 +1,15 @@
 //! `retort embed`: a network's embeddings, pooled vectors and feature maps of given pictures.
 
 use crate::command::Common;
-use crate::command::data_flags::{DataFlags, data};
+use crate::command::flags::data::{DataFlags, data};
 use crate::command::loss::Dtype;
 use crate::command::open::Foreign;
 use crate::experiment::{Data, OnCorrupt, damaged, left_out};
 use crate::failure::{Failure, Result};
-use crate::pictures::evaluation;
-use crate::rows::{Reader, Writer};
-use crate::{output, progress};
+use crate::io::pictures::evaluation;
+use crate::io::rows::{Reader, Writer};
+use crate::terminal::output;
+use crate::terminal::progress;
 use burn::module::Module as _;
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use clap::{Args, ValueEnum};

@@ -1,12 +1,13 @@
 //! `retort evaluate`: retrieval metrics of a checkpoint on classes it has never seen.
 
 use crate::command::Common;
-use crate::command::data_flags::DataFlags;
+use crate::command::flags::data::DataFlags;
+use crate::command::flags::retrieval::Options;
 use crate::command::open::Foreign;
+use crate::experiment::measurable;
 use crate::experiment::{damaged, left_out};
 use crate::failure::{Failure, Result};
-use crate::retrieval::Options;
-use crate::{measurable, output};
+use crate::terminal::output;
 use clap::Args;
 use retort_core::trainer::{Feed, embed, parameter_count};
 use retort_datasets::Split;

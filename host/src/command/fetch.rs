@@ -1,9 +1,9 @@
 //! `retort checkpoint fetch` and `retort data fetch`: published files, checked, in one folder.
 
 use crate::command::Common;
-use crate::download::{self, Expected, Patience};
 use crate::failure::{Failure, Result};
-use crate::output;
+use crate::io::download::{self, Expected, Patience};
+use crate::terminal::output;
 use clap::Args;
 use retort_core::fs::open_regular;
 use serde::Deserialize;
@@ -69,7 +69,7 @@ impl Published {
 
 /// Runs either command.
 pub fn run(args: &Fetch, kind: Kind, common: &Common) -> Result<()> {
-    let manifest: Manifest = toml::from_str(include_str!("../manifest.toml"))
+    let manifest: Manifest = toml::from_str(include_str!("../io/manifest.toml"))
         .map_err(|e| Failure::new(format!("the manifest is broken: {e}")))?;
     let (entries, command, folder) = match kind {
         Kind::Checkpoint => (manifest.checkpoint, "checkpoint", "checkpoints"),

@@ -1,15 +1,16 @@
 //! `retort loss`: the losses there are, what they need, and their values on given tensors.
 
-use crate::case::Layout;
 use crate::command::{Common, check};
-use crate::evaluation::Evaluation;
+use crate::experiment::settings::{assignments, limits};
 use crate::failure::{Failure, Result};
-use crate::output::Table;
+use crate::loss::case::Layout;
+use crate::loss::evaluation::Evaluation;
+use crate::loss::probe::{Probed, probe};
+use crate::loss::tensors;
 use crate::plugin::registry::{Found, Registry};
-use crate::probe::{Probed, probe};
-use crate::settings::{assignments, limits};
-use crate::tensors;
-use crate::{clean, output};
+use crate::terminal::clean;
+use crate::terminal::output;
+use crate::terminal::output::Table;
 use burn::tensor::FloatDType;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand, ValueEnum};

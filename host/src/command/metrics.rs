@@ -1,12 +1,12 @@
 //! `retort metrics`: retrieval metrics of embeddings from any system.
 
-use crate::arrays::{Array, Arrays, ENDINGS, Values};
 use crate::command::Common;
+use crate::command::flags::retrieval::Options;
+use crate::experiment::measurable::nothing_to_measure;
 use crate::failure::{Failure, Result};
-use crate::labels::{Classes, Labels};
-use crate::measurable::nothing_to_measure;
-use crate::output;
-use crate::retrieval::Options;
+use crate::io::arrays::{Array, Arrays, ENDINGS, Values};
+use crate::io::labels::{Classes, Labels};
+use crate::terminal::output;
 use clap::Args;
 use retort_core::metric::Embeddings;
 use serde_json::{Value, json};

@@ -13,14 +13,12 @@ pub mod checkpoint;
 pub mod compare;
 pub mod completions;
 pub mod data;
-pub mod data_flags;
 pub mod demo;
 pub mod devices;
 pub mod embed;
 pub mod evaluate;
 pub mod fetch;
 pub mod flags;
-pub mod hyper;
 pub mod loss;
 pub mod metrics;
 pub mod model;
@@ -34,7 +32,8 @@ pub mod snapshot;
 pub mod train;
 
 use crate::failure::{Failure, Result};
-use crate::{output, progress};
+use crate::terminal::output;
+use crate::terminal::progress;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use retort_core::device::{self, DeviceChoice, DeviceInfo};
@@ -71,7 +70,7 @@ and compared. Three commands to begin with:
 const COMMON: &str = "Common flags";
 
 /// A folder that must be there: said before anything else is done.
-fn folder_there() -> impl TypedValueParser<Value = PathBuf> {
+pub(crate) fn folder_there() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new()
         .try_map(|path| if path.is_dir() { Ok(path) } else { Err("there is no such folder") })
 }

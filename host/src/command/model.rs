@@ -1,9 +1,9 @@
 //! `retort model`: the networks there are, and what each is made of.
 
 use crate::command::{Common, parts};
+use crate::experiment::settings::assignments;
 use crate::failure::{Failure, Result};
-use crate::output;
-use crate::settings::assignments;
+use crate::terminal::output;
 use clap::{Args, Subcommand};
 use retort_core::backbone::{self, NetworkConfig};
 use serde_json::{Value, json};

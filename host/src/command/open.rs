@@ -1,8 +1,8 @@
 //! Flags of every command that takes a checkpoint of any origin.
 
-use crate::clean;
 use crate::failure::Result;
-use crate::output;
+use crate::terminal::clean;
+use crate::terminal::output;
 use burn::tensor::Device;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args};

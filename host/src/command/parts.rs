@@ -2,7 +2,7 @@
 
 use crate::command::Common;
 use crate::failure::{Failure, Result};
-use crate::output;
+use crate::terminal::output;
 use clap::Args;
 use retort_core::metric::METRICS;
 use retort_core::optimizer::OPTIMIZERS;

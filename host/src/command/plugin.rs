@@ -1,10 +1,10 @@
 //! `retort plugin`: packs of losses, built and described.
 
 use crate::command::{Common, check};
+use crate::experiment::settings::limits;
 use crate::failure::{Failure, Result};
-use crate::output;
 use crate::plugin::{Origin, Pack, build, registry::Registry};
-use crate::settings::limits;
+use crate::terminal::output;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};

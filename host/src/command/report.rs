@@ -2,7 +2,10 @@
 
 use crate::command::Common;
 use crate::failure::Result;
-use crate::{clean, output, progress, report};
+use crate::report;
+use crate::terminal::clean;
+use crate::terminal::output;
+use crate::terminal::progress;
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;

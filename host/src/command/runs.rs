@@ -1,16 +1,17 @@
 //! `retort runs`: what trainings there are, and what became of them.
 
-use crate::claim::is_unbegun;
 use crate::command::Common;
-use crate::difference::{Difference, differing};
 use crate::experiment::Experiment;
 use crate::failure::{Failure, Result};
-use crate::folder::{self, Run};
-use crate::listing::{self, Entry};
-use crate::lock::Lock;
-use crate::output::Table;
-use crate::portrait::{self, moment};
-use crate::{clean, output};
+use crate::run::claim::is_unbegun;
+use crate::run::difference::{Difference, differing};
+use crate::run::folder::{self, Run};
+use crate::run::listing::{self, Entry};
+use crate::run::lock::Lock;
+use crate::run::portrait::{self, moment};
+use crate::terminal::clean;
+use crate::terminal::output;
+use crate::terminal::output::Table;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};

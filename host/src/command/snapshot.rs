@@ -1,10 +1,11 @@
 //! `retort snapshot`: what a loss computes, pinned into a text file for any repository.
 
 use crate::command::Common;
+use crate::experiment::settings::limits;
 use crate::failure::{Failure, Result};
+use crate::loss::pin;
 use crate::plugin::registry::{Found, Registry};
-use crate::settings::limits;
-use crate::{output, pin};
+use crate::terminal::output;
 use clap::Subcommand;
 use retort_core::fs::read_text;
 use serde_json::{Value, json};

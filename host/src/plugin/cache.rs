@@ -4,7 +4,7 @@
 //! else can write to, and with a keyed hash whose key nobody else can read. Where that doesn't hold,
 //! the cache isn't used, and components are compiled anew.
 
-use crate::regular;
+use crate::io::regular;
 use hmac_sha256::HMAC;
 use sha2::{Digest as _, Sha256};
 use std::fs::Metadata;
@@ -53,7 +53,7 @@ impl Cache {
             static SAID: Once = Once::new();
             let folder = folder.display();
             SAID.call_once(|| {
-                crate::output::say(format_args!(
+                crate::terminal::output::say(format_args!(
                     "compiled components aren't kept in {folder}: {why}; RETORT_CACHE names another \
                      folder"
                 ));

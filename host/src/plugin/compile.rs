@@ -196,12 +196,12 @@ fn wait(
     if result.is_ok() || started.elapsed() >= deadline {
         return result;
     }
-    let bar = crate::progress::spinner();
+    let bar = crate::terminal::progress::spinner();
     bar.set_message(format!("compiling {name}"));
     if bar.is_hidden() {
         result = code.recv_timeout(left(PATIENCE[1]));
         if matches!(result, Err(RecvTimeoutError::Timeout)) && started.elapsed() < deadline {
-            crate::output::say(format_args!("compiling {name} …"));
+            crate::terminal::output::say(format_args!("compiling {name} …"));
         }
     }
     if matches!(result, Err(RecvTimeoutError::Timeout)) {

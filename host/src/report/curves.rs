@@ -1,8 +1,8 @@
 //! Curves of everything that runs log: each loss term, each metric, the learning rate.
 
 use super::gather::{Gathered, Run};
-use crate::page::escape;
-use crate::page::plot::{Curve, legend_of, lines};
+use crate::html::escape;
+use crate::html::plot::{Curve, legend_of, lines};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

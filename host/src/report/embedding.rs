@@ -2,7 +2,7 @@
 
 use super::Options;
 use super::gather::{Gathered, Run};
-use crate::bounds;
+use crate::experiment::bounds;
 use crate::failure::{Failure, Result};
 use crate::suite::result::{Results, Row};
 use retort_core::backbone::Backbone;

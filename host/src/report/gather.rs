@@ -2,7 +2,7 @@
 
 use crate::experiment::Experiment;
 use crate::failure::{Failure, Result};
-use crate::folder;
+use crate::run::folder;
 use crate::suite::result::{self, Results};
 use serde_json::Value;
 use std::path::{Path, PathBuf};

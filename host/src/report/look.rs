@@ -2,8 +2,8 @@
 
 use super::embedding::{View, Views};
 use super::projection::{pca, tsne};
-use crate::page::escape;
-use crate::page::plot::{COLOURS, histogram, legend, scatter};
+use crate::html::escape;
+use crate::html::plot::{COLOURS, histogram, legend, scatter};
 use base64::Engine as _;
 use image::{ExtendedColorType, ImageEncoder as _};
 use retort_core::random::{key, stream};

@@ -8,8 +8,9 @@ mod projection;
 mod tables;
 
 use crate::failure::{Failure, Result};
+use crate::html;
 use crate::plugin::registry::short_name;
-use crate::{clean, page};
+use crate::terminal::clean;
 use gather::{Gathered, Run};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

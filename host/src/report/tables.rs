@@ -2,8 +2,8 @@
 
 use super::gather::{Gathered, Run};
 use super::losses;
-use crate::page::escape;
-use crate::page::plot::{Dot, dots};
+use crate::html::escape;
+use crate::html::plot::{Dot, dots};
 use crate::suite::result::{Recall, Results, Table};
 use crate::suite::table::{LEGEND, sentence, values};
 use serde_json::Value;

@@ -14,10 +14,10 @@ pub mod sweep;
 pub mod table;
 pub mod work;
 
-use crate::bounds;
+use crate::experiment::bounds;
+use crate::experiment::settings::suggest;
 use crate::experiment::{Experiment, misread};
 use crate::failure::{Failure, Result};
-use crate::settings::suggest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@ use super::plan::{Folder, Planned};
 use super::statistics::{deviation, mean, paired_t};
 use super::{Over, Source, Suite};
 use crate::failure::{Failure, Result};
-use crate::regular;
+use crate::io::regular;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};

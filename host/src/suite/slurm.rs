@@ -3,8 +3,9 @@
 use super::plan::{Folder, Job};
 use super::work::{Outcome, done, prepare, why};
 use crate::failure::{Failure, Result};
-use crate::output::say;
-use crate::{clean, regular};
+use crate::io::regular;
+use crate::terminal::clean;
+use crate::terminal::output::say;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

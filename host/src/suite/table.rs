@@ -1,8 +1,8 @@
 //! A suite's tables as text, Markdown, LaTeX and CSV.
 
 use super::result::{Column, Recall, Results, Table, Test, Trials};
-use crate::clean;
-use crate::output::json_text;
+use crate::terminal::clean;
+use crate::terminal::output::json_text;
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 use std::fmt::Write as _;

@@ -2,8 +2,10 @@
 
 use super::plan::{Folder, Job};
 use crate::failure::{Failure, Result};
-use crate::folder::{CHECKPOINT, is_run};
-use crate::{clean, output, regular};
+use crate::io::regular;
+use crate::run::folder::{CHECKPOINT, is_run};
+use crate::terminal::clean;
+use crate::terminal::output;
 use indicatif::{ProgressBar, ProgressStyle};
 use retort_core::fs::atomic_write;
 use serde_json::Value;

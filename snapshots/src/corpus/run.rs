@@ -4,7 +4,7 @@
 use super::memory::field;
 use super::{Job, PACK};
 use crate::{Case, load_paths};
-use retort_host::tensors::write;
+use retort_host::loss::tensors::write;
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

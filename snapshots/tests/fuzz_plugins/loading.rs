@@ -6,7 +6,7 @@ use rand::seq::{IndexedMutRandom as _, IndexedRandom as _};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use retort_core::{Limits, Session, Setup, example_batch, guarded};
-use retort_host::evaluation::Evaluation;
+use retort_host::loss::evaluation::Evaluation;
 use retort_host::plugin::{PluginError, component, registry::Found};
 use retort_snapshots::corpus::{PACK, wat};
 use retort_snapshots::{built, cpu};

@@ -1,0 +1,6 @@
+//! Flags that several commands share.
+
+pub mod data;
+pub mod experiment;
+pub mod hyper;
+pub mod retrieval;
