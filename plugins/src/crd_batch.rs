@@ -10,8 +10,7 @@ hyper! {
     /// L = -1/n Σᵢ log( e^{tᵢ·sᵢ/τ} / (e^{tᵢ·sᵢ/τ} + Σⱼ e^{tᵢ·sⱼ/τ}) ) + the same with t and s exchanged,
     /// where t and s are unit projections of the embeddings, and j runs over the samples of other
     /// classes in the batch and in the queue.
-    ///
-    /// Exempt from one class: until the queue holds another class, there is nothing to contrast with.
+    #[exempt(one_class = "until the queue holds another class, there is nothing to contrast with")]
     pub struct CrdBatch {
         /// Width of the space that both networks are projected to.
         dim: usize = 128 => 1..,

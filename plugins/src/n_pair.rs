@@ -9,8 +9,7 @@ hyper! {
     /// where a_c and p_c are the first and the second embedding of class c in the batch, as they are.
     ///
     /// With fewer than two such pairs there is nothing to tell apart, and the loss isn't defined.
-    ///
-    /// Exempt from order: a class's first two samples in the batch are its pair.
+    #[exempt(order = "a class's first two samples in the batch are its pair")]
     pub struct NPair {
         /// λ, weight of the embeddings' norms.
         l2_reg: f64 = 0.0 => 0.0..,

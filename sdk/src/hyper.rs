@@ -8,6 +8,9 @@ pub trait Hyper: Sized + Send + Sync + 'static {
     /// The doc comment: first line, then the equation.
     const DOC: &'static str;
 
+    /// Properties of `retort loss check` that don't hold by definition, each with the reason.
+    const EXEMPT: &'static [(&'static str, &'static str)] = &[];
+
     /// The hyperparameters in the order of the source.
     fn fields() -> Vec<Field>;
 
@@ -88,10 +91,12 @@ pub(crate) fn unindent(doc: &str) -> String {
 
 /// Declares a loss's hyperparameters: `name: type = default => range`, each with its doc.
 ///
-/// The range may be left out; it is `0.0..`, `0.0..=1.0`, `1..` for integers, or `above(0.0)`.
+/// The range may be left out; it is `0.0..`, `0.0..=1.0`, `1..` for integers, or `above(0.0)`. A property that
+/// can't hold by definition (`retort loss check` names them, here with `_` for a blank) is given up above the
+/// struct: `#[exempt(order = "the first sample of a class is its anchor")]`.
 #[macro_export]
 macro_rules! hyper {
-    ($(#[doc = $doc:literal])* pub struct $name:ident {
+    ($(#[doc = $doc:literal])* $(#[exempt($($property:ident = $reason:literal),+ $(,)?)])? pub struct $name:ident {
         $($(#[doc = $fdoc:literal])* $field:ident : $ty:ty = $default:expr $(=> $range:expr)?),* $(,)?
     }) => {
         $(#[doc = $doc])*
@@ -104,6 +109,8 @@ macro_rules! hyper {
 
         impl $crate::Hyper for $name {
             const DOC: &'static str = concat!($($doc, "\n"),*);
+            $(const EXEMPT: &'static [(&'static str, &'static str)] =
+                &[$((stringify!($property), $reason)),+];)?
 
             fn fields() -> Vec<$crate::schema::Field> {
                 vec![$($crate::field::<$ty>(

@@ -37,6 +37,7 @@ pub struct Entry {
     source: &'static str,
     doc: &'static str,
     fields: fn() -> Vec<schema::Field>,
+    exempt: &'static [(&'static str, &'static str)],
     make: fn(&serde_json::Map<String, serde_json::Value>) -> Result<Boxed, String>,
 }
 
@@ -47,6 +48,7 @@ pub const fn entry<L: Loss>(name: &'static str, source: &'static str) -> Entry {
         source,
         doc: L::DOC,
         fields: L::fields,
+        exempt: L::EXEMPT,
         make: |values| Ok(Box::new(L::from_json(values)?)),
     }
 }
@@ -58,6 +60,7 @@ impl Entry {
             doc: unindent(self.doc),
             paper: header(self.source),
             hyper: (self.fields)(),
+            exempt: self.exempt.iter().map(|&(p, why)| (p.to_owned(), why.to_owned())).collect(),
             source: self.source.to_owned(),
         }
     }

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// What `describe` returns, as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +29,9 @@ pub struct Definition {
     /// Hyperparameters.
     #[serde(default)]
     pub hyper: Vec<Field>,
+    /// Properties of `retort loss check` that don't hold by definition, each with the reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub exempt: BTreeMap<String, String>,
     /// The loss's source, if the pack carries it.
     #[serde(default)]
     pub source: String,
@@ -224,6 +228,12 @@ impl Definition {
         check_length("paper", self.paper.len(), TEXT_BYTES)?;
         check_length("source", self.source.len(), SOURCE_BYTES)?;
         check_count("hyperparameters", self.hyper.len(), FIELDS)?;
+        check_count("exemptions", self.exempt.len(), FIELDS)?;
+        for (property, reason) in &self.exempt {
+            let of = |why: String| format!("exemption {}: {why}", shown(property));
+            check_name(property).map_err(of)?;
+            check_length("reason", reason.len(), TEXT_BYTES).map_err(of)?;
+        }
         for field in &self.hyper {
             field
                 .check_itself()
@@ -267,7 +277,10 @@ pub fn resolve(
         // A default, too, gets the field's own type: resolving twice gives the same.
         let value = given.get(&field.name).unwrap_or(&field.default);
         let value = field.check(value).map_err(|e| format!("{of}: {e}"))?;
-        out.insert(field.name.clone(), value);
+        // A text that is none stays out: TOML has no null.
+        if !value.is_null() {
+            out.insert(field.name.clone(), value);
+        }
     }
     Ok(out)
 }
@@ -364,7 +377,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn pack() -> Value {
-        json!({"interface": 1, "sdk": "by hand", "losses": [{"name": "a", "doc": "", "paper": "", "source": "", "hyper": [
+        json!({"interface": 1, "sdk": "by hand", "losses": [{"name": "a", "doc": "", "paper": "", "source": "", "exempt": {}, "hyper": [
             {"name": "x", "doc": "", "kind": "float", "default": 1, "range": {"min": 0, "max": 2}},
             {"name": "n", "doc": "", "kind": "integer", "default": 3},
             {"name": "on", "doc": "", "kind": "choice", "default": "b", "choices": ["a", "b"]},
@@ -393,6 +406,16 @@ mod tests {
             ("/losses/0/paper".to_owned(), json!(long), "its paper has"),
             ("/losses/0/source".to_owned(), json!(long), "its source has"),
             ("/losses/0/hyper".to_owned(), many(pack()["losses"][0]["hyper"][0].clone(), 65), "65"),
+            (
+                "/losses/0/exempt".to_owned(),
+                json!({"../x": ""}),
+                "exemption \"../x\": a name is a small",
+            ),
+            (
+                "/losses/0/exempt".to_owned(),
+                json!({"order": long}),
+                "exemption \"order\": its reason has",
+            ),
             (field(1, "name"), json!("x"), "two hyperparameters called x"),
             (
                 field(1, "name"),

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use retort_core::Limits;
-use retort_host::loss::check::{PROPERTIES, Status, Subject, check, to_json};
+use retort_host::loss::check::{Property, Status, Subject, check, to_json};
 use retort_host::loss::pin;
 use retort_host::plugin::registry::Registry;
 use retort_snapshots::{handmade, load_paths, losses, retort, workspace};
@@ -39,8 +39,8 @@ fn every_loss_passes() {
     let exempt = ["crd_batch one class", "n_pair order"];
     for (subject, verdicts) in subjects.iter().zip(check(&subjects, |_, _| ())) {
         let loss = &subject.found.definition.name;
-        let names: Vec<&str> = verdicts.iter().map(|v| v.property).collect();
-        assert_eq!(names, PROPERTIES.map(|p| p.name), "{loss}");
+        let names: Vec<&str> = verdicts.iter().map(|v| v.property.name()).collect();
+        assert_eq!(names, Property::ALL.map(Property::name), "{loss}");
         for verdict in &verdicts {
             let known = exempt.contains(&format!("{loss} {}", verdict.property).as_str());
             let wanted = if known { Status::Exempt } else { Status::Holds };

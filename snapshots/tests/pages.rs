@@ -86,6 +86,10 @@ fn losses() {
             let name = format!("`{}`", field.name);
             page += &row(&[name, field.default.to_string(), range, field.doc.replace('\n', " ")]);
         }
+        for (property, reason) in &loss.exempt {
+            let property = property.replace('_', " ");
+            write!(page, "\nExempt from the check of {property}: {reason}.\n").unwrap();
+        }
         write!(page, "\nReads {}", list("inputs")).unwrap();
         for (key, what) in [("parameters", "learns"), ("buffers", "keeps")] {
             if !told[key].as_array().unwrap().is_empty() {

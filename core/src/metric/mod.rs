@@ -11,16 +11,20 @@ mod kmeans;
 mod measure;
 mod nearest;
 mod product;
+mod projection;
 mod rank;
 mod retrieval;
 mod rows;
+mod statistics;
 
 pub use bootstrap::{Interval, Unit, bootstrap};
 pub use information::{adjusted_mutual_information, normalized_mutual_information};
 pub use kmeans::{Clusters, kmeans};
 pub use measure::{METRICS, Measure, Metric, Needs};
 pub use nearest::Neighbours;
+pub use projection::{pca, tsne};
 pub use retrieval::Retrieval;
+pub use statistics::{deviation, mean, paired_t, separation};
 
 use burn::tensor::Device;
 use std::borrow::Cow;

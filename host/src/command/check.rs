@@ -3,7 +3,7 @@
 use crate::command::Common;
 use crate::experiment::settings::{assignments, limits};
 use crate::failure::{Failure, Result};
-use crate::loss::check::{self, PROPERTIES, Status, Subject, Verdict, card, junit};
+use crate::loss::check::{self, Property, Status, Subject, Verdict, card, junit};
 use crate::loss::pin;
 use crate::loss::tensors;
 use crate::plugin::registry::{Found, Registry, parts};
@@ -161,7 +161,7 @@ pub fn try_all(subjects: &[Subject], wanted: &Wanted, common: &Common) -> Result
 }
 
 fn failing(verdicts: &[Verdict]) -> Vec<&'static str> {
-    verdicts.iter().filter(|v| v.status == Status::Fails).map(|v| v.property).collect()
+    verdicts.iter().filter(|v| v.status == Status::Fails).map(|v| v.property.name()).collect()
 }
 
 fn to_json(subject: &Subject, verdicts: &[Verdict]) -> Value {
@@ -181,7 +181,7 @@ fn show(subjects: &[Subject], verdicts: &[Vec<Verdict>]) {
         let mut table = output::table(["PROPERTY", "VERDICT", "WHAT WAS FOUND"]);
         for verdict in verdicts {
             table.add_row([
-                verdict.property.to_owned(),
+                verdict.property.to_string(),
                 verdict.status.to_string(),
                 verdict.detail.clone(),
             ]);
@@ -208,7 +208,7 @@ fn show(subjects: &[Subject], verdicts: &[Vec<Verdict>]) {
         let name = &subject.found.definition.name;
         for verdict in verdicts.iter().filter(|v| v.status == Status::Fails) {
             let property = verdict.property;
-            let head = if several { format!("{name}, {property}") } else { property.to_owned() };
+            let head = if several { format!("{name}, {property}") } else { property.to_string() };
             let detail = if several { format!(": {}", verdict.detail) } else { String::new() };
             output::line(format_args!("\n{head}{detail}"));
             if let Some(input) = &verdict.input {
@@ -225,7 +225,8 @@ fn show(subjects: &[Subject], verdicts: &[Vec<Verdict>]) {
         small.push(if several { format!("{name} ({values})") } else { values });
     }
     if !small.is_empty() {
-        let whole = PROPERTIES.iter().filter(|p| p.whole()).map(|p| p.name).collect::<Vec<_>>();
+        let whole =
+            Property::ALL.into_iter().filter(|p| p.whole()).map(Property::name).collect::<Vec<_>>();
         output::line(format_args!(
             "\nSmaller than their defaults, which only take longer, but for {}: {}",
             whole.join(", "),
@@ -321,7 +322,7 @@ fn save(folder: &Path, name: &str, verdicts: &[Verdict]) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|e| Failure::file("make the folder", folder, e))?;
     for verdict in verdicts {
         let Some(input) = &verdict.input else { continue };
-        let file = format!("{name}.{}.safetensors", verdict.property.replace(' ', "_"));
+        let file = format!("{name}.{}.safetensors", verdict.property.name().replace(' ', "_"));
         tensors::write(&folder.join(file), &input.tensors())?;
     }
     Ok(())

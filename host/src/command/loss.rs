@@ -48,8 +48,8 @@ pub enum Command {
     Eval(Eval),
     /// Check what correct losses have: gradients, order, finite numbers on awkward batches, and more.
     #[command(
-        after_help = concat!("Exits with 1 if a property fails, and says what to do about it. One that can't hold by definition is exempt if the loss's \
-                      doc says so:\n\"Exempt from order: the first sample of a class is its anchor.\"\n\n\
+        after_help = concat!("Exits with 1 if a property fails, and says what to do about it. One that can't hold by definition is exempt if the loss \
+                      says so:\n#[exempt(order = \"the first sample of a class is its anchor\")], above its struct in hyper!.\n\n\
                       ", native_code!(), "\n\nExamples:\n  retort loss check rkd\n  retort loss check --all\n  retort loss check my_pack.wasm --junit check.xml\n  retort loss check my_pack.wasm#my_loss --html card.html")
     )]
     Check(check::Check),
@@ -162,6 +162,7 @@ fn info(name: &str, source: bool, common: &Common) -> Result<()> {
     if common.json {
         let mut out = json!({
             "name": loss.name, "doc": loss.doc, "paper": loss.paper, "hyperparameters": loss.hyper,
+            "exempt": loss.exempt,
             "inputs": needs.inputs, "parameters": needs.parameters, "buffers": needs.buffers,
             "equal_widths": needs.layout.equal_widths, "views": needs.layout.views,
             "origin": pack.origin.to_string(), "digest": pack.digest,
@@ -184,6 +185,9 @@ fn info(name: &str, source: bool, common: &Common) -> Result<()> {
         table.add_row([field.name.clone(), field.default.to_string(), range, field.doc.clone()]);
     }
     output::line(table);
+    for (property, reason) in &loss.exempt {
+        output::line(format_args!("\nExempt from {}: {reason}.", property.replace('_', " ")));
+    }
     let list = |names: &[String]| match names {
         [] => "none".to_owned(),
         names => names.join(", "),

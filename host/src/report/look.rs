@@ -1,11 +1,11 @@
 //! Pictures of embeddings: nearest neighbours, distances of pairs, projections.
 
 use super::embedding::{View, Views};
-use super::projection::{pca, tsne};
 use crate::html::escape;
 use crate::html::plot::{COLOURS, histogram, legend, scatter};
 use base64::Engine as _;
 use image::{ExtendedColorType, ImageEncoder as _};
+use retort_core::metric::{pca, separation, tsne};
 use retort_core::random::{key, stream};
 use retort_datasets::Dataset;
 use std::collections::BTreeMap;
@@ -202,7 +202,7 @@ pub fn distances(views: &Views) -> String {
             }
             bins
         };
-        let order = share_in_order(&mut positive, &mut negative);
+        let order = separation(&mut positive, &mut negative);
         let (positive, negative) = (density(&positive), density(&negative));
         let highest = positive.iter().chain(&negative).fold(0.0f64, |a, &b| a.max(b)) * 1.05;
         let svg = histogram(
@@ -221,20 +221,6 @@ pub fn distances(views: &Views) -> String {
         );
     }
     html + "</div>"
-}
-
-/// The share of (positive, negative) pairs of distances in which the positive is the smaller (the
-/// area under the ROC curve); equal ones count half.
-fn share_in_order(positive: &mut [f64], negative: &mut [f64]) -> f64 {
-    positive.sort_by(f64::total_cmp);
-    negative.sort_by(f64::total_cmp);
-    let share = |p: &f64| {
-        let below = negative.partition_point(|n| n < p);
-        let not_above = negative.partition_point(|n| n <= p);
-        (negative.len() - not_above) as f64 + 0.5 * (not_above - below) as f64
-    };
-    let sum: f64 = positive.iter().map(share).sum();
-    sum / (positive.len() as f64 * negative.len() as f64)
 }
 
 /// Which networks have no projection, and why.

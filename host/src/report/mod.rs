@@ -4,7 +4,6 @@ mod curves;
 mod embedding;
 mod gather;
 mod look;
-mod projection;
 mod tables;
 
 use crate::failure::{Failure, Result};

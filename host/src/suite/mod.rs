@@ -9,7 +9,6 @@ pub mod builtin;
 pub mod plan;
 pub mod result;
 pub mod slurm;
-pub mod statistics;
 pub mod sweep;
 pub mod table;
 pub mod work;

@@ -1,10 +1,11 @@
 //! What a suite found: its tables, with everything that they and the report show.
 
 use super::plan::{Folder, Planned};
-use super::statistics::{deviation, mean, paired_t};
+
 use super::{Over, Source, Suite};
 use crate::failure::{Failure, Result};
 use crate::io::regular;
+use retort_core::metric::{deviation, mean, paired_t};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};

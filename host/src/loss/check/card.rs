@@ -1,6 +1,6 @@
 //! The loss card: one self-contained HTML page about a loss.
 
-use super::{PROPERTIES, Status, Subject, Verdict, cpu, in_words};
+use super::{Status, Subject, Verdict, cpu, in_words};
 use crate::html::plot::{Curve, legend_of, lines};
 use crate::html::{self, escape};
 use crate::loss::case::Case;
@@ -30,7 +30,7 @@ pub fn page(subject: &Subject, verdicts: &[Verdict]) -> String {
     };
     let _ = write!(html, "<h2>Properties</h2><p>{summary}.</p><table class=\"verdicts\">");
     for verdict in verdicts {
-        let asks = PROPERTIES.iter().find(|p| p.name == verdict.property).map_or("", |p| p.asks);
+        let asks = verdict.property.asks();
         let input = verdict.input.as_ref().map(in_words);
         let input = input.map(|i| format!("<br><code>{}</code>", escape(&i))).unwrap_or_default();
         let remedy = verdict.remedy().map(|r| format!("<br>{}", escape(r))).unwrap_or_default();

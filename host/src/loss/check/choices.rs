@@ -1,6 +1,6 @@
 //! Every choice of a loss, on small embeddings and on embeddings of 512 dimensions.
 
-use super::{Status, Subject, Tried, Verdict, finite, gradient};
+use super::{Property, Status, Subject, Tried, Verdict, finite, gradient};
 use crate::loss::case::{Case, Outcome};
 use burn::tensor::FloatDType;
 use retort_core::LossError;
@@ -55,7 +55,7 @@ pub fn check(subject: &Subject) -> Verdict {
         let variant = Subject::new(subject.found.clone(), hyper.clone(), subject.limits.clone());
         for d in [6, 512] {
             let fails = |why: String, case: &Case| {
-                Verdict::fails("choices", format!("{name}{d} dimensions: {why}"), case)
+                Verdict::fails(Property::Choices, format!("{name}{d} dimensions: {why}"), case)
             };
             let case = variant.case(8, d, 51); // in classes of two
             let first = match variant.run(&case, FloatDType::F64) {
@@ -84,7 +84,7 @@ pub fn check(subject: &Subject) -> Verdict {
                 }
             }
             let others = d == 6 && *hyper != subject.hyper; // its own are tried at more shapes
-            if others && subject.exemption("gradient").is_none() {
+            if others && subject.exemption(Property::Gradient).is_none() {
                 match gradient::at(&variant, &case, &mut gradient::Tally::default()) {
                     Ok(Some(wrong)) => return fails(wrong, &case),
                     Ok(None) | Err(LossError::Undefined { .. }) => {}
@@ -97,7 +97,7 @@ pub fn check(subject: &Subject) -> Verdict {
         "{} of them, 6 and 512 dimensions; 32 and 64 bits differ by {worst:.0e} at most",
         variants.len()
     );
-    Verdict::new("choices", Status::Holds, detail)
+    Verdict::new(Property::Choices, Status::Holds, detail)
 }
 
 /// The batch with coinciding samples, and with all close together.

@@ -1,16 +1,16 @@
 //! Batches on which losses of other libraries give NaN, infinity, or a zero that means nothing.
 
-use super::{Status, Subject, Tried, Verdict};
+use super::{Property, Status, Subject, Tried, Verdict};
 use crate::loss::case::{Case, Outcome};
 use burn::tensor::FloatDType;
 
 type Rows<'a> = &'a mut [Vec<f64>];
 
 /// The batches of a property, smallest first, each with what is special about it.
-fn batches(subject: &Subject, property: &str) -> Vec<(String, Case)> {
+fn batches(subject: &Subject, property: Property) -> Vec<(String, Case)> {
     let mut out = Vec::new();
     let sizes: &[(usize, usize)] = match property {
-        "small batch" => &[(1, 2), (2, 2), (2, 8)],
+        Property::SmallBatch => &[(1, 2), (2, 2), (2, 8)],
         _ => &[(2, 2), (3, 2), (4, 3), (8, 8)],
     };
     for &(n, d) in sizes {
@@ -21,7 +21,7 @@ fn batches(subject: &Subject, property: &str) -> Vec<(String, Case)> {
         };
         let source = |name: &str| name.starts_with("source");
         match property {
-            "duplicates" => {
+            Property::Duplicates => {
                 push("two equal targets", &|name, rows| {
                     if !source(name) {
                         copy_first(rows);
@@ -44,7 +44,7 @@ fn batches(subject: &Subject, property: &str) -> Vec<(String, Case)> {
                     rows.fill(first);
                 });
             }
-            "zero rows" => {
+            Property::ZeroRows => {
                 push("one target zero", &|name, rows| {
                     if !source(name) {
                         rows[0].fill(0.0);
@@ -60,17 +60,19 @@ fn batches(subject: &Subject, property: &str) -> Vec<(String, Case)> {
             }
             // Far apart, so that positives pull; close together, so that negatives push: then a zero
             // can't be the right answer.
-            "one class" => push("one class", &|_, rows| scale(rows, 4.0)),
-            "all distinct" => push("every sample its own class", &|_, rows| {
+            Property::OneClass => push("one class", &|_, rows| scale(rows, 4.0)),
+            Property::AllDistinct => push("every sample its own class", &|_, rows| {
                 let first = rows[0].clone();
                 for row in rows {
                     row.iter_mut().zip(&first).for_each(|(x, a)| *x = a + 0.01 * *x);
                 }
             }),
-            "small batch" => push("random", &|_, _| {}),
-            "huge norms" => push("norms times 1e4", &|_, rows| scale(rows, 1e4)),
-            "tiny norms" => push("norms times 1e-6", &|_, rows| scale(rows, 1e-6)),
-            "outlier" => push("one sample times 1e4", &|_, rows| scale(&mut rows[..1], 1e4)),
+            Property::SmallBatch => push("random", &|_, _| {}),
+            Property::HugeNorms => push("norms times 1e4", &|_, rows| scale(rows, 1e4)),
+            Property::TinyNorms => push("norms times 1e-6", &|_, rows| scale(rows, 1e-6)),
+            Property::Outlier => {
+                push("one sample times 1e4", &|_, rows| scale(&mut rows[..1], 1e4))
+            }
             _ => push("magnitudes of 16-bit floats", &|_, rows| {
                 // From the least subnormal to the largest number, 2^-24 to 2^16.
                 for (i, x) in rows.iter_mut().flatten().enumerate() {
@@ -83,13 +85,13 @@ fn batches(subject: &Subject, property: &str) -> Vec<(String, Case)> {
     for (_, case) in &mut out {
         match property {
             // The training set has more classes, and as many samples of them.
-            "one class" => {
+            Property::OneClass => {
                 let n = case.labels.len();
                 case.labels.fill(0);
                 case.sample_labels = (0..2 * n as i64).map(|i| i / n as i64).collect();
                 (case.classes, case.samples) = (2, 2 * n);
             }
-            "all distinct" => {
+            Property::AllDistinct => {
                 case.labels.clone_from(&case.ids); // views of a sample share its class
                 case.classes = case.labels.len();
                 case.sample_labels.clone_from(&case.labels);
@@ -115,7 +117,7 @@ fn scale(rows: Rows, by: f64) {
     rows.iter_mut().flatten().for_each(|x| *x *= by);
 }
 
-pub fn check(subject: &Subject, property: &'static str) -> Verdict {
+pub fn check(subject: &Subject, property: Property) -> Verdict {
     let (mut tried, mut undefined) = (0, None);
     let mut largest = 0f64;
     let mut zeros: Vec<Case> = Vec::new();
@@ -170,10 +172,10 @@ pub fn not_finite(outcome: &Outcome) -> Option<String> {
 
 /// What is wrong with values and gradients of zero: the batches lack what the loss needs, and it
 /// doesn't say so. A loss that doesn't read the labels can't lack anything.
-fn silent(subject: &Subject, property: &str) -> Option<String> {
+fn silent(subject: &Subject, property: Property) -> Option<String> {
     let lacks = match property {
-        "one class" => "negative",
-        "all distinct" => "positive",
+        Property::OneClass => "negative",
+        Property::AllDistinct => "positive",
         _ => return None,
     };
     subject.uses("labels").then(|| {

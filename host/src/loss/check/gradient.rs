@@ -1,6 +1,6 @@
 //! Gradients against finite differences.
 
-use super::{Status, Subject, Verdict, cpu};
+use super::{Property, Status, Subject, Verdict, cpu};
 use crate::loss::case::{Case, Layout};
 use crate::loss::evaluation::Evaluation;
 use burn::tensor::{FloatDType, TensorData};
@@ -30,19 +30,19 @@ pub fn check(subject: &Subject) -> Verdict {
         let case = Case::of(layout, n, d, 11 + n as u64);
         match at(subject, &case, &mut tally) {
             Ok(None) => shapes += 1,
-            Ok(Some(wrong)) => return Verdict::fails("gradient", wrong, &case),
+            Ok(Some(wrong)) => return Verdict::fails(Property::Gradient, wrong, &case),
             Err(LossError::Undefined { .. }) => {}
-            Err(error) => return Verdict::fails("gradient", error.to_string(), &case),
+            Err(error) => return Verdict::fails(Property::Gradient, error.to_string(), &case),
         }
     }
     let Tally { compared, kinks, worst, any, held } = tally;
     if !any {
         let why = "every gradient is zero: nothing would be trained";
-        return Verdict::fails("gradient", why, &subject.case(4, 2, 15));
+        return Verdict::fails(Property::Gradient, why, &subject.case(4, 2, 15));
     }
     if kinks > compared {
         let why = format!("{kinks} of {} directions have no derivative", kinks + compared);
-        return Verdict::fails("gradient", why, &subject.case(4, 2, 15));
+        return Verdict::fails(Property::Gradient, why, &subject.case(4, 2, 15));
     }
     let left = if kinks > 0 { format!("; {kinks} at kinks left out") } else { String::new() };
     let held = match held {
@@ -55,7 +55,7 @@ pub fn check(subject: &Subject) -> Verdict {
         "{compared} directions at {shapes} shapes, off by {worst:.0e} of the gradient's norm at \
          most{left}{held}"
     );
-    Verdict::new("gradient", Status::Holds, detail)
+    Verdict::new(Property::Gradient, Status::Holds, detail)
 }
 
 /// The loss at a point whose leaf `name` is `data`.

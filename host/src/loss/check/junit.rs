@@ -18,7 +18,7 @@ pub fn xml(subjects: &[Subject], verdicts: &[Vec<Verdict>]) -> String {
                 out,
                 "    <testcase classname=\"{}\" name=\"{}\" time=\"{seconds:.3}\">",
                 escape(name),
-                escape(verdict.property)
+                escape(verdict.property.name())
             );
             let detail = escape(&verdict.detail);
             match verdict.status {

@@ -1,6 +1,6 @@
 //! The order of a batch's samples.
 
-use super::{Status, Subject, Verdict, cpu};
+use super::{Property, Status, Subject, Verdict, cpu};
 use crate::loss::case::Case;
 use burn::tensor::{FloatDType, TensorData};
 use retort_core::LossError;
@@ -14,13 +14,13 @@ pub fn check(subject: &Subject) -> Verdict {
                 worst = worst.max(error);
                 tried += 1;
             }
-            Ok(Err(wrong)) => return Verdict::fails("order", wrong, &case),
+            Ok(Err(wrong)) => return Verdict::fails(Property::Order, wrong, &case),
             Err(LossError::Undefined { .. }) => {}
-            Err(error) => return Verdict::fails("order", error.to_string(), &case),
+            Err(error) => return Verdict::fails(Property::Order, error.to_string(), &case),
         }
     }
     let detail = format!("{tried} shapes, three orders each; worst difference {worst:.0e}");
-    Verdict::new("order", Status::Holds, detail)
+    Verdict::new(Property::Order, Status::Holds, detail)
 }
 
 /// A batch from a training set of more samples than it has rows: a number drawn below the one isn't

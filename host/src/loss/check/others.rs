@@ -1,6 +1,6 @@
 //! Determinism, load paths, cost, and state that appears late.
 
-use super::{Status, Subject, Tried, Verdict, cpu};
+use super::{Property, Status, Subject, Tried, Verdict, cpu};
 use crate::loss::case::{Case, Outcome};
 use crate::plugin::registry::Found;
 use burn::tensor::FloatDType;
@@ -39,7 +39,7 @@ pub fn determinism(subject: &Subject) -> Verdict {
         let first = match subject.run(&case, FloatDType::F32) {
             Tried::Gave(outcome) => outcome,
             Tried::Undefined(_) => continue,
-            Tried::Broke(why) => return Verdict::fails("determinism", why, &case),
+            Tried::Broke(why) => return Verdict::fails(Property::Determinism, why, &case),
         };
         tried += 1;
         let again = subject.run(&case, FloatDType::F32);
@@ -48,10 +48,14 @@ pub fn determinism(subject: &Subject) -> Verdict {
         });
         for (when, outcome) in [("run twice", Some(again)), ("in another thread", elsewhere)] {
             let Some(Tried::Gave(outcome)) = outcome else {
-                return Verdict::fails("determinism", format!("{when}, it failed"), &case);
+                return Verdict::fails(Property::Determinism, format!("{when}, it failed"), &case);
             };
             if let Some(what) = first_difference(&first, &outcome) {
-                return Verdict::fails("determinism", format!("{when}, {what} differs"), &case);
+                return Verdict::fails(
+                    Property::Determinism,
+                    format!("{when}, {what} differs"),
+                    &case,
+                );
             }
         }
         // A loss is a function of the step: what ran in the same instance before must not show.
@@ -64,20 +68,20 @@ pub fn determinism(subject: &Subject) -> Verdict {
             Ok(outcome) => {
                 if let Some(what) = first_difference(&first, &outcome) {
                     let why = format!("after another batch in the same instance, {what} differs");
-                    return Verdict::fails("determinism", why, &case);
+                    return Verdict::fails(Property::Determinism, why, &case);
                 }
             }
-            Err(e) => return Verdict::fails("determinism", e.to_string(), &case),
+            Err(e) => return Verdict::fails(Property::Determinism, e.to_string(), &case),
         }
     }
     let detail = format!("{tried} shapes: again, in another thread, after another batch");
-    Verdict::new("determinism", Status::Holds, detail)
+    Verdict::new(Property::Determinism, Status::Holds, detail)
 }
 
 pub fn load_path(subject: &Subject) -> Verdict {
     if subject.others.is_empty() {
         let how = "no other form of it given: `retort plugin build DIR` makes both, --with FILE names one";
-        return Verdict::new("load path", Status::Unchecked, how);
+        return Verdict::new(Property::LoadPath, Status::Unchecked, how);
     }
     let run = |found: &Found, case: &Case, dtype| -> Result<Outcome, LossError> {
         let mut session = subject.open(found, dtype)?;
@@ -102,7 +106,7 @@ pub fn load_path(subject: &Subject) -> Verdict {
                     },
                     Err(e) => format!("{origin}: {e}"),
                 };
-                return Verdict::fails("load path", why, &case);
+                return Verdict::fails(Property::LoadPath, why, &case);
             }
         }
     }
@@ -110,7 +114,11 @@ pub fn load_path(subject: &Subject) -> Verdict {
     for other in &subject.others {
         let _ = write!(forms, ", {}", other.pack.origin);
     }
-    Verdict::new("load path", Status::Holds, format!("{forms}: {tried} comparisons, bit for bit"))
+    Verdict::new(
+        Property::LoadPath,
+        Status::Holds,
+        format!("{forms}: {tried} comparisons, bit for bit"),
+    )
 }
 
 pub fn scaling(subject: &Subject) -> Verdict {
@@ -129,7 +137,7 @@ pub fn scaling(subject: &Subject) -> Verdict {
         });
         match cost {
             Ok(cost) => costs.push(cost),
-            Err(e) => return Verdict::fails("scaling", format!("n = {n}: {e}"), &case),
+            Err(e) => return Verdict::fails(Property::Scaling, format!("n = {n}: {e}"), &case),
         }
     }
     let (small, large) = (costs[2], costs[3]);
@@ -148,12 +156,12 @@ pub fn scaling(subject: &Subject) -> Verdict {
              operation on all of them",
             costs[0].0, large.0
         );
-        return Verdict::fails("scaling", why, &case);
+        return Verdict::fails(Property::Scaling, why, &case);
     }
     if memory > 3.2 {
-        return Verdict::fails("scaling", detail, &case);
+        return Verdict::fails(Property::Scaling, detail, &case);
     }
-    Verdict::new("scaling", Status::Holds, detail)
+    Verdict::new(Property::Scaling, Status::Holds, detail)
 }
 
 /// One session over batches of many kinds: what the first step didn't make must not appear later.
@@ -178,7 +186,7 @@ pub fn parameters(subject: &Subject) -> Verdict {
     ];
     let mut session = match subject.session(FloatDType::F32) {
         Ok(session) => session,
-        Err(e) => return Verdict::new("parameters", Status::Fails, e.to_string()),
+        Err(e) => return Verdict::new(Property::Parameters, Status::Fails, e.to_string()),
     };
     let mut first: Option<Vec<String>> = None;
     for (what, case, epoch, progress) in batches {
@@ -187,16 +195,16 @@ pub fn parameters(subject: &Subject) -> Verdict {
         match session.step(&inputs) {
             Ok(_) => session.commit(),
             Err(LossError::Undefined { .. }) => session.discard(),
-            Err(e) => return Verdict::fails("parameters", format!("{what}: {e}"), &case),
+            Err(e) => return Verdict::fails(Property::Parameters, format!("{what}: {e}"), &case),
         }
         let names = session.parameter_names().to_vec();
         let had = first.get_or_insert_with(|| names.clone());
         if *had != names {
             let why = format!("{what}: the parameters were {had:?}, now they are {names:?}");
-            return Verdict::fails("parameters", why, &case);
+            return Verdict::fails(Property::Parameters, why, &case);
         }
     }
     let names = first.unwrap_or_default();
     let detail = if names.is_empty() { "it has none".to_owned() } else { names.join(", ") };
-    Verdict::new("parameters", Status::Holds, detail)
+    Verdict::new(Property::Parameters, Status::Holds, detail)
 }

@@ -1,4 +1,5 @@
-//! Means, standard deviations, and whether one method beats another by more than luck.
+//! Means, standard deviations, whether one method beats another by more than luck, and how far distances of two
+//! kinds are apart.
 
 use statrs::distribution::{ContinuousCDF as _, StudentsT};
 
@@ -43,9 +44,31 @@ pub fn paired_t(a: &[f64], b: &[f64]) -> Option<f64> {
     Some((2.0 * student.sf(t.abs())).min(1.0))
 }
 
+/// The share of (positive, negative) pairs of distances in which the positive is the smaller (the area under the
+/// ROC curve); equal ones count half. Sorts both.
+pub fn separation(positive: &mut [f64], negative: &mut [f64]) -> f64 {
+    positive.sort_by(f64::total_cmp);
+    negative.sort_by(f64::total_cmp);
+    let share = |p: &f64| {
+        let below = negative.partition_point(|n| n < p);
+        let not_above = negative.partition_point(|n| n <= p);
+        (negative.len() - not_above) as f64 + 0.5 * (not_above - below) as f64
+    };
+    let sum: f64 = positive.iter().map(share).sum();
+    sum / (positive.len() as f64 * negative.len() as f64)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{deviation, paired_t};
+    use super::{deviation, paired_t, separation};
+
+    #[test]
+    fn separation_is_the_area_under_the_curve() {
+        // sklearn.metrics.roc_auc_score of the same scores.
+        let share = separation(&mut [0.1, 0.4, 0.35], &mut [0.8, 0.4, 0.2]);
+        assert!((share - 6.5 / 9.0).abs() < 1e-12, "{share}");
+        assert!((separation(&mut [1.0], &mut [1.0, 2.0]) - 0.75).abs() < 1e-12);
+    }
 
     #[test]
     fn the_paired_test_gives_the_numbers_of_scipy() {
