@@ -1,8 +1,6 @@
 //! How a command ends when it can't do what it was asked for.
 
-use crate::terminal::clean;
-
-use crate::terminal::output;
+use crate::terminal::{clean, output};
 use std::fmt::Display;
 use std::path::Path;
 

@@ -32,8 +32,7 @@ pub mod snapshot;
 pub mod train;
 
 use crate::failure::{Failure, Result};
-use crate::terminal::output;
-use crate::terminal::progress;
+use crate::terminal::{output, progress};
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use retort_core::device::{self, DeviceChoice, DeviceInfo};

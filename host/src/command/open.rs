@@ -1,8 +1,7 @@
 //! Flags of every command that takes a checkpoint of any origin.
 
 use crate::failure::Result;
-use crate::terminal::clean;
-use crate::terminal::output;
+use crate::terminal::{clean, output};
 use burn::tensor::Device;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args};

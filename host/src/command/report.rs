@@ -3,9 +3,7 @@
 use crate::command::Common;
 use crate::failure::Result;
 use crate::report;
-use crate::terminal::clean;
-use crate::terminal::output;
-use crate::terminal::progress;
+use crate::terminal::{clean, output, progress};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;

@@ -1,16 +1,15 @@
 //! `retort search`: the pictures of a data set that a network finds most like a given one.
 
 use crate::command::Common;
-use crate::command::data_flags::data;
 use crate::command::embed::{About, Part, digest};
+use crate::command::flags::data::data;
 use crate::command::open::Foreign;
 use crate::experiment::{Data, OnCorrupt, damaged, left_out};
 use crate::failure::{Failure, Result};
 use crate::io::pictures::evaluation;
 use crate::io::rows::Reader;
 use crate::io::sheet;
-use crate::terminal::output;
-use crate::terminal::progress;
+use crate::terminal::{output, progress};
 use burn::module::Module as _;
 use burn::tensor::{Device, FloatDType};
 use clap::Args;

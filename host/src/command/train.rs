@@ -1,18 +1,17 @@
 //! `retort train`: a source network, or a target with or without one.
 
-use crate::command::flags::experiment::{self, Authors, Given, Settings, Source, with_default};
+use crate::command::flags::experiment::{
+    self as flags, Authors, Given, Settings, Source, with_default,
+};
 use crate::command::flags::hyper::Hyper;
 use crate::command::{Common, stop_flag};
-use crate::experiment::Experiment;
-use crate::experiment::bounds;
 use crate::experiment::reference::{self, Preset};
+use crate::experiment::{Experiment, bounds};
 use crate::failure::{Failure, Result};
 use crate::plugin::registry::{Registry, short_name};
 use crate::run::folder::Run;
 use crate::run::{self, Finished, Place};
-use crate::terminal::clean;
-use crate::terminal::output;
-use crate::terminal::progress;
+use crate::terminal::{clean, output, progress};
 use burn::tensor::Device;
 use clap::{Args, Subcommand};
 use retort_core::device::{self, DeviceChoice, DeviceInfo};

@@ -76,14 +76,14 @@ fn render(gathered: &Gathered, views: Option<&embedding::Views>, lacks: &[String
     put("curves", "Curves", curves::section(gathered));
     put("settings", "Settings and digests", tables::settings(&gathered.runs));
 
-    let mut html = page::open(&gathered.title);
-    let _ = write!(html, "<h1>{}</h1>", page::escape(&gathered.title));
+    let mut html = html::open(&gathered.title);
+    let _ = write!(html, "<h1>{}</h1>", html::escape(&gathered.title));
     html.push_str(&tables::finding(gathered));
     if !gathered.about.is_empty() {
-        let _ = write!(html, "<p class=\"about\">{}</p>", page::escape(gathered.about.trim()));
+        let _ = write!(html, "<p class=\"about\">{}</p>", html::escape(gathered.about.trim()));
     }
     for lack in lacks {
-        let _ = write!(html, "<p class=\"note\">This report has {}.</p>", page::escape(lack));
+        let _ = write!(html, "<p class=\"note\">This report has {}.</p>", html::escape(lack));
     }
     html.push_str("<nav class=\"contents\">");
     for (id, title, _) in &sections {
@@ -98,7 +98,7 @@ fn render(gathered: &Gathered, views: Option<&embedding::Views>, lacks: &[String
         "<footer>{} runs · written by retort {} · this page holds everything it shows and loads nothing</footer>{}",
         gathered.runs.len(),
         env!("CARGO_PKG_VERSION"),
-        page::CLOSE
+        html::CLOSE
     );
     html
 }

@@ -2,9 +2,8 @@
 //! stops after saving.
 
 use crate::html::plot::bounds;
-use crate::terminal::clean;
-use crate::terminal::output;
 use crate::terminal::output::{Quiet, colours};
+use crate::terminal::{clean, output};
 use ratatui::backend::TermionBackend;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize as _};

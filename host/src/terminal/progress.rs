@@ -2,12 +2,8 @@
 //! is worth a run: what can't be shown isn't.
 
 #[cfg(unix)]
-#[path = "dashboard.rs"]
-mod dashboard;
-
-use crate::terminal::clean;
-
-use crate::terminal::output;
+use super::dashboard;
+use crate::terminal::{clean, output};
 use indicatif::{ProgressBar, ProgressStyle};
 use retort_core::trainer::{EpochReport, StepReport};
 use std::io::{IsTerminal as _, Write as _};

@@ -4,8 +4,7 @@
 use crate::experiment::reference::{self, Preset};
 use crate::experiment::{Data, Experiment};
 use crate::failure::{Failure, Result};
-use crate::terminal::clean;
-use crate::terminal::output;
+use crate::terminal::{clean, output};
 use clap::builder::{BoolishValueParser, PossibleValuesParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
@@ -506,7 +505,7 @@ pub fn apply(given: &Given, mut experiment: Experiment) -> Result<Experiment> {
 }
 
 /// Says in a flag's help what holds without it: the flag has no value then, as a file may have one.
-pub(super) fn with_default(arg: Arg, role: &str) -> Arg {
+pub fn with_default(arg: Arg, role: &str) -> Arg {
     let of = |preset: Preset, dataset: &str| resolved(preset.experiment(dataset, role));
     let (small, paper) = (of(Preset::Small, "glyphs"), of(Preset::Paper, "cub"));
     let (small, paper) = match arg.get_id().as_str() {

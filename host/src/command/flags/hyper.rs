@@ -4,8 +4,7 @@
 //! handed on in one that it has, `--hyper`, with the number of the `--loss` before them.
 
 use crate::command::Cli;
-use crate::experiment::Experiment;
-use crate::experiment::reference;
+use crate::experiment::{Experiment, reference};
 use crate::failure::{Failure, Result};
 use crate::plugin::registry::Registry;
 use clap::{Args, Command, CommandFactory as _};

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 pub fn page(subject: &Subject, verdicts: &[Verdict]) -> String {
     let (loss, pack) = (&subject.found.definition, &subject.found.pack);
     let name = escape(&loss.name);
-    let mut html = page::open(&format!("{} · loss card", loss.name));
+    let mut html = html::open(&format!("{} · loss card", loss.name));
     let _ = write!(html, "<h1 class=\"code\">{name}</h1>");
     let mut paragraphs = loss.doc.split("\n\n");
     let _ = write!(html, "<p class=\"lead\">{}</p>", escape(paragraphs.next().unwrap_or_default()));
@@ -79,7 +79,7 @@ pub fn page(subject: &Subject, verdicts: &[Verdict]) -> String {
         pack.description.interface,
         escape(&pack.description.sdk),
         env!("CARGO_PKG_VERSION"),
-        page::CLOSE
+        html::CLOSE
     );
     html
 }

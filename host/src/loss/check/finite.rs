@@ -71,7 +71,7 @@ fn batches(subject: &Subject, property: Property) -> Vec<(String, Case)> {
             Property::HugeNorms => push("norms times 1e4", &|_, rows| scale(rows, 1e4)),
             Property::TinyNorms => push("norms times 1e-6", &|_, rows| scale(rows, 1e-6)),
             Property::Outlier => {
-                push("one sample times 1e4", &|_, rows| scale(&mut rows[..1], 1e4))
+                push("one sample times 1e4", &|_, rows| scale(&mut rows[..1], 1e4));
             }
             _ => push("magnitudes of 16-bit floats", &|_, rows| {
                 // From the least subnormal to the largest number, 2^-24 to 2^16.
