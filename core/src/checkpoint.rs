@@ -160,15 +160,15 @@ pub fn encode(
     let weights = state_dict(backbone)?;
     let mut tensors = Vec::new();
     for (name, data) in &weights {
-        tensors.push((name.clone(), view(data).map_err(|e| collect(&e))?));
+        tensors.push((name.clone(), view(name, data)?));
     }
     for (number, state) in losses.iter().enumerate() {
         for (name, data) in state {
-            tensors.push((format!("loss.{number}.{name}"), view(data).map_err(|e| collect(&e))?));
+            tensors.push((format!("loss.{number}.{name}"), view(name, data)?));
         }
     }
     for (name, data) in training.iter().flat_map(|t| &t.tensors) {
-        tensors.push((format!("{TRAINING}{name}"), view(data).map_err(|e| collect(&e))?));
+        tensors.push((format!("{TRAINING}{name}"), view(name, data)?));
     }
     // One entry, because the order of several would differ from run to run.
     let about = About {
@@ -183,14 +183,21 @@ pub fn encode(
     safetensors::serialize(tensors, Some(metadata)).map_err(|e| collect(&e))
 }
 
-fn view(data: &TensorData) -> Result<TensorView<'_>, safetensors::SafeTensorError> {
+fn view<'a>(name: &str, data: &'a TensorData) -> Result<TensorView<'a>, CheckpointError> {
     let dtype = match data.dtype() {
         DType::F64 => Dtype::F64,
+        DType::F32 => Dtype::F32,
         DType::I64 => Dtype::I64,
         DType::I32 => Dtype::I32,
-        _ => Dtype::F32,
+        other => return Err(unknown(name, other)),
     };
-    TensorView::new(dtype, data.shape().to_vec(), data.as_bytes())
+    let view = TensorView::new(dtype, data.shape().to_vec(), data.as_bytes());
+    view.map_err(|e| CheckpointError::Collect(format!("{name}: {e}")))
+}
+
+/// A tensor of a type that retort's checkpoints have none of.
+fn unknown(name: &str, dtype: impl std::fmt::Debug) -> CheckpointError {
+    CheckpointError::Collect(format!("{name} is of the type {dtype:?}, which no checkpoint holds"))
 }
 
 /// A network's parameters and running statistics, under PyTorch's names and in its layouts.
@@ -206,8 +213,9 @@ pub fn state_dict(backbone: &Backbone) -> Result<BTreeMap<String, TensorData>, C
     for (name, view) in weights.iter() {
         let dtype = match view.dtype() {
             Dtype::F64 => DType::F64,
+            Dtype::F32 => DType::F32,
             Dtype::I64 => DType::I64,
-            _ => DType::F32,
+            other => return Err(unknown(name, other)),
         };
         let data = TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), dtype);
         out.insert(name.to_owned(), data);
