@@ -12,6 +12,7 @@ pub mod loss;
 pub mod plugin;
 pub mod report;
 pub mod run;
+pub mod share;
 pub mod suite;
 pub mod terminal;
 

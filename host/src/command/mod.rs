@@ -19,6 +19,7 @@ pub mod embed;
 pub mod evaluate;
 pub mod fetch;
 pub mod flags;
+pub mod key;
 pub mod loss;
 pub mod metrics;
 pub mod model;
@@ -28,8 +29,10 @@ pub mod plugin;
 pub mod report;
 pub mod runs;
 pub mod search;
+pub mod share;
 pub mod snapshot;
 pub mod train;
+pub mod trust;
 
 use crate::failure::{Failure, Result};
 use crate::terminal::{output, progress};
@@ -134,9 +137,20 @@ enum Command {
     /// List, show, compare and delete the runs in a folder.
     #[command(subcommand, after_help = "Example:\n  retort runs list")]
     Runs(runs::Command),
-    /// Build plugins, list and describe them.
-    #[command(subcommand, after_help = "Example:\n  retort plugin build plugins")]
+    /// Build plugins, list and describe them; make packs, publish them, find them.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  retort plugin build plugins\n  retort plugin search curvature"
+    )]
     Plugin(plugin::Command),
+    /// Add a pack of losses that somebody published.
+    Add(share::Add),
+    /// Your keys, which sign packs.
+    #[command(subcommand, after_help = "Example:\n  retort key new ada")]
+    Key(key::Command),
+    /// Whose keys you trust.
+    #[command(subcommand, after_help = "Example:\n  retort trust list")]
+    Trust(trust::Command),
     /// Print a shell's completions of commands and flags.
     Completions(completions::Completions),
 }
@@ -170,6 +184,9 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Snapshot(command) => snapshot::run(command, common),
         Command::Runs(command) => runs::run(command, common),
         Command::Plugin(command) => plugin::run(command, common),
+        Command::Add(args) => share::add(args, common),
+        Command::Key(command) => key::run(command, common),
+        Command::Trust(command) => trust::run(command, common),
     }
 }
 

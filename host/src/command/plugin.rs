@@ -1,9 +1,11 @@
 //! `retort plugin`: packs of losses, built and described.
 
-use crate::command::{Common, check};
+use crate::command::{Common, check, share};
 use crate::experiment::settings::limits;
 use crate::failure::{Failure, Result};
 use crate::plugin::{Origin, Pack, build, registry::Registry};
+use crate::share::install;
+use crate::share::name::Name;
 use crate::terminal::output;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -34,12 +36,42 @@ pub enum Command {
         #[arg(long)]
         native: bool,
     },
-    /// Show a pack: where it comes from, its digest, interface and losses.
-    #[command(after_help = concat!(native_code!(), "\n\nExample:\n  retort plugin info packs/my_pack.wasm"))]
+    /// Show a pack: where it comes from, its digest, interface and losses; of one made to travel all that it
+    /// says about itself, without running anything of it.
+    #[command(after_help = concat!(native_code!(), "\n\nExamples:\n  retort plugin info packs/my_pack.wasm\n  retort plugin info ada/curvature"))]
     Info {
-        /// A plugin file.
+        /// A plugin file, or a pack that was added.
         path: PathBuf,
     },
+    /// Make one file of a pack crate to be given away: built, checked, pinned, with its README and papers.
+    #[command(
+        after_help = "This builds as `plugin build` does, with the same rights. A loss that fails `loss check` is refused.\n\n\
+                      Example:\n  retort plugin pack my_pack --author ada --out packs"
+    )]
+    Pack(share::Pack),
+    /// Put a pack into a registry, signed with your key. A version never changes.
+    #[command(after_help = "Example:\n  retort plugin publish packs/my_pack-0.1.0.wasm")]
+    Publish(share::Publish),
+    /// Add a pack, as `retort add` does.
+    Add(share::Add),
+    /// Find packs in a registry.
+    #[command(after_help = "Example:\n  retort plugin search curvature transfer")]
+    Search(share::Search),
+    /// List a pack's versions.
+    #[command(after_help = "Example:\n  retort plugin versions ada/curvature")]
+    Versions(share::Versions),
+    /// Take a version back: it is added no more, except where a lock names it.
+    #[command(after_help = "Example:\n  retort plugin yank ada/curvature@1.2.3")]
+    Yank(share::Yank),
+    /// Forget a pack that was added. Runs that used it keep it.
+    #[command(after_help = "Example:\n  retort plugin remove ada/curvature")]
+    Remove(share::Remove),
+    /// Add the newest versions of packs that were added.
+    #[command(after_help = "Example:\n  retort plugin update")]
+    Update(share::Update),
+    /// Verify all packs that were added: their bytes, and that they compute here what their authors saw.
+    #[command(after_help = "Example:\n  retort plugin verify")]
+    Verify,
 }
 
 /// Arguments of `retort plugin build`.
@@ -159,6 +191,9 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
         Command::Test(args) => test(args, common),
         Command::List { paths, native } => {
             let mut packs = vec![registry.builtin().clone()];
+            for added in share::added()? {
+                packs.push(registry.pack(Path::new(&added.name.to_string()))?);
+            }
             let (files, unloaded) = files(paths, *native)?;
             for file in files {
                 packs.push(registry.pack(&file)?);
@@ -172,7 +207,23 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
             show(&packs, common);
             Ok(())
         }
+        Command::Pack(args) => share::pack(args, common),
+        Command::Publish(args) => share::publish(args, common),
+        Command::Add(args) => share::add(args, common),
+        Command::Search(args) => share::search(args, common),
+        Command::Versions(args) => share::versions(args, common),
+        Command::Yank(args) => share::yank(args),
+        Command::Remove(args) => share::remove(args),
+        Command::Update(args) => share::update(args, common),
+        Command::Verify => share::verify(common),
         Command::Info { path } => {
+            let added = path.to_str().and_then(|text| text.parse::<Name>().ok());
+            let added = added.map(|name| install::resolve(&name)).transpose()?;
+            let path = &added.map_or_else(|| path.clone(), |(_, file)| file);
+            let component = path.extension().is_some_and(|end| end == "wasm");
+            if component && share::info(path, common)? {
+                return Ok(());
+            }
             describe(&registry.pack(path)?, common);
             Ok(())
         }

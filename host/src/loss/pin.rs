@@ -172,6 +172,14 @@ fn lines(text: &str) -> Vec<(String, Vec<&str>)> {
     out
 }
 
+/// How many lines of a pin hold numbers of a step.
+pub fn numbers(text: &str) -> usize {
+    lines(text)
+        .iter()
+        .filter(|(_, words)| words.iter().any(|word| word.parse::<f64>().is_ok()))
+        .count()
+}
+
 /// What differs between two pins of a loss, a line each: where, the old value, the new one.
 pub fn differences(old: &str, new: &str, tolerance: f64) -> Vec<String> {
     let (old, new) = (lines(old), lines(new));

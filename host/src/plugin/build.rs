@@ -71,6 +71,21 @@ pub fn build(path: &Path, options: &Options) -> Result<Built> {
     Ok(Built { native, wasm })
 }
 
+/// What cargo knows of a pack crate: its package, from `cargo metadata`.
+pub fn package(path: &Path) -> Result<Value> {
+    let manifest = if path.is_dir() { path.join("Cargo.toml") } else { path.to_owned() };
+    if !manifest.is_file() {
+        let path = path.display();
+        return Err(Failure::usage(format!("{path} is no pack: there is no Cargo.toml")));
+    }
+    let workspace = Workspace::of(&manifest)?;
+    workspace.must_be_pack(path, &manifest)?;
+    let wanted = manifest.canonicalize().unwrap_or_else(|_| manifest.clone());
+    let mut packages = workspace.packages();
+    let package = packages.find(|p| is_file(&p["manifest_path"], &wanted)).cloned();
+    package.ok_or_else(|| Failure::new(format!("cargo knows no package of {}", manifest.display())))
+}
+
 /// Whether there is a cargo to build with.
 pub fn has_cargo() -> bool {
     let mut cargo = command();

@@ -8,6 +8,8 @@ pub mod embedded;
 pub mod native;
 pub mod registry;
 
+pub use cache::folder as cache_folder;
+
 use retort_core::{Limits, LossCode};
 use retort_sdk::{abi, schema};
 use sha2::{Digest as _, Sha256};

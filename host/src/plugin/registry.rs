@@ -1,6 +1,8 @@
-//! Losses by name: `rkd` (built in), `path/to/pack.wasm#rkd`, `path/to/libpack.so#rkd`.
+//! Losses by name: `rkd` (built in), `path/to/pack.wasm#rkd`, `path/to/libpack.so#rkd`, `author/pack#rkd` (added).
 
 use super::{Origin, Pack, PluginError, component, native};
+use crate::share::install;
+use crate::share::name::Name;
 use retort_core::{Limits, LossCode};
 use retort_sdk::schema::{Definition, nearest};
 use serde_json::{Map, Value};
@@ -39,6 +41,21 @@ impl Registry {
     pub fn pack(&mut self, path: &Path) -> Result<Pack, PluginError> {
         if let Some(pack) = self.loaded.get(path) {
             return Ok(pack.clone());
+        }
+        if let Some(name) = named(path) {
+            let lost = |e: crate::failure::Failure| PluginError::Loss(e.message);
+            let (added, file) = install::resolve(&name).map_err(lost)?;
+            let pack = component::load(&file, &self.limits)?;
+            if pack.digest != added.digest {
+                return Err(PluginError::Loss(format!(
+                    "{} has changed since {name} was added: its digest is {}, not {}; delete it, and add the pack again",
+                    file.display(),
+                    pack.digest,
+                    added.digest
+                )));
+            }
+            self.loaded.insert(path.to_owned(), pack.clone());
+            return Ok(pack);
         }
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
         let pack = match extension {
@@ -103,10 +120,18 @@ impl Registry {
     }
 }
 
-/// The file and the loss that a name says: `rkd`, `FILE#rkd`, or `FILE`, which may have a `#` of its own.
+/// The pack that a name says instead of a file: `author/pack`.
+fn named(path: &Path) -> Option<Name> {
+    path.to_str().and_then(|text| text.parse().ok())
+}
+
+/// The file, or the pack, and the loss that a name says: `rkd`, `FILE#rkd`, or `FILE`, which may have a `#` of its own.
 pub fn parts(name: &str) -> (Option<&Path>, Option<&str>) {
     let ends = [".wasm", ".so", ".dylib", ".dll"];
     if ends.iter().any(|end| name.ends_with(end)) {
+        return (Some(Path::new(name)), None);
+    }
+    if named(Path::new(name)).is_some() {
         return (Some(Path::new(name)), None);
     }
     match name.rsplit_once('#') {

@@ -22,6 +22,11 @@ pub struct Lock {
 impl Lock {
     /// Takes the folder for this process, or says which one has it.
     pub fn take(dir: &Path) -> Result<Self> {
+        Self::take_for(dir, "trained")
+    }
+
+    /// The same where something else is done in the folder than training, such as `written to`.
+    pub fn take_for(dir: &Path, done: &str) -> Result<Self> {
         let path = dir.join(LOCK);
         Self::try_take(dir).map_err(|e| Failure::file("lock the run folder by", &path, e))?.ok_or_else(
             || {
@@ -31,7 +36,7 @@ impl Lock {
                     Err(_) => "another process".to_owned(),
                 };
                 Failure::new(format!(
-                    "{} is being trained by {owner}: wait until it has ended, or stop it with Ctrl-C",
+                    "{} is being {done} by {owner}: wait until it has ended, or stop it with Ctrl-C",
                     dir.display()
                 ))
             },

@@ -1,0 +1,10 @@
+//! Packs that travel: one file that says all about itself, signed, in a registry, installed and locked.
+
+pub mod about;
+pub mod home;
+pub mod install;
+pub mod key;
+pub mod make;
+pub mod name;
+pub mod registry;
+pub mod trust;
