@@ -18,6 +18,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let suites = files(&root.join("suites"), "", ".toml")?;
     std::fs::write(out.join("suites.rs"), list("SUITES", &suites)?)?;
 
+    let mut sdk = files(&root.join("sdk/src"), "", ".rs")?;
+    sdk.iter_mut().for_each(|(name, _)| *name = format!("src/{name}.rs"));
+    for (name, file) in [
+        ("wit/plugin.wit", "sdk/wit/plugin.wit"),
+        ("sdk/Cargo.toml", "sdk/Cargo.toml"),
+        ("workspace/Cargo.toml", "Cargo.toml"),
+    ] {
+        println!("cargo::rerun-if-changed={}", root.join(file).display());
+        sdk.push((name.to_owned(), root.join(file)));
+    }
+    std::fs::write(out.join("sdk.rs"), list("FILES", &sdk)?)?;
+    let workflow = root.join("docs/ci/pack.yml");
+    println!("cargo::rerun-if-changed={}", workflow.display());
+    std::fs::copy(workflow, out.join("pack.yml"))?;
+
     let module = match module(&root, &out)? {
         Some(path) => format!("Some(include_bytes!({:?}))", path.display().to_string()),
         None => "None".to_owned(),

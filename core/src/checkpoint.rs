@@ -228,9 +228,10 @@ pub fn state_dict(backbone: &Backbone) -> Result<BTreeMap<String, TensorData>, C
 pub fn export(path: &Path, backbone: &Backbone, prefix: &str) -> Result<usize, CheckpointError> {
     let collect = |e: &dyn std::fmt::Display| CheckpointError::Collect(e.to_string());
     let state = state_dict(backbone)?;
-    let views: Result<Vec<_>, _> =
-        state.iter().map(|(name, data)| Ok((format!("{prefix}{name}"), view(data)?))).collect();
-    let views = views.map_err(|e: safetensors::SafeTensorError| collect(&e))?;
+    let mut views = Vec::new();
+    for (name, data) in &state {
+        views.push((format!("{prefix}{name}"), view(name, data)?));
+    }
     // What other libraries look for to know whose layouts these are.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| collect(&e))?;
@@ -244,9 +245,11 @@ pub fn load_state_dict(
     backbone: &mut Backbone,
     state: &BTreeMap<String, TensorData>,
 ) -> Result<(), String> {
-    let views: Result<Vec<_>, _> =
-        state.iter().map(|(name, data)| Ok((name.clone(), view(data)?))).collect();
-    let bytes = views.and_then(|views| safetensors::serialize(views, None));
+    let mut views = Vec::new();
+    for (name, data) in state {
+        views.push((name.clone(), view(name, data).map_err(|e| e.to_string())?));
+    }
+    let bytes = safetensors::serialize(views, None);
     apply(backbone, bytes.map_err(|e| e.to_string())?)
 }
 

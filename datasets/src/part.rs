@@ -96,8 +96,9 @@ impl Chosen {
 /// A message about a name that no part of its kind has.
 pub fn unknown(kind: &str, name: &str, names: &[&str]) -> String {
     let near = nearest(&name.to_lowercase(), names);
-    let near = near.map(|near| format!(", did you mean {near}?")).unwrap_or_default();
-    format!("there is no {kind} {name:?}{near}; there are: {}", names.join(", "))
+    let near = near.map(|near| format!("did you mean {near}? There"));
+    let near = near.unwrap_or_else(|| "there".to_owned());
+    format!("there is no {kind} {name:?}; {near} are: {}", names.join(", "))
 }
 
 impl From<&str> for Chosen {

@@ -374,7 +374,7 @@ fn model_lists_and_describes_networks() {
         assert!(text.contains(part), "{part}: {text}");
     }
     let cases: &[(&[&str], &str)] = &[
-        (&["resnet"], "there is no network resnet, did you mean"),
+        (&["resnet"], "there is no network \"resnet\"; did you mean resnet18? There are"),
         (&["vit_base", "--size=100"], "multiples of 16; the nearest that work: height 96 or 112"),
         (
             &["bn_inception", "--size=50"],

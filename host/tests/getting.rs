@@ -115,17 +115,17 @@ fn help_has_common_flags_apart_and_defaults() {
     assert!(!own.contains("\n      --json") && !own.contains("--device <"));
     let words = own.split_whitespace().collect::<Vec<_>>().join(" ");
     for said in [
-        "Epochs [default: 20; paper: 90]",
+        "Passes over the training set [default: 20; paper: 90]",
         "Dimensions of the embedding [default: 512]",
-        "Learning rate [default: 2e-3; paper: 1e-4]",
-        "How parameters are updated [default: adamw]",
+        "Learning rate of the network [default: 2e-3; paper: 1e-4]",
+        "How parameters are updated: adamw, adam, sgd, rmsprop [default: adamw]",
     ] {
         assert!(words.contains(said), "{said} isn't in {words}");
     }
     // A source's rate falls in steps, as in the authors' code, a target's as a cosine.
     let words = help(&["train", "source"]).split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
-        words.contains("How the learning rate falls [default: cosine; paper: step]"),
+        words.contains("over the epochs: cosine, step, constant [default: cosine; paper: step]"),
         "{words}"
     );
 }

@@ -419,7 +419,7 @@ fn wrong_input_gets_one_sentence_and_a_way_out() {
             2,
             "a search in 100 bytes isn't possible; it needs at least",
         ),
-        (&["line.safetensors", "--memory=3furlongs"], 2, "there is no unit furlongs"),
+        (&["line.safetensors", "--memory=3furlongs"], 2, "a size such as 8GiB"),
         (&["line.safetensors", "--metric=manhattan"], 2, "euclidean"),
         (
             &["line.safetensors", "--k=1", "--metric=cosine"],

@@ -101,10 +101,10 @@ fn every_option_of_the_authors_scripts_has_its_effect() {
         ("--model resnet18", "/network/name", json!("resnet18")),
         ("--model resnet50", "/network/name", json!("resnet50")),
         ("--model resnet101", "/network/name", json!("resnet101")),
-        ("--optimizer sgd", "/train/optimizer", json!("sgd")),
-        ("--optimizer adam", "/train/optimizer", json!("adam")),
-        ("--optimizer rmsprop", "/train/optimizer", json!("rmsprop")),
-        ("--optimizer adamw", "/train/optimizer", json!("adamw")),
+        ("--optimizer sgd", "/train/optimizer/name", json!("sgd")),
+        ("--optimizer adam", "/train/optimizer/name", json!("adam")),
+        ("--optimizer rmsprop", "/train/optimizer/name", json!("rmsprop")),
+        ("--optimizer adamw", "/train/optimizer/name", json!("adamw")),
         ("--lr 0.5", "/train/lr", json!(0.5)),
         ("--weight-decay 0.25", "/train/weight_decay", json!(0.25)),
         ("--IPC 3", "/train/images_per_class", json!(3)),
@@ -114,8 +114,8 @@ fn every_option_of_the_authors_scripts_has_its_effect() {
         ("--remark words", "", json!(null)),
     ];
     let source: &[(&str, &str, Value)] = &[
-        ("--lr-decay-step 4", "/train/lr_decay_step", json!(4)),
-        ("--lr-decay-gamma 0.25", "/train/lr_decay_gamma", json!(0.25)),
+        ("--lr-decay-step 4", "/train/schedule/every", json!(4)),
+        ("--lr-decay-gamma 0.25", "/train/schedule/gamma", json!(0.25)),
         ("--l2-norm 1", "/network/l2_norm", json!(true)),
         ("--alpha 16", "/loss/0/hyper/alpha", json!(16.0)),
         ("--mrg 0.5", "/loss/0/hyper/margin", json!(0.5)),
@@ -126,7 +126,7 @@ fn every_option_of_the_authors_scripts_has_its_effect() {
         ("--loss Triplet", "/loss/0/name", json!("triplet")),
         ("--loss NPair", "/loss/0/name", json!("n_pair")),
         // Defaults.
-        ("", "/train/schedule", json!("step")),
+        ("", "/train/schedule/name", json!("step")),
         ("", "/train/clip_value", json!(10.0)),
         ("", "/train/epochs", json!(90)),
         ("", "/train/images_per_class", json!(0)),
@@ -149,7 +149,7 @@ fn every_option_of_the_authors_scripts_has_its_effect() {
         ("--loss FitNet", "/loss/0/lr_factor", json!(1.0)),
         ("--loss CRD", "/loss/0/name", json!("crd")),
         ("--loss CRD", "/loss/1/name", json!("proxy_anchor")),
-        ("", "/train/schedule", json!("cosine")),
+        ("", "/train/schedule/name", json!("cosine")),
         ("", "/train/clip_value", json!(0.0)),
         ("", "/source_norm", json!(true)),
     ];

@@ -104,7 +104,7 @@ fn what_a_file_claims_to_hold_is_compared_before_it_is_built() {
         (serde_json::json!({"width": 0}), 32, "width = 0"),
         (serde_json::json!({"embedding": 1_000_000_000_000_u64}), 32, "out of range"),
         (serde_json::json!({"channels": 1_000_000}), 32, "out of range"),
-        (serde_json::json!({"name": "transformer"}), 32, "there is no network transformer"),
+        (serde_json::json!({"name": "transformer"}), 32, "there is no network \"transformer\""),
         (serde_json::json!({}), 1_000_000_000_000, "its pictures are 1000000000000 pixels wide"),
         (serde_json::json!({}), 0, "its pictures are 0 pixels wide"),
     ] {
@@ -264,7 +264,7 @@ fn what_does_not_fit_is_listed_with_what_would_help() {
     let message = typed(&["--allow-missing=embeding.*"]);
     assert!(message.contains("the network doesn't have (embeding.*)"), "{message}");
     let message = typed(&["--model=resnet49"]);
-    assert!(message.contains("there is no network resnet49"), "{message}");
+    assert!(message.contains("there is no network \"resnet49\""), "{message}");
     let message = typed(&["--embedding=0"]);
     assert!(message.contains("embedding = 0 is out of range"), "{message}");
 

@@ -23,6 +23,7 @@ pub mod key;
 pub mod loss;
 pub mod metrics;
 pub mod model;
+pub mod new;
 pub mod open;
 pub mod parts;
 pub mod plugin;

@@ -1,6 +1,6 @@
 //! `retort plugin`: packs of losses, built and described.
 
-use crate::command::{Common, check, share};
+use crate::command::{Common, check, new, share};
 use crate::experiment::settings::limits;
 use crate::failure::{Failure, Result};
 use crate::plugin::{Origin, Pack, build, registry::Registry};
@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 /// Actions of `retort plugin`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Begin a loss: a folder that builds, checks and trains at once, without a clone of retort.
+    #[command(after_help = "Example:\n  retort plugin new my_loss --author ada")]
+    New(new::New),
     /// Build a pack crate as a native library and as a WASM component.
     #[command(
         after_help = "This runs cargo, and with it the pack's build scripts and macros, then loads the library that was \
@@ -168,6 +171,7 @@ fn test(args: &Test, common: &Common) -> Result<()> {
 pub fn run(command: &Command, common: &Common) -> Result<()> {
     let mut registry = Registry::new(limits(&[])?)?;
     match command {
+        Command::New(args) => new::run(args, common),
         Command::Build(args) => {
             let both = args.native == args.wasm;
             let built = build::build(

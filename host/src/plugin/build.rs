@@ -163,9 +163,16 @@ impl Workspace {
         }))
     }
 
+    /// Whether its packs ask for the SDK by version: the one that this program carries.
+    fn needs_sdk(&self) -> bool {
+        let mut dependencies =
+            self.packages().filter_map(|p| p["dependencies"].as_array()).flatten();
+        dependencies.any(|d| d["name"] == "retort-sdk" && d["path"].is_null())
+    }
+
     /// Flags that make paths of this machine into names that are the same everywhere, so that a plugin
     /// says nothing of its builder, and one source gives the same bytes in every folder.
-    fn neutral_paths(&self) -> Vec<String> {
+    fn neutral_paths(&self) -> Result<Vec<String>> {
         let home = std::env::home_dir();
         let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
         let cargo = cargo.or_else(|| home.as_ref().map(|home| home.join(".cargo")));
@@ -185,6 +192,9 @@ impl Workspace {
                 format!("/{}", dependency["name"].as_str()?),
             ))
         }));
+        if self.needs_sdk() {
+            names.push((crate::share::sdk::folder()?, "/retort-sdk".to_owned()));
+        }
         // A folder that is reached by a link has two names, and the compiler knows both.
         let real =
             |(folder, name): &(PathBuf, String)| Some((folder.canonicalize().ok()?, name.clone()));
@@ -195,7 +205,7 @@ impl Workspace {
         let flag = |(folder, name): (PathBuf, String)| {
             format!("--remap-path-prefix={}={name}", folder.display())
         };
-        names.into_iter().map(flag).collect()
+        Ok(names.into_iter().map(flag).collect())
     }
 }
 
@@ -265,7 +275,10 @@ fn cargo(workspace: &Workspace, manifest: &Path, options: &Options) -> Result<Ve
     if options.wasm {
         command.args(["--target", WASM]);
     }
-    rustflags(&mut command, &workspace.neutral_paths());
+    if workspace.needs_sdk() {
+        command.arg("--config").arg(crate::share::sdk::patch()?);
+    }
+    rustflags(&mut command, &workspace.neutral_paths()?);
     // What is compiled piece by piece differs from what is compiled at once.
     command.env("CARGO_INCREMENTAL", "0");
     let output = output(&mut command)?;

@@ -6,5 +6,7 @@ pub mod install;
 pub mod key;
 pub mod make;
 pub mod name;
+pub mod new;
 pub mod registry;
+pub mod sdk;
 pub mod trust;

@@ -380,7 +380,10 @@ impl Given {
 
     /// Puts all of it into an experiment.
     pub fn apply(&self, experiment: Experiment) -> Result<Experiment> {
-        experiment.set(self.values.iter().cloned())
+        // What is named before its options: `--optimizer` before `--epsilon`.
+        let mut values = self.values.clone();
+        values.sort_by_key(|(key, ..)| key.matches('.').count());
+        experiment.set(values)
     }
 }
 
