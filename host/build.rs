@@ -19,7 +19,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(out.join("suites.rs"), list("SUITES", &suites)?)?;
 
     let mut sdk = files(&root.join("sdk/src"), "", ".rs")?;
-    sdk.iter_mut().for_each(|(name, _)| *name = format!("src/{name}.rs"));
+    for (name, _) in &mut sdk {
+        *name = format!("src/{name}.rs");
+    }
     for (name, file) in [
         ("wit/plugin.wit", "sdk/wit/plugin.wit"),
         ("sdk/Cargo.toml", "sdk/Cargo.toml"),

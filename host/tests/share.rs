@@ -331,3 +331,41 @@ fn what_is_no_pack_is_said_to_be_none() {
         assert!(why.contains(part), "{args:?}: no {part:?} in {why}");
     }
 }
+
+#[test]
+fn a_new_pack_builds_checks_and_packs_at_once_without_a_clone() {
+    let dir = tempfile::tempdir().unwrap();
+    let ada = Person::new(dir.path(), "ada");
+    ada.ok(&["plugin", "new", "my_loss", "--author=ada"]);
+    let folder = ada.at.join("my_loss");
+    // The versions that this repository has: no network needed.
+    std::fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+    let made = ada.json(&["plugin", "pack", "my_loss", "--profile=dev", "--out=packs"]);
+    assert_eq!((&made["name"], &made["losses"][0]), (&"ada/my_loss".into(), &"my_loss".into()));
+    let pack = made["pack"].as_str().unwrap();
+    let about = ada.json(&["plugin", "info", pack]);
+    assert!(about["readme"].as_str().unwrap().contains("retort add ada/my_loss"));
+    // Nothing of this machine is in it.
+    let bytes = std::fs::read(ada.at.join(pack)).unwrap();
+    let home = dir.path().to_str().unwrap().as_bytes();
+    assert!(
+        !bytes.windows(home.len()).any(|window| window == home),
+        "the pack names a folder of its builder"
+    );
+    // Cargo alone finds the SDK, too, as an editor does.
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut metadata = Command::new(cargo);
+    let output = metadata
+        .args(["metadata", "--format-version=1", "--offline"])
+        .current_dir(&folder)
+        .output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for (args, part) in [
+        (&["plugin", "new", "my_loss"][..], "is there already"),
+        (&["plugin", "new", "My-Loss"], "can't be the name of a loss"),
+        (&["plugin", "new", "other", "--author=A B"], "can't be the name of an author"),
+    ] {
+        assert!(ada.refused(args).contains(part), "{args:?}");
+    }
+}

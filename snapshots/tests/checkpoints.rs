@@ -146,8 +146,9 @@ fn every_network_is_told_by_its_keys() {
     let device = cpu().inner();
     for entry in networks() {
         let name = entry.name.to_owned();
-        let config =
+        let mut config =
             NetworkConfig { name, embedding: 8, ..NetworkConfig::default().with("width", 6) };
+        config.forget_foreign();
         let net = Backbone::new(&config, 3, &device).unwrap();
         // The larger ones differ from these in their number of blocks or their width alone.
         if parameter_count(&net) > 30_000_000 {

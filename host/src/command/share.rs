@@ -13,6 +13,7 @@ use clap::Args;
 use retort_core::fs::read_regular;
 use semver::Version;
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Which registry.
@@ -100,9 +101,9 @@ pub fn info(file: &Path, common: &Common) -> Result<bool> {
     }
     let mut text = format!("{} {}\n{digest}\n", about.name, about.version);
     for (name, content) in &about.texts {
-        text += &format!("{name}: {content}\n");
+        let _ = writeln!(text, "{name}: {content}");
     }
-    text += &format!("interface: {} ({})\n", about.losses.interface, about.losses.sdk);
+    let _ = writeln!(text, "interface: {} ({})", about.losses.interface, about.losses.sdk);
     output::line(text);
     let mut table = output::table(["LOSS", "CHECKS", "PINNED", "PAPER"]);
     for loss in &about.losses.losses {
@@ -237,7 +238,9 @@ pub struct Search {
 /// Searches a registry.
 pub fn search(args: &Search, common: &Common) -> Result<()> {
     let (found, unread) = args.place.open()?.search(&args.words);
-    unread.iter().for_each(|why| output::say(format_args!("left out: {why}")));
+    for why in &unread {
+        output::say(format_args!("left out: {why}"));
+    }
     if common.json {
         output::json(&json!({"packs": found.iter().map(to_json).collect::<Vec<_>>()}));
         return Ok(());

@@ -49,7 +49,7 @@ impl About {
     /// A component with this in place of what it says about itself.
     pub fn put_into(&self, component: &[u8]) -> Result<Vec<u8>, String> {
         let text = |e: serde_json::Error| e.to_string();
-        let mut sections = vec![
+        let mut parts = vec![
             (VERSION, self.version.to_string()),
             (NAME, self.name.to_string()),
             (README, self.readme.clone()),
@@ -57,9 +57,9 @@ impl About {
             (CARD, self.card.to_string()),
             (LOSSES, serde_json::to_string(&self.losses).map_err(text)?),
         ];
-        sections.extend(self.texts.iter().map(|(name, text)| (*name, text.clone())));
+        parts.extend(self.texts.iter().map(|(name, text)| (*name, text.clone())));
         let mut out = without_own(component)?;
-        for (name, content) in sections {
+        for (name, content) in parts {
             let (_, most) =
                 bound(name).ok_or_else(|| format!("{name} is no section of a pack's"))?;
             if content.len() > most {

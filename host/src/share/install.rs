@@ -264,16 +264,12 @@ pub fn remove(name: &Name) -> Result<bool> {
 /// The pack that a name means here: that of the lock in this folder, else that which the user added.
 pub fn resolve(name: &Name) -> Result<(Added, PathBuf)> {
     let of_lock = locked(Path::new(LOCK))?.into_iter().find(|added| added.name == *name);
-    let (added, from) = match of_lock {
-        Some(added) => (added, LOCK),
-        None => {
-            let all = list()?;
-            let found = all.into_iter().find(|added| added.name == *name);
-            let found = found.ok_or_else(|| {
-                Failure::usage(format!("{name} isn't added yet: `retort add {name}`"))
-            })?;
-            (found, "the packs that you added")
-        }
+    let (added, from) = if let Some(added) = of_lock {
+        (added, LOCK)
+    } else {
+        let found = list()?.into_iter().find(|added| added.name == *name);
+        let missing = || Failure::usage(format!("{name} isn't added yet: `retort add {name}`"));
+        (found.ok_or_else(missing)?, "the packs that you added")
     };
     let path = Store::open()?.path(&added.digest);
     if !path.is_file() {
