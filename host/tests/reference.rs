@@ -149,7 +149,7 @@ fn every_option_of_the_authors_scripts_has_its_effect() {
         ("--loss FitNet", "/loss/0/lr_factor", json!(1.0)),
         ("--loss CRD", "/loss/0/name", json!("crd")),
         ("--loss CRD", "/loss/1/name", json!("proxy_anchor")),
-        ("", "/train/schedule/name", json!("cosine")),
+        ("", "/train/schedule", json!("cosine")),
         ("", "/train/clip_value", json!(0.0)),
         ("", "/source_norm", json!(true)),
     ];

@@ -19,13 +19,13 @@ fn write_crate(dir: &Path) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     };
-    let sdk = root().join("sdk");
+    let sdk = serde_json::Value::from(root().join("sdk").to_str().unwrap());
     put(
         "Cargo.toml",
         &format!(
             "[package]\nname = \"nearby\"\nversion = \"0.1.0\"\nedition = \"2024\"\ndescription = \"Follows the \
              source nearby.\"\nlicense = \"MIT\"\nauthors = [\"Ada\"]\nreadme = \"README.md\"\n\n[package.metadata.retort]\nauthor \
-             = \"ada\"\n\n[lib]\ncrate-type = [\"cdylib\"]\n\n[dependencies]\nretort-sdk = {{ path = {sdk:?} }}\n\n[workspace]\n"
+             = \"ada\"\n\n[lib]\ncrate-type = [\"cdylib\"]\n\n[dependencies]\nretort-sdk = {{ path = {sdk} }}\n\n[workspace]\n"
         ),
     );
     put("README.md", "# Nearby\n\nFollows \u{1b}[31mthe source.\n");
@@ -208,9 +208,15 @@ fn a_pack_travels() {
     let kept = format!("target/plugins/{}.wasm", digest.trim_start_matches("sha256:"));
     assert_eq!(std::fs::read(bob.at.join(kept)).unwrap(), bytes);
 
-    // A newer version; the lock holds to the older one, which has been taken back since.
     let second = pack("0.2.0", "packs");
-    ada.ok(&["plugin", "publish", second.to_str().unwrap()]);
+    renew(&ada, &bob, &second);
+    meddle(&ada, &eve, &bob, &second);
+}
+
+/// A newer version, and what holds to the older one.
+fn renew(ada: &Person, bob: &Person, pack: &Path) {
+    // A newer version; the lock holds to the older one, which has been taken back since.
+    ada.ok(&["plugin", "publish", pack.to_str().unwrap()]);
     ada.ok(&["plugin", "yank", "ada/nearby@0.1.0"]);
     let versions = bob.json(&["plugin", "versions", "ada/nearby"]);
     assert_eq!(versions["versions"][0]["version"], "0.2.0");
@@ -224,8 +230,6 @@ fn a_pack_travels() {
     bob.ok(&["plugin", "verify"]);
     bob.ok(&["plugin", "remove", "ada/nearby"]);
     bob.has_nothing();
-
-    meddle(&ada, &eve, &bob, &second);
 }
 
 /// Wrong bytes, a moved version, another's key, an old file under a new name, no signature.

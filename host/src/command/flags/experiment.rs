@@ -270,12 +270,6 @@ fn flags_of_source() -> Vec<Flag> {
     OF_SOURCE.iter().map(|named| flag(named, &defaults)).collect()
 }
 
-/// A number that isn't infinite or none.
-fn finite(text: &str) -> std::result::Result<f64, String> {
-    let number: f64 = text.parse().map_err(|e: std::num::ParseFloatError| e.to_string())?;
-    if number.is_finite() { Ok(number) } else { Err("it must be a finite number".to_owned()) }
-}
-
 impl Flag {
     fn id(&self) -> String {
         self.name.replace('-', "_")
@@ -288,7 +282,7 @@ impl Flag {
         let many = |arg: Arg| arg.action(ArgAction::Append);
         match self.kind {
             Kind::Count => value("N").value_parser(clap::value_parser!(u64)),
-            Kind::Number => value("NUMBER").value_parser(finite),
+            Kind::Number => value("NUMBER").value_parser(clap::value_parser!(f64)),
             Kind::Switch => value("SWITCH").value_parser(BoolishValueParser::new()),
             Kind::On => arg.action(ArgAction::SetTrue),
             Kind::Word if self.name == "cache" => value("BYTES"),
@@ -383,6 +377,10 @@ impl Given {
         // What is named before its options: `--optimizer` before `--epsilon`.
         let mut values = self.values.clone();
         values.sort_by_key(|(key, ..)| key.matches('.').count());
+        // JSON has neither NaN nor infinity.
+        if let Some((key, flag, _)) = values.iter().find(|(.., value)| value.is_null()) {
+            return Err(Failure::usage(format!("{flag}: {key} must be a finite number")));
+        }
         experiment.set(values)
     }
 }
