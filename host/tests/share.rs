@@ -292,6 +292,9 @@ fn meddle(ada: &Person, eve: &Person, bob: &Person, pack: &Path) {
     std::fs::write(stored.with_extension("wasm"), &flipped).unwrap();
     let why = bob.refused(&["plugin", "verify"]);
     assert!(why.contains("has changed since it was added"), "{why}");
+    // It hides nothing else.
+    let listed = bob.json(&["plugin", "list"]);
+    assert_eq!(listed["packs"].as_array().unwrap().len(), 1);
     assert!(!bob.run(&["loss", "info", "ada/nearby#nearby"]).status.success());
     // Files that say anything.
     for (text, part) in [

@@ -196,7 +196,11 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
         Command::List { paths, native } => {
             let mut packs = vec![registry.builtin().clone()];
             for added in share::added()? {
-                packs.push(registry.pack(Path::new(&added.name.to_string()))?);
+                // One that can't be loaded hides none of the others.
+                match registry.pack(Path::new(&added.name.to_string())) {
+                    Ok(pack) => packs.push(pack),
+                    Err(e) => output::say(format_args!("left out: {e}")),
+                }
             }
             let (files, unloaded) = files(paths, *native)?;
             for file in files {
