@@ -67,12 +67,11 @@ pub fn pack(args: &Pack, common: &Common) -> Result<()> {
         );
     } else {
         output::line(format_args!(
-            "{}\n{} {}: {} losses, checked and pinned; {} bytes",
+            "{}\n{} {}: {}, checked and pinned; {bytes} bytes",
             file.display(),
             about.name,
             about.version,
-            about.losses.losses.len(),
-            bytes
+            losses(&about).join(", ")
         ));
     }
     Ok(())
