@@ -171,6 +171,8 @@ fn settings_and_parts() {
         page += &head(&["key", "default", "range", "meaning"]);
         for setting in settings.iter().filter(|s| !of[s.key].is_object() && s.key != "own") {
             let default = match &of[setting.key] {
+                // Not written while it is the default.
+                Value::Null if setting.key == "on_empty_class" => "error".to_owned(),
                 Value::Null => "none".to_owned(),
                 Value::String(word) => word.clone(),
                 value => value.to_string(),
