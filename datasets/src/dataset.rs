@@ -230,7 +230,18 @@ pub fn find(name: &str) -> Result<&'static Entry, DataError> {
 /// What the data set of that name can be opened as.
 pub fn splits(name: &str, options: &Options) -> Result<Vec<Split>, DataError> {
     let entry = find(name)?;
-    entry.splits_of.map_or_else(|| Ok(entry.splits.to_vec()), |splits| splits(options))
+    match entry.splits_of {
+        Some(splits) => splits(&resolved(entry, options)?),
+        None => Ok(entry.splits.to_vec()),
+    }
+}
+
+/// The options with the data set's own checked and complete.
+fn resolved(entry: &Entry, options: &Options) -> Result<Options, DataError> {
+    let own = entry.resolve(&options.own).map_err(|why| {
+        DataError::option("data", why, "Leave out what isn't the data set's own, or name another")
+    })?;
+    Ok(Options { own, ..options.clone() })
 }
 
 /// Opens one split of the data set of that name.
@@ -265,10 +276,7 @@ pub fn open(name: &str, split: Split, options: &Options) -> Opened {
             format!("It has {}", there.join(", ")),
         ));
     }
-    let own = entry.resolve(&options.own).map_err(|why| {
-        DataError::option("data", why, "Leave out what isn't the data set's own, or name another")
-    })?;
-    let options = &Options { own, ..options.clone() };
+    let options = &resolved(entry, options)?;
     let opened = (entry.open)(split, options)?;
     let evaluation = (entry.evaluation)(options.size);
     Ok(Box::new(Managed::new(opened, evaluation, options)))

@@ -85,11 +85,7 @@ impl Whole {
     /// Finds all pictures, and what each is for.
     fn read(options: &Options) -> Result<Self, DataError> {
         let folder = files::root(&ENTRY, options)?.to_owned();
-        // Not resolved where only the splits are asked for.
-        let own = ENTRY
-            .resolve(&options.own)
-            .map_err(|why| DataError::option("data", why, "Leave it out"))?;
-        let Division { train_classes, labels } = read(&own);
+        let Division { train_classes, labels } = read(&options.own);
         let mut whole = match &labels {
             Some(file) => Self::labelled(folder, file)?,
             None => Self::found(folder, options)?,

@@ -28,11 +28,6 @@ impl<M> Part<M> {
         Part { name, doc: H::DOC, options: H::fields, make }
     }
 
-    /// What it is, in one sentence.
-    pub fn summary(&self) -> String {
-        self.paragraphs().next().unwrap_or_default()
-    }
-
     /// Its doc's paragraphs, each on one line.
     pub fn paragraphs(&self) -> impl Iterator<Item = String> {
         let lines = self.doc.lines().map(str::trim).collect::<Vec<_>>().join("\n");

@@ -195,7 +195,7 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
         Command::Test(args) => test(args, common),
         Command::List { paths, native } => {
             let mut packs = vec![registry.builtin().clone()];
-            for added in share::added()? {
+            for added in install::list()? {
                 // One that can't be loaded hides none of the others.
                 match registry.pack(Path::new(&added.name.to_string())) {
                     Ok(pack) => packs.push(pack),

@@ -4,15 +4,15 @@ use crate::command::Common;
 use crate::experiment::settings::limits;
 use crate::failure::{Failure, Result};
 use crate::share::about::About;
-use crate::share::install::{self, Added, How, LOCK, Report};
+use crate::share::install::{self, How, LOCK, Report};
 use crate::share::name::{Name, Wanted};
-use crate::share::registry::{Entry, Registry};
+use crate::share::registry::Registry;
 use crate::share::{key, make};
 use crate::terminal::output;
 use clap::Args;
 use retort_core::fs::read_regular;
 use semver::Version;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -152,7 +152,7 @@ pub fn publish(args: &Publish, common: &Common) -> Result<()> {
     let registry = args.place.open()?;
     let entry = registry.publish(&about, &bytes, signer.as_ref())?;
     if common.json {
-        output::json(&to_json(&entry));
+        output::json(&json!(entry));
     } else {
         output::line(format_args!(
             "{} {} is published in {}\n{}\nadd it with `retort add {}@{}`",
@@ -165,10 +165,6 @@ pub fn publish(args: &Publish, common: &Common) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-fn to_json(entry: &Entry) -> Value {
-    json!(entry)
 }
 
 /// Arguments of `retort add`.
@@ -241,7 +237,7 @@ pub fn search(args: &Search, common: &Common) -> Result<()> {
         output::say(format_args!("left out: {why}"));
     }
     if common.json {
-        output::json(&json!({"packs": found.iter().map(to_json).collect::<Vec<_>>()}));
+        output::json(&json!({"packs": found}));
         return Ok(());
     }
     let mut table = output::table(["PACK", "VERSION", "LOSSES", "WHAT IT IS"]);
@@ -273,7 +269,7 @@ pub fn versions(args: &Versions, common: &Common) -> Result<()> {
         return Err(Failure::new(format!("{} has no pack {name}", registry.root().display())));
     }
     if common.json {
-        output::json(&json!({"versions": all.iter().map(to_json).collect::<Vec<_>>()}));
+        output::json(&json!({"versions": all}));
         return Ok(());
     }
     let mut table = output::table(["VERSION", "SIGNED BY", "DIGEST", ""]);
@@ -400,9 +396,4 @@ pub fn verify(common: &Common) -> Result<()> {
         output::line(table);
     }
     if failed.is_empty() { Ok(()) } else { Err(Failure::new(failed.join("; "))) }
-}
-
-/// The packs that were added, for `retort plugin list`.
-pub fn added() -> Result<Vec<Added>> {
-    install::list()
 }

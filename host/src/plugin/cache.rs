@@ -15,13 +15,17 @@ use std::sync::Once;
 use std::time::Duration;
 use wasmtime::Engine;
 
+/// A folder that a variable of the environment names.
+pub fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from)
+}
+
 /// Folder of retort's caches: `RETORT_CACHE`, or `retort` in the user's cache folder.
 pub fn folder() -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    set("RETORT_CACHE")
-        .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("retort")))
-        .or_else(|| set("HOME").map(|dir| dir.join(".cache/retort")))
-        .or_else(|| set("LOCALAPPDATA").map(|dir| dir.join("retort")))
+    variable("RETORT_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|dir| dir.join("retort")))
+        .or_else(|| variable("HOME").map(|dir| dir.join(".cache/retort")))
+        .or_else(|| variable("LOCALAPPDATA").map(|dir| dir.join("retort")))
 }
 
 /// The name of a component's entry: its content, this interface, and this engine with its settings.

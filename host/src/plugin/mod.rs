@@ -8,7 +8,7 @@ pub mod embedded;
 pub mod native;
 pub mod registry;
 
-pub use cache::folder as cache_folder;
+pub use cache::{folder as cache_folder, variable};
 
 use retort_core::{Limits, LossCode};
 use retort_sdk::{abi, schema};

@@ -4,10 +4,11 @@
 //! each) are those that other tools of WebAssembly show; retort's own begin with `retort:`.
 
 use super::name::Name;
-use retort_sdk::{abi, schema};
+use retort_sdk::schema;
 use semver::Version;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use wasmparser::{Encoding, Parser, Payload};
 
 /// What a pack says about itself. All of it is foreign text.
@@ -75,7 +76,7 @@ impl About {
     /// What a component says about itself; none if it says nothing that retort put there.
     pub fn read(component: &[u8]) -> Result<Option<Self>, String> {
         let mut found: BTreeMap<&'static str, String> = BTreeMap::new();
-        for (name, content) in sections(component)? {
+        for (name, content, _) in sections(component)? {
             let Some((known, most)) = bound(name) else { continue };
             if content.len() > most {
                 return Err(format!(
@@ -132,8 +133,11 @@ fn bound(name: &str) -> Option<(&'static str, usize)> {
     own.into_iter().chain(texts).find(|(known, _)| *known == name)
 }
 
+/// A custom section: its name, its content, and where the content lies.
+type Section<'a> = (&'a str, &'a [u8], Range<usize>);
+
 /// The custom sections of the outermost component.
-fn sections(component: &[u8]) -> Result<Vec<(&str, &[u8])>, String> {
+fn sections(component: &[u8]) -> Result<Vec<Section<'_>>, String> {
     let mut out = Vec::new();
     let mut depth = 0usize;
     for payload in Parser::new(0).parse_all(component) {
@@ -144,7 +148,7 @@ fn sections(component: &[u8]) -> Result<Vec<(&str, &[u8])>, String> {
             Payload::Version { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::CustomSection(section) if depth == 1 => {
-                out.push((section.name(), section.data()));
+                out.push((section.name(), section.data(), section.range()));
             }
             _ => {}
         }
@@ -154,21 +158,10 @@ fn sections(component: &[u8]) -> Result<Vec<(&str, &[u8])>, String> {
 
 /// A component without what it says about itself, so that packing twice gives the same.
 fn without_own(component: &[u8]) -> Result<Vec<u8>, String> {
-    let mut ranges = Vec::new();
-    let mut depth = 0usize;
-    for payload in Parser::new(0).parse_all(component) {
-        match payload.map_err(|e| format!("it is damaged: {e}"))? {
-            Payload::Version { .. } => depth += 1,
-            Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::CustomSection(section) if depth == 1 && bound(section.name()).is_some() => {
-                ranges.push(section.range());
-            }
-            _ => {}
-        }
-    }
+    let own = sections(component)?.into_iter().filter(|(name, ..)| bound(name).is_some());
     let mut out = Vec::with_capacity(component.len());
     let mut at = 0;
-    for range in ranges {
+    for (.., range) in own {
         // The range is that of the content; its length and the byte that says what it is stand before it.
         let length = leb(range.len()).len();
         let begin = range.start.saturating_sub(length + 1);
@@ -201,16 +194,6 @@ fn leb(mut number: usize) -> Vec<u8> {
         }
         out.push(byte | 0x80);
     }
-}
-
-/// The interface number that a component carries.
-pub fn interface(component: &[u8]) -> Result<Option<u32>, String> {
-    let number =
-        |(_, data): (&str, &[u8])| data.first_chunk().map(|four| u32::from_le_bytes(*four));
-    Ok(sections(component)?
-        .into_iter()
-        .find(|(name, _)| *name == abi::SECTION_WASM)
-        .and_then(number))
 }
 
 #[cfg(test)]

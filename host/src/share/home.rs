@@ -1,15 +1,11 @@
 //! Where a user's own keys, trust and installed packs are noted, and where packs lie.
 
 use crate::failure::{Failure, Result};
-use crate::plugin::digest;
+use crate::plugin::{cache_folder, digest, variable};
 use retort_core::fs::{atomic_write, read_regular};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
-
-fn variable(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from)
-}
 
 /// Folder of what is this user's: `RETORT_HOME`, or `retort` in the user's folder for settings.
 pub fn folder() -> Result<PathBuf> {
@@ -20,6 +16,13 @@ pub fn folder() -> Result<PathBuf> {
         .ok_or_else(|| {
             Failure::new("there is no home folder: name one for retort with RETORT_HOME")
         })
+}
+
+/// Folder of retort's caches.
+pub fn cache() -> Result<PathBuf> {
+    cache_folder().ok_or_else(|| {
+        Failure::new("there is no folder for caches: name one for retort with RETORT_CACHE")
+    })
 }
 
 /// Makes the folder of a file.
@@ -55,11 +58,7 @@ pub struct Store(PathBuf);
 impl Store {
     /// The user's: `packs` in retort's cache, `RETORT_CACHE`.
     pub fn open() -> Result<Self> {
-        let cache = crate::plugin::cache_folder();
-        let cache = cache.ok_or_else(|| {
-            Failure::new("there is no folder for caches: name one for retort with RETORT_CACHE")
-        })?;
-        Ok(Store(cache.join("packs")))
+        Ok(Store(cache()?.join("packs")))
     }
 
     /// Where a pack of this digest lies, if it is there.

@@ -6,7 +6,7 @@ use super::about::About;
 use super::name::{Name, Wanted};
 use super::{home, key};
 use crate::failure::{Failure, Result};
-use crate::plugin::digest;
+use crate::plugin::{digest, variable};
 use crate::run::lock::Lock;
 use retort_core::fs::{atomic_write, read_regular, read_text};
 use semver::Version;
@@ -74,8 +74,7 @@ pub struct Fetched {
 impl Registry {
     /// The registry in a folder: the one named, else `RETORT_REGISTRY`, else the user's own.
     pub fn open(root: Option<&Path>) -> Result<Self> {
-        let set =
-            || std::env::var_os("RETORT_REGISTRY").filter(|v| !v.is_empty()).map(PathBuf::from);
+        let set = || variable("RETORT_REGISTRY");
         let root = match root.map(Path::to_owned).or_else(set) {
             Some(root) => root,
             None => home::folder()?.join("registry"),

@@ -1,7 +1,8 @@
 //! The SDK's source, which this program carries: an author needs neither a clone nor a registry of crates that has it.
 
+use super::home;
 use crate::failure::{Failure, Result};
-use crate::plugin::{cache_folder, digest};
+use crate::plugin::digest;
 use retort_core::fs::atomic_write;
 use std::path::PathBuf;
 
@@ -13,10 +14,7 @@ pub fn folder() -> Result<PathBuf> {
     let all: String = FILES.iter().flat_map(|(name, text)| [*name, *text]).collect();
     let name = digest(all.as_bytes());
     let name = name.trim_start_matches("sha256:").get(..16).unwrap_or_default().to_owned();
-    let cache = cache_folder().ok_or_else(|| {
-        Failure::new("there is no folder for caches: name one for retort with RETORT_CACHE")
-    })?;
-    let folder = cache.join("sdk").join(format!("{}-{name}", env!("CARGO_PKG_VERSION")));
+    let folder = home::cache()?.join("sdk").join(format!("{}-{name}", env!("CARGO_PKG_VERSION")));
     // Its manifest comes last, and says that all of it is there.
     let manifest = folder.join("Cargo.toml");
     if manifest.is_file() {

@@ -17,6 +17,7 @@ use retort_datasets::{AUGMENTATIONS, SAMPLERS};
 use retort_sdk::schema::Field;
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 /// A key of an experiment that has another name on the command line, or isn't in the table `train`, whose keys
 /// are flags as they are.
@@ -246,8 +247,14 @@ fn flag(named: &Named, defaults: &Value) -> Flag {
     }
 }
 
-/// All flags of every training: those that are named, then the table `train`.
-fn flags() -> Vec<Flag> {
+/// All flags of every training: those that are named, then the table `train`. Made once: every command's
+/// start asks for them, argument by argument.
+fn flags() -> &'static [Flag] {
+    static FLAGS: LazyLock<Vec<Flag>> = LazyLock::new(all_flags);
+    &FLAGS
+}
+
+fn all_flags() -> Vec<Flag> {
     let defaults = resolved(Experiment::default());
     let as_it_is = |setting: &Setting| {
         let key = format!("train.{}", setting.key);
@@ -265,9 +272,12 @@ fn flags() -> Vec<Flag> {
 }
 
 /// The flags that set keys of a target's source.
-fn flags_of_source() -> Vec<Flag> {
-    let defaults = resolved(Experiment::default());
-    OF_SOURCE.iter().map(|named| flag(named, &defaults)).collect()
+fn flags_of_source() -> &'static [Flag] {
+    static FLAGS: LazyLock<Vec<Flag>> = LazyLock::new(|| {
+        let defaults = resolved(Experiment::default());
+        OF_SOURCE.iter().map(|named| flag(named, &defaults)).collect()
+    });
+    &FLAGS
 }
 
 impl Flag {
@@ -341,11 +351,11 @@ pub struct Settings(pub Given);
 pub struct Source(pub Given);
 
 impl Given {
-    fn read(flags: Vec<Flag>, matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+    fn read(flags: &[Flag], matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
         let mut values = Vec::new();
         for flag in flags {
             if let Some(value) = flag.value(matches)? {
-                values.push((flag.key, format!("--{}", flag.name), value));
+                values.push((flag.key.clone(), format!("--{}", flag.name), value));
             }
         }
         Ok(Given { values })
@@ -505,19 +515,27 @@ pub fn apply(given: &Given, mut experiment: Experiment) -> Result<Experiment> {
     Ok(experiment)
 }
 
+/// What the presets have for a role, small and paper.
+fn presets(role: &str) -> &'static [Value; 2] {
+    static OF: LazyLock<[[Value; 2]; 2]> = LazyLock::new(|| {
+        ["source", "target"].map(|role| {
+            [(Preset::Small, "glyphs"), (Preset::Paper, "cub")]
+                .map(|(preset, dataset)| resolved(preset.experiment(dataset, role)))
+        })
+    });
+    &OF[usize::from(role != "source")]
+}
+
 /// Says in a flag's help what holds without it: the flag has no value then, as a file may have one.
 pub fn with_default(arg: Arg, role: &str) -> Arg {
-    let of = |preset: Preset, dataset: &str| resolved(preset.experiment(dataset, role));
-    let (small, paper) = (of(Preset::Small, "glyphs"), of(Preset::Paper, "cub"));
+    let [small, paper] = presets(role);
     let (small, paper) = match arg.get_id().as_str() {
-        "losses" => (losses(&small), losses(&paper)),
+        "losses" => (losses(small), losses(paper)),
         id => {
-            let flags = flags();
-            let Some(flag) = flags.iter().find(|flag| flag.id() == id) else { return arg };
+            let Some(flag) = flags().iter().find(|flag| flag.id() == id) else { return arg };
             let shown = |tree: &Value| shown(flag, at(tree, &flag.key));
             // Of what paper has another choice, it has no such option.
-            let (Some(small), paper) = (shown(&small).or_else(|| shown(&paper)), shown(&paper))
-            else {
+            let (Some(small), paper) = (shown(small).or_else(|| shown(paper)), shown(paper)) else {
                 return arg;
             };
             let paper = paper.unwrap_or_else(|| small.clone());
