@@ -1,0 +1,59 @@
+"""Hyperparameters, checked as the Rust host does (`sdk/src/schema.rs`)."""
+
+from __future__ import annotations
+
+import json
+from difflib import get_close_matches
+from typing import Any, Dict, List
+
+from .errors import PackError
+
+
+def named(word: str, names: List[str]) -> str:
+    """`; did you mean …? It has: …`"""
+    near = get_close_matches(word, names, 1)
+    return (f"; did you mean {near[0]}? It has: " if near else "; it has: ") + ", ".join(names)
+
+
+def resolve(loss: str, fields: List[Dict[str, Any]], given: Dict[str, Any]) -> Dict[str, Any]:
+    """One value a field: the given one, or its default."""
+    names = [field["name"] for field in fields]
+    for key in given:
+        if key not in names:
+            has = named(key, names) if names else "s, it has none"
+            raise PackError(f"{loss} has no hyperparameter {key}{has}")
+    return {f["name"]: _check(loss, f, given.get(f["name"], f["default"])) for f in fields}
+
+
+def _check(loss: str, field: Dict[str, Any], value: Any) -> Any:
+    name, kind = field["name"], field["kind"]
+    shown = json.dumps(value, default=str)
+
+    def wrong(wants: str) -> PackError:
+        return PackError(f"{loss}: {name} must be {wants}, not {shown}")
+
+    if kind == "boolean":
+        if not isinstance(value, bool):
+            raise wrong("true or false")
+        return value
+    if kind == "choice":
+        if value not in field["choices"]:
+            raise wrong(f"one of {', '.join(field['choices'])}")
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise wrong("a number")
+    if kind == "integer" and (value != value or value < 0 or value > 2**53 or value != int(value)):
+        raise wrong("a whole number")
+    limits = field.get("range") or {}
+    low, high, above = limits.get("min"), limits.get("max"), limits.get("above", False)
+    inside = abs(value) < float("inf")
+    inside = inside and (low is None or (value > low if above else value >= low)) and (high is None or value <= high)
+    if not inside:
+        raise PackError(f"{loss}: {name} = {shown} is out of range: {_range(low, high, above)}")
+    return int(value) if kind == "integer" else float(value)
+
+
+def _range(low: Any, high: Any, above: bool) -> str:
+    parts = [f"{'above' if above else 'at least'} {low:g}"] if low is not None else []
+    parts += [f"at most {high:g}"] if high is not None else []
+    return ", ".join(parts) or "any finite number"
