@@ -104,7 +104,8 @@ impl Tensor {
         (sum + zero).powf(p.recip()) - zero
     }
 
-    /// The elements of `dim` sorted, and where each came from; equal ones keep their order.
+    /// The elements of `dim` sorted, and where each came from; equal ones keep their order, and NaNs come
+    /// last either way.
     #[track_caller]
     pub fn sort(self, dim: usize, descending: bool) -> (Tensor, Index) {
         let index = if descending { (-self).argsort(dim) } else { self.argsort(dim) };
