@@ -114,3 +114,35 @@ fn larger_and_smaller_of_equal_elements_share_the_gradient() {
         assert_eq!(gradient, [half, other].concat(), "{which}");
     }
 }
+
+/// The slope at a kink: none at 0 of `relu` and `abs`, all of it at the bound of a clamp, the first of equal
+/// elements of `max_dim` and `min_dim`. NaN goes through.
+#[test]
+fn kinks_have_a_slope_and_nan_goes_through() {
+    let nan = f64::NAN;
+    let kinks = [0.0, -0.0, 1.0, nan, -1.0];
+    let ties = [1.0, 2.0, 2.0, 1.0];
+    let cases: [(Op, &[f64], &[f64], &[f64]); 8] = [
+        (Op::Relu, &kinks, &[0.0, 0.0, 1.0, nan, 0.0], &[0.0, 0.0, 1.0, 1.0, 0.0]),
+        (Op::Abs, &kinks, &[0.0, 0.0, 1.0, nan, 1.0], &[0.0, 0.0, 1.0, 0.0, -1.0]),
+        (Op::ClampMin, &kinks, &[0.0, 0.0, 1.0, nan, 0.0], &[1.0, 1.0, 1.0, 1.0, 0.0]),
+        (Op::ClampMax, &kinks, &[0.0, 0.0, 0.0, nan, -1.0], &[1.0, 1.0, 0.0, 1.0, 1.0]),
+        (Op::MaxDim, &kinks, &[nan], &[0.0, 0.0, 0.0, 1.0, 0.0]),
+        (Op::MinDim, &kinks, &[nan], &[0.0, 0.0, 0.0, 1.0, 0.0]),
+        (Op::MaxDim, &ties, &[2.0], &[0.0, 1.0, 0.0, 0.0]),
+        (Op::MinDim, &ties, &[1.0], &[1.0, 0.0, 0.0, 0.0]),
+    ];
+    for (which, values, wanted, slopes) in cases {
+        let (found, gradient) = read(values, &[values.len()], FloatDType::F64, move |step, x| {
+            let attrs: &[f64] = if matches!(which, Op::Relu | Op::Abs) { &[] } else { &[0.0] };
+            let out = op(step, which, &[x], attrs);
+            (out, out)
+        });
+        let same = |(a, b): (&f64, &f64)| a == b || a.is_nan() && b.is_nan();
+        assert!(
+            found.len() == wanted.len() && found.iter().zip(wanted).all(same),
+            "{which}: {found:?}"
+        );
+        assert_eq!(gradient, slopes, "{which}");
+    }
+}

@@ -157,13 +157,13 @@ ops! {
     43 Ln1p(Float) -> Float
     /// Square root.
     44 Sqrt(Float) -> Float
-    /// `max(a, 0)`
+    /// `max(a, 0)`; no gradient at 0.
     45 Relu(Float) -> Float
-    /// `|a|`
+    /// `|a|`; no gradient at 0.
     46 Abs(Float) -> Float
-    /// `max(a, attrs[0])`; no gradient below.
+    /// `max(a, attrs[0])`; no gradient below, all of it at the bound.
     47 ClampMin(Float) [x: Number] -> Float
-    /// `min(a, attrs[0])`; no gradient above.
+    /// `min(a, attrs[0])`; no gradient above, all of it at the bound.
     48 ClampMax(Float) [x: Number] -> Float
     /// The same values as a constant: no gradient flows through.
     49 Detach(Float) -> Float
