@@ -405,7 +405,7 @@ fn a_loss_shows_another_one_other_embeddings_under_names_of_its_own() {
     close(outcome.gradients["param.outer.low.weight"][0], signs);
     close(outcome.terms["sum"], all);
     close(outcome.terms["outer.low.sum"], signs);
-    let state = |name: &str| outcome.state[name].iter::<f64>().next().unwrap();
+    let state = |name: &str| outcome.state[&format!("buffer.{name}")].iter::<f64>().next().unwrap();
     close(state("kept"), all);
     close(state("outer.low.kept"), signs);
     let positive = |of: fn(usize, usize) -> usize| -> f64 {
