@@ -104,7 +104,8 @@ impl Tensor {
         (sum + zero).powf(p.recip()) - zero
     }
 
-    /// The elements of `dim` sorted, and where each came from; equal ones keep their order.
+    /// The elements of `dim` sorted, and where each came from; equal ones keep their order, and NaNs come
+    /// last either way.
     #[track_caller]
     pub fn sort(self, dim: usize, descending: bool) -> (Tensor, Index) {
         let index = if descending { (-self).argsort(dim) } else { self.argsort(dim) };
@@ -129,6 +130,32 @@ impl Tensor {
     #[track_caller]
     pub fn argmin(self, dim: usize) -> Index {
         self.argsort(dim).slice(dim, 0..1)
+    }
+
+    /// Each element's place along `dim` when sorted upwards, from 0; equal ones by their order.
+    #[track_caller]
+    pub fn ranks(self, dim: usize) -> Index {
+        self.argsort(dim).float().argsort(dim)
+    }
+
+    /// The value of `hard`, with the gradient of `self`: the straight-through estimate of what has none,
+    /// such as rounding (Bengio et al., 2013).
+    #[track_caller]
+    pub fn straight_through(self, hard: Tensor) -> Tensor {
+        hard.detach() + (self - self.detach())
+    }
+
+    /// A square matrix without its diagonal: `[n, n]` gives `[n, n - 1]`, for n of at least 2.
+    #[track_caller]
+    pub fn without_diagonal(self) -> Tensor {
+        let n = self.dim(0);
+        if self.dims() != [n, n] || n < 2 {
+            return self
+                .refuse(&format!("without_diagonal of a tensor of shape {:?}", self.dims()));
+        }
+        // From the second element on, each row of n + 1 ends in the next one of the diagonal.
+        let rest = self.reshape([n * n]).slice(0, 1..n * n).reshape([n - 1, n + 1]);
+        rest.slice(1, 0..n).reshape([n, n - 1])
     }
 
     /// All elements in one dimension, row-major.

@@ -71,6 +71,13 @@ pub fn cosine_similarity(x: Tensor, y: Tensor) -> Tensor {
     x.normalize(1).matmul(y.normalize(1).t())
 }
 
+/// Cosine similarity of each row of `x` to the same row of `y`: `[n, d]` twice gives `[n]`. A zero row has
+/// similarity 0.
+#[track_caller]
+pub fn row_cosine(x: Tensor, y: Tensor) -> Tensor {
+    (x.normalize(1) * y.normalize(1)).sum_dim(1).squeeze(1)
+}
+
 /// The Huber function with threshold 1: `x²/2` where `|x| < 1`, else `|x| - 1/2`.
 #[track_caller]
 pub fn huber(x: Tensor) -> Tensor {
@@ -88,6 +95,13 @@ pub fn log_sum_exp(x: Tensor, mask: Tensor, dim: usize) -> Tensor {
     let x = x.select(mask, mask.scalar(OUT));
     let top = x.detach().max_dim(dim);
     top + (x - top).exp().sum_dim(dim).ln()
+}
+
+/// Logarithm of the softmax along `dim` over what the mask doesn't leave out; 0, without gradient, where
+/// it does. Never overflows.
+#[track_caller]
+pub fn log_softmax_where(x: Tensor, mask: Tensor, dim: usize) -> Tensor {
+    (x - log_sum_exp(x, mask, dim)).select(mask, mask.scalar(0.0))
 }
 
 /// `ln(1 + Σ eˣ)` along `dim`, which stays with size 1, over what the mask doesn't leave out; never

@@ -39,8 +39,8 @@ mod tensor;
 pub use compose::einsum;
 pub use distance::{
     binary_cross_entropy, cdist, cosine_similarity, cross_entropy, euclidean_distance,
-    feature_pairs, huber, kl_divergence, last_feature, ln_1p_sum_exp, log_sum_exp, mean_where,
-    pairwise_distance, softplus,
+    feature_pairs, huber, kl_divergence, last_feature, ln_1p_sum_exp, log_softmax_where,
+    log_sum_exp, mean_where, pairwise_distance, row_cosine, softplus,
 };
 pub use hyper::{Hyper, Value};
 #[doc(hidden)]
@@ -65,7 +65,7 @@ pub mod prelude {
     pub use crate::{
         Buffer, Index, Init, Loss, Negatives, Step, Tensor, binary_cross_entropy, cdist, choice,
         cosine_similarity, cross_entropy, einsum, euclidean_distance, feature_pairs, huber, hyper,
-        kl_divergence, last_feature, ln_1p_sum_exp, log_sum_exp, mean_where, pairwise_distance,
-        softplus,
+        kl_divergence, last_feature, ln_1p_sum_exp, log_softmax_where, log_sum_exp, mean_where,
+        pairwise_distance, row_cosine, softplus,
     };
 }

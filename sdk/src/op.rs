@@ -127,9 +127,9 @@ ops! {
     22 Mul(Float, Float) -> Float
     /// `a / b`
     23 Div(Float, Float) -> Float
-    /// The larger of `a` and `b`.
+    /// The larger of `a` and `b`; where they are equal, each gets half of the gradient. NaN where either is.
     24 Max(Float, Float) -> Float
-    /// The smaller of `a` and `b`.
+    /// The smaller of `a` and `b`; where they are equal, each gets half of the gradient. NaN where either is.
     25 Min(Float, Float) -> Float
     /// `a + attrs[0]`
     26 AddScalar(Float) [x: Number] -> Float
@@ -157,13 +157,13 @@ ops! {
     43 Ln1p(Float) -> Float
     /// Square root.
     44 Sqrt(Float) -> Float
-    /// `max(a, 0)`
+    /// `max(a, 0)`; no gradient at 0.
     45 Relu(Float) -> Float
-    /// `|a|`
+    /// `|a|`; no gradient at 0.
     46 Abs(Float) -> Float
-    /// `max(a, attrs[0])`; no gradient below.
+    /// `max(a, attrs[0])`; no gradient below, all of it at the bound.
     47 ClampMin(Float) [x: Number] -> Float
-    /// `min(a, attrs[0])`; no gradient above.
+    /// `min(a, attrs[0])`; no gradient above, all of it at the bound.
     48 ClampMax(Float) [x: Number] -> Float
     /// The same values as a constant: no gradient flows through.
     49 Detach(Float) -> Float
@@ -211,7 +211,7 @@ ops! {
     88 AdaptiveAvgPool(Float) [height: Size, width: Size] -> Float
 
     // Integers.
-    /// Positions that sort dimension `attrs[0]` upwards, stable.
+    /// Positions that sort dimension `attrs[0]` upwards; equal elements (also 0 and -0) keep their order, NaNs come last in theirs. The same on every device.
     100 Argsort(Float) [dim: Dimension] -> Int
     /// `[n]` integers below `attrs[0]`: `[n, attrs[0]]` floats, one 1 a row.
     101 OneHot(Int) [classes: Size] -> Float

@@ -7,9 +7,13 @@ use crate::{
 };
 
 /// One batch, and the state that the host keeps for this loss.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Step {
     host: Host,
+    target: Option<Tensor>,
+    source: Option<Tensor>,
+    /// What the names of parameters, buffers and logged numbers begin with: empty, or ends in a dot.
+    scope: String,
 }
 
 /// How a parameter or a buffer starts.
@@ -53,7 +57,31 @@ impl Init {
 
 impl Step {
     pub(crate) fn new(host: Host) -> Self {
-        Step { host }
+        Step { host, target: None, source: None, scope: String::new() }
+    }
+
+    /// The same step with other embeddings of the target, `[n, d]`: what a loss that wraps another one
+    /// shows it. Feature maps, labels and ids stay.
+    #[must_use]
+    pub fn with_target(&self, target: Tensor) -> Step {
+        Step { target: Some(target), ..self.clone() }
+    }
+
+    /// The same step with other embeddings of the source, `[n, d']`.
+    #[must_use]
+    pub fn with_source(&self, source: Tensor) -> Step {
+        Step { source: Some(source), ..self.clone() }
+    }
+
+    /// The same step, in which names of parameters, buffers and logged numbers begin with `name` and a
+    /// dot: what a loss that wraps another one twice gives each.
+    #[must_use]
+    pub fn scoped(&self, name: &str) -> Step {
+        Step { scope: format!("{}{name}.", self.scope), ..self.clone() }
+    }
+
+    fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.scope)
     }
 
     #[track_caller]
@@ -75,13 +103,13 @@ impl Step {
     /// The target's embeddings, `[n, d]`, as the network gives them.
     #[track_caller]
     pub fn target(&self) -> Tensor {
-        self.tensor(Op::Input, "target", &[], &[])
+        self.target.unwrap_or_else(|| self.tensor(Op::Input, "target", &[], &[]))
     }
 
     /// The source's embeddings, `[n, d']`, without gradient.
     #[track_caller]
     pub fn source(&self) -> Tensor {
-        self.tensor(Op::Input, "source", &[], &[])
+        self.source.unwrap_or_else(|| self.tensor(Op::Input, "source", &[], &[]))
     }
 
     /// The target's feature maps `[n, c, h, w]`, early ones first; the last is its pooled vector `[n, c]`.
@@ -173,6 +201,24 @@ impl Step {
         Some((place, row.gather(0, place)))
     }
 
+    /// The pairs for which a mask `[n, m]` isn't 0, by row, then by column: `[p]` each, none if there is no
+    /// such pair. Waits for the device; [`positive_pairs`](Self::positive_pairs) doesn't.
+    #[track_caller]
+    pub fn pairs_where(&self, mask: Tensor) -> Option<(Index, Index)> {
+        let columns = mask.dim(1).max(1);
+        let values = mask.to_vec();
+        let places = values.iter().enumerate().filter(|&(_, &value)| value != 0.0);
+        let places: Vec<usize> = places.map(|(place, _)| place).collect();
+        if places.is_empty() {
+            return None;
+        }
+        let index = |of: &dyn Fn(usize) -> usize| {
+            let values: Vec<i64> = places.iter().map(|&place| of(place) as i64).collect();
+            self.constant_index([values.len()], &values)
+        };
+        Some((index(&|place| place / columns), index(&|place| place % columns)))
+    }
+
     /// Declares the loss undefined on a batch in which no two samples share a class. A step without
     /// labels fails.
     #[track_caller]
@@ -226,24 +272,25 @@ impl Step {
     /// A tensor that the optimiser trains, kept by the host under `name`.
     #[track_caller]
     pub fn param<const D: usize>(&self, name: &str, shape: [usize; D], init: Init) -> Tensor {
-        self.tensor(Op::Param, name, &[], &init.attrs(shape))
+        self.tensor(Op::Param, &self.name(name), &[], &init.attrs(shape))
     }
 
     /// A tensor that the host keeps from step to step, without gradient.
     #[track_caller]
     pub fn buffer<'n, const D: usize>(
-        &self,
+        &'n self,
         name: &'n str,
         shape: [usize; D],
         init: Init,
     ) -> Buffer<'n> {
-        Buffer { name, now: self.tensor(Op::Buffer, name, &[], &init.attrs(shape)) }
+        let now = self.tensor(Op::Buffer, &self.name(name), &[], &init.attrs(shape));
+        Buffer { step: self, name, now }
     }
 
     /// The value `x` had the first time this name was seen, without gradient.
     #[track_caller]
     pub fn once(&self, name: &str, x: Tensor) -> Tensor {
-        self.tensor(Op::Once, name, &[x.id], &[])
+        self.tensor(Op::Once, &self.name(name), &[x.id], &[])
     }
 
     /// A learnable affine map `x Wᵀ + b`: `[n, d]` gives `[n, out]`. Parameters as in PyTorch:
@@ -315,7 +362,7 @@ impl Step {
     /// Reports a scalar beside the loss, as `name`.
     #[track_caller]
     pub fn log(&self, name: &str, x: Tensor) {
-        self.tensor(Op::Log, name, &[x.id], &[]);
+        self.tensor(Op::Log, &self.name(name), &[x.id], &[]);
     }
 
     /// Fails the step: something is wrong that no other batch would mend. Returns a tensor to return.
@@ -341,6 +388,7 @@ fn upload<const D: usize>(shape: [usize; D], values: impl Iterator<Item = f64>) 
 /// the step ends well.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffer<'n> {
+    step: &'n Step,
     name: &'n str,
     now: Tensor,
 }
@@ -360,12 +408,12 @@ impl Buffer<'_> {
     /// Sets rows when the step ends. Where a row is named twice, the later one wins.
     #[track_caller]
     pub fn set_rows(self, index: Index, rows: Tensor) {
-        self.now.host.call(Op::SetRows, &[index.id, rows.id], &[], self.name);
+        self.now.host.call(Op::SetRows, &[index.id, rows.id], &[], &self.step.name(self.name));
     }
 
     /// Sets the whole value when the step ends.
     #[track_caller]
     pub fn set(self, value: Tensor) {
-        self.now.host.call(Op::SetBuffer, &[value.id], &[], self.name);
+        self.now.host.call(Op::SetBuffer, &[value.id], &[], &self.step.name(self.name));
     }
 }

@@ -180,13 +180,13 @@ impl Tensor {
         self.op(Op::ClampMax, &[], &[max])
     }
 
-    /// The larger of the two, element by element.
+    /// The larger of the two, element by element; where they are equal, each gets half of the gradient.
     #[track_caller]
     pub fn max(self, rhs: Tensor) -> Tensor {
         self.op(Op::Max, &[rhs.id], &[])
     }
 
-    /// The smaller of the two, element by element.
+    /// The smaller of the two, element by element; where they are equal, each gets half of the gradient.
     #[track_caller]
     pub fn min(self, rhs: Tensor) -> Tensor {
         self.op(Op::Min, &[rhs.id], &[])
@@ -270,7 +270,7 @@ impl Tensor {
         self.op(Op::Gather, &[index.id], &[dim as f64])
     }
 
-    /// Positions that sort `dim` upwards; equal elements keep their order.
+    /// Positions that sort `dim` upwards; equal elements keep their order, NaNs come last.
     #[track_caller]
     pub fn argsort(self, dim: usize) -> Index {
         Index { host: self.host, id: with(self.host, Op::Argsort, self.id, &[], &[dim as f64]) }

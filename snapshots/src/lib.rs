@@ -11,7 +11,7 @@ pub use retort_host::loss::case::{Case, Outcome, session, values};
 
 use burn::tensor::{Device, TensorData};
 use retort_core::Limits;
-use retort_host::plugin::build::{self, Built};
+use retort_host::plugin::build::{self, Built, Cargo};
 use retort_host::plugin::registry::Registry;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -102,9 +102,7 @@ pub fn built(pack: &str) -> Built {
         let options = build::Options {
             native: true,
             wasm: true,
-            profile: "dev".to_owned(),
-            install: true,
-            out: None,
+            cargo: Cargo { profile: "dev".to_owned(), install: true, out: None },
         };
         let built = build::build(&workspace().join(pack), &options);
         built.unwrap_or_else(|e| panic!("{pack}: {}", e.message))

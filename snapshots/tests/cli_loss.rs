@@ -389,6 +389,9 @@ fn damaged_and_missing_files_exit_with_1() {
     let missing = ["loss", "eval", "rkd", "--input", "nowhere.safetensors"];
     assert!(error(dir.path(), 1, &missing).contains("nowhere.safetensors"));
     assert!(error(dir.path(), 1, &["plugin", "info", "nowhere.wasm"]).contains("nowhere.wasm"));
+    std::fs::write(dir.path().join("text.wasm"), "no WebAssembly").unwrap();
+    let message = error(dir.path(), 1, &["plugin", "info", "text.wasm"]);
+    assert!(message.contains("text.wasm: it isn't WebAssembly"), "{message}");
     assert!(error(dir.path(), 1, &["plugin", "list", "nowhere.so"]).contains("nowhere.so"));
 
     std::fs::write(&batch, &whole).unwrap();

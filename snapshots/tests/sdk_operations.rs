@@ -161,6 +161,25 @@ operations! {
         let all: Vec<f64> = a.iter().flatten().zip(b.iter().flatten()).map(one).collect();
         vec![sum(&all) / all.len() as f64]
     };
+    Ranks "ranks": |x, _y| x.ranks(1).float() * x, |a, _b| flat(a.iter().map(|row| {
+        let order = sorted(row);
+        row.iter().map(|x| x * order.iter().position(|y| y == x).unwrap() as f64).collect()
+    }));
+    WithoutDiagonal "without_diagonal": |x, y| x.matmul(y.t()).without_diagonal(), |a, b| {
+        let all = pairs(a, b, dot);
+        let n = a.len();
+        (0..n * n).filter(|i| i / n != i % n).map(|i| all[i]).collect()
+    };
+    RowCosine "row_cosine": |x, y| row_cosine(x, y), |a, b| {
+        let one = |(a, b): (&Vec<f64>, &Vec<f64>)| dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
+        a.iter().zip(b).map(one).collect()
+    };
+    LogSoftmaxWhere "log_softmax_where": |x, y| log_softmax_where(x, y.above(-0.2), 1), |a, b| {
+        flat(a.iter().zip(b).map(|(a, b)| {
+            let sum: f64 = a.iter().zip(b).filter(|(_, y)| **y > -0.2).map(|(x, _)| x.exp()).sum();
+            a.iter().zip(b).map(|(x, y)| if *y > -0.2 { x - sum.ln() } else { 0.0 }).collect()
+        }))
+    };
     EinsumMatmul "einsum_matmul": |x, y| einsum("nd,md->nm", x, y), |a, b| pairs(a, b, dot);
     EinsumTransposed "einsum_transposed": |x, y| einsum("nd,md->mn", x, y), |a, b| pairs(b, a, dot);
     EinsumRows "einsum_rows": |x, y| einsum("nd, nd -> n", x, y), |a, b| a.iter().zip(b).map(|(a, b)| dot(a, b)).collect();
@@ -263,7 +282,7 @@ hyper! {
     }
 }
 
-const WRONG: [&str; 12] = [
+const WRONG: [&str; 13] = [
     "einsum \"nd,md\": it isn't of the form ab,bc->ac",
     "einsum \"nn,md->m\": n stands twice in one part",
     "einsum \"ndk,md->m\": the first tensor has shape [6, 4], not 3 dimensions",
@@ -275,6 +294,7 @@ const WRONG: [&str; 12] = [
     "permute([0, 0]) of a tensor of shape [6, 4]",
     "var: the variance of 1 values with correction 1",
     "norm_p: p = 0.5 must be 1 to 1000",
+    "without_diagonal of a tensor of shape [6, 4]",
     "there is no dimension 2",
 ];
 
@@ -293,6 +313,7 @@ impl Loss for Wrong {
             8 => x.permute([0, 0]),
             9 => x.slice(1, 0..1).var(1, 1),
             10 => x.norm_p(0.5, 1),
+            11 => x.without_diagonal(),
             _ => x.top_k(2, 2).0,
         };
         out.sum()
@@ -321,4 +342,76 @@ fn what_cannot_be_fails_the_step_at_the_authors_line() {
         assert!(message.contains(part), "{which}: {message}");
         assert!(message.contains("sdk_operations.rs:"), "{which}: {message}");
     }
+}
+
+hyper! {
+    /// `Σ w x`, of which it keeps a sum.
+    pub struct Inner {}
+}
+
+impl Loss for Inner {
+    fn loss(&self, step: &Step) -> Tensor {
+        let weight = step.param("weight", [1], Init::Constant(3.0));
+        let kept = step.buffer("kept", [1], Init::Zeros);
+        let sum = step.target().sum();
+        kept.set(kept.get() + sum.reshape([1]));
+        step.log("sum", sum);
+        (weight * step.target()).sum() + 0.0 * step.source().sum()
+    }
+}
+
+hyper! {
+    /// The inner loss of the embeddings, and of them rounded; beside them, what a mask picks.
+    pub struct Outer {}
+}
+
+impl Loss for Outer {
+    fn loss(&self, step: &Step) -> Tensor {
+        let x = step.target();
+        let hard = x.sign();
+        let deep = step.scoped("outer");
+        let rounded = deep.with_target(x.straight_through(hard)).with_source(hard).scoped("low");
+        assert!(step.pairs_where(x.scalar(0.0) * x).is_none());
+        let (row, column) = step.pairs_where(x.above(0.0)).unwrap();
+        step.log("rows", row.float().sum());
+        step.log("columns", column.float().sum());
+        Inner {}.loss(step) + Inner {}.loss(&rounded)
+    }
+}
+
+struct OuterPack;
+
+impl retort_sdk::Pack for OuterPack {
+    const LOSSES: &'static [Entry] = &[entry::<Outer>("outer", "//! None.")];
+}
+
+static OUTER_TABLE: PluginTable = table::<OuterPack>();
+
+#[test]
+fn a_loss_shows_another_one_other_embeddings_under_names_of_its_own() {
+    let pack = native::linked(&OUTER_TABLE).unwrap();
+    let found = Found { definition: pack.description.losses[0].clone(), pack };
+    let case = Case::of(Layout { equal_widths: true, views: 1 }, 5, 4, 77);
+    let mut session =
+        probe::session(&found, &Map::new(), &Limits::default(), FloatDType::F64).unwrap();
+    let outcome = case.step(&mut session, &retort_snapshots::cpu(), FloatDType::F64).unwrap();
+    let x = rows(case.target.as_ref().unwrap());
+    let all: f64 = x.iter().flatten().sum();
+    let signs: f64 = x.iter().flatten().map(|x| x.signum()).sum();
+    let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} is not {b}");
+    close(outcome.value, 3.0 * (all + signs));
+    outcome.gradients["target"].iter().for_each(|&slope| close(slope, 6.0));
+    close(outcome.gradients["param.weight"][0], all);
+    close(outcome.gradients["param.outer.low.weight"][0], signs);
+    close(outcome.terms["sum"], all);
+    close(outcome.terms["outer.low.sum"], signs);
+    let state = |name: &str| outcome.state[&format!("buffer.{name}")].iter::<f64>().next().unwrap();
+    close(state("kept"), all);
+    close(state("outer.low.kept"), signs);
+    let positive = |of: fn(usize, usize) -> usize| -> f64 {
+        let places = (0..x.len()).flat_map(|i| (0..x[0].len()).map(move |j| (i, j)));
+        places.filter(|&(i, j)| x[i][j] > 0.0).map(|(i, j)| of(i, j) as f64).sum()
+    };
+    close(outcome.terms["rows"], positive(|i, _| i));
+    close(outcome.terms["columns"], positive(|_, j| j));
 }

@@ -12,7 +12,7 @@ use burn::tensor::{BoolStore, DType, Shape, TensorData};
 use safetensors::Dtype;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -91,6 +91,11 @@ impl Weights {
         model: Option<&str>,
     ) -> Result<Self, CheckpointError> {
         let fail = |why: String| CheckpointError::unreadable(path, &why);
+        if let Err(e) = path.metadata()
+            && e.kind() == ErrorKind::NotFound
+        {
+            return Err(fail(format!("{e}; name a file of weights or a run's folder")));
+        }
         let whole = whole(path, true).map_err(fail)?;
         check(&whole).map_err(fail)?;
         let Whole { container, tensors, unread, about, size } = whole;

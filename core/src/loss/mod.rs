@@ -12,6 +12,7 @@ mod limits;
 mod listing;
 mod node;
 mod offer;
+mod order;
 mod rules;
 mod run;
 mod session;

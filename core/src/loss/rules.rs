@@ -57,7 +57,9 @@ impl Rules<'_> {
         match op {
             Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Max | Op::Min => {
                 let dims = broadcast(a.padded, b.padded)?;
-                self.reserve(dims)?;
+                // Halves of either order, and where which is larger.
+                let halves = matches!(op, Op::Max | Op::Min);
+                self.reserve_with(dims, if halves { 2 * self.float + 2 } else { 0 })?;
                 Ok(floats(dims, rank))
             }
             Op::Greater => {

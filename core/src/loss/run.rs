@@ -1,6 +1,7 @@
 //! Operation -> Burn, one arm each. Shapes were worked out when the operation was recorded.
 
 use super::node::{Attributes, Fallible, Shape, Value};
+use super::order::argsort;
 use super::rules::swapped;
 use burn::tensor::{Bool, DType, Device, FloatDType, Int, Tensor, TensorData, activation, module};
 use retort_sdk::Op;
@@ -68,8 +69,16 @@ impl Place<'_> {
             Op::Sub => a - of.float()?,
             Op::Mul => a * of.float()?,
             Op::Div => a / of.float()?,
-            Op::Max => a.max_pair(of.float()?),
-            Op::Min => a.min_pair(of.float()?),
+            // Burn's gives its first operand the whole gradient where both are equal, and the value where
+            // one is NaN. Half of either order: exact, and each operand's half.
+            Op::Max => {
+                let b = of.float()?;
+                a.clone().max_pair(b.clone()).mul_scalar(0.5) + b.max_pair(a).mul_scalar(0.5)
+            }
+            Op::Min => {
+                let b = of.float()?;
+                a.clone().min_pair(b.clone()).mul_scalar(0.5) + b.min_pair(a).mul_scalar(0.5)
+            }
             Op::Greater => return Ok(self.mask(a.detach().greater(of.float()?.detach()))),
             Op::Select => {
                 let (b, mask) = (of.float()?, of.float()?);
@@ -120,7 +129,9 @@ impl Place<'_> {
             }
             Op::Gather => a.gather(attrs.dimension(0), of.int()?),
             Op::AdaptiveAvgPool => module::adaptive_avg_pool2d(a, [dims[2], dims[3]]),
-            Op::Argsort => return Ok(Value::Int(a.detach().argsort(attrs.dimension(0)))),
+            Op::Argsort => {
+                return Ok(Value::Int(argsort(a.detach(), attrs.dimension(0), self.device)?));
+            }
             other => return Err(format!("{other} isn't computed")),
         };
         Ok(Value::Float(out))

@@ -159,9 +159,7 @@ fn packs(out: &Path) -> Result<Built> {
     let options = build::Options {
         native: true,
         wasm: wasm.is_none(),
-        profile: "dev".to_owned(),
-        install: true,
-        out: Some(out.to_owned()),
+        cargo: build::Cargo { profile: "dev".to_owned(), install: true, out: Some(out.to_owned()) },
     };
     let built = build::build(&source, &options)?;
     Ok(Built { native: built.native, wasm: wasm.or(built.wasm) })

@@ -3,7 +3,8 @@
 use crate::command::{Common, check, new, share};
 use crate::experiment::settings::limits;
 use crate::failure::{Failure, Result};
-use crate::plugin::{Origin, Pack, build, registry::Registry};
+use crate::plugin::build::{self, Cargo};
+use crate::plugin::{Origin, Pack, registry::Registry};
 use crate::share::install;
 use crate::share::name::Name;
 use crate::terminal::output;
@@ -88,15 +89,8 @@ pub struct Build {
     /// Build the component [default: both].
     #[arg(long)]
     wasm: bool,
-    /// Cargo's profile.
-    #[arg(long, default_value = "release")]
-    profile: String,
-    /// Where the plugins go [default: `retort` in cargo's target folder].
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Install Rust's wasm target if it is missing.
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    cargo: Cargo,
 }
 
 /// Arguments of `retort plugin test`.
@@ -111,15 +105,8 @@ pub struct Test {
     /// Build and check the component alone, which runs in a sandbox.
     #[arg(long)]
     wasm: bool,
-    /// Cargo's profile.
-    #[arg(long, default_value = "release")]
-    profile: String,
-    /// Where the plugins go [default: `retort` in cargo's target folder].
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Install Rust's wasm target if it is missing.
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    cargo: Cargo,
     #[command(flatten)]
     wanted: check::Wanted,
     /// A limit of each step, such as `seconds=60`.
@@ -130,13 +117,7 @@ pub struct Test {
 /// Builds a pack and checks its component, against the native library if that is built.
 fn test(args: &Test, common: &Common) -> Result<()> {
     let limits = limits(&args.limit)?;
-    let options = build::Options {
-        native: !args.wasm,
-        wasm: true,
-        profile: args.profile.clone(),
-        install: args.yes,
-        out: args.out.clone(),
-    };
+    let options = build::Options { native: !args.wasm, wasm: true, cargo: args.cargo.clone() };
     let built = build::build(&args.path, &options)?;
     let Some(component) = &built.wasm else {
         return Err(Failure::new("the component that was asked for wasn't built"));
@@ -179,9 +160,7 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
                 &build::Options {
                     native: both || args.native,
                     wasm: both || args.wasm,
-                    profile: args.profile.clone(),
-                    install: args.yes,
-                    out: args.out.clone(),
+                    cargo: args.cargo.clone(),
                 },
             )?;
             let files: Vec<PathBuf> = [built.native, built.wasm].into_iter().flatten().collect();

@@ -3,6 +3,7 @@
 use crate::command::Common;
 use crate::experiment::settings::limits;
 use crate::failure::{Failure, Result};
+use crate::plugin::build::Cargo;
 use crate::share::about::About;
 use crate::share::install::{self, How, LOCK, Report};
 use crate::share::name::{Name, Wanted};
@@ -39,26 +40,14 @@ pub struct Pack {
     /// Who publishes it [default: `author` in its Cargo.toml's package.metadata.retort].
     #[arg(long)]
     author: Option<String>,
-    /// Cargo's profile.
-    #[arg(long, default_value = "release")]
-    profile: String,
-    /// Where the pack goes [default: `retort` in cargo's target folder].
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Install Rust's wasm target if it is missing.
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    cargo: Cargo,
 }
 
 /// Makes a pack.
 pub fn pack(args: &Pack, common: &Common) -> Result<()> {
-    let how = make::How {
-        author: args.author.clone(),
-        profile: args.profile.clone(),
-        install: args.yes,
-        out: args.out.clone(),
-    };
-    let (file, about) = make::make(&args.path, &how, &limits(&[])?)?;
+    let author = args.author.as_deref();
+    let (file, about) = make::make(&args.path, author, &args.cargo, &limits(&[])?)?;
     let bytes = std::fs::metadata(&file).map_or(0, |m| m.len());
     if common.json {
         output::json(

@@ -18,12 +18,22 @@ pub struct Options {
     pub native: bool,
     /// A component.
     pub wasm: bool,
+    /// How cargo builds them.
+    pub cargo: Cargo,
+}
+
+/// How cargo builds a pack, and where the results go.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Cargo {
     /// Cargo's profile.
+    #[arg(long, default_value = "release")]
     pub profile: String,
-    /// Whether the wasm target may be installed.
-    pub install: bool,
-    /// Where the plugins go; `retort` in cargo's target folder if none.
+    /// Where the results go [default: `retort` in cargo's target folder].
+    #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Install Rust's wasm target if it is missing.
+    #[arg(long = "yes")]
+    pub install: bool,
 }
 
 /// The plugins that were built.
@@ -46,11 +56,11 @@ pub fn build(path: &Path, options: &Options) -> Result<Built> {
         )));
     }
     if options.wasm {
-        ensure_wasm_target(options.install)?;
+        ensure_wasm_target(options.cargo.install)?;
     }
     let workspace = Workspace::of(&manifest)?;
     workspace.must_be_pack(path, &manifest)?;
-    let out = options.out.clone().unwrap_or_else(|| workspace.target().join("retort"));
+    let out = options.cargo.out.clone().unwrap_or_else(|| workspace.target().join("retort"));
     let libraries = cargo(&workspace, &manifest, options)?;
     let find = |wanted: bool, endings: &[&str]| {
         let is =
@@ -266,7 +276,7 @@ fn ensure_wasm_target(install: bool) -> Result<()> {
 fn cargo(workspace: &Workspace, manifest: &Path, options: &Options) -> Result<Vec<PathBuf>> {
     let mut command = command();
     command.args(["build", "--lib", "--message-format=json-render-diagnostics", "--profile"]);
-    command.arg(&options.profile).arg("--manifest-path").arg(manifest);
+    command.arg(&options.cargo.profile).arg("--manifest-path").arg(manifest);
     command.arg("--target-dir").arg(workspace.target().join("retort/build"));
     // Both are named, so that macros are compiled once for both.
     if options.native {

@@ -104,11 +104,14 @@ const DEPTH: usize = 32;
 /// Sections and functions of a component.
 const PARTS: usize = 1 << 20;
 
+/// Whether these bytes begin as WebAssembly does: a parser's words about others help nobody.
+pub fn is_webassembly(bytes: &[u8]) -> Result<(), String> {
+    if bytes.starts_with(b"\0asm") { Ok(()) } else { Err("it isn't WebAssembly".to_owned()) }
+}
+
 /// The interface number of a component, read without compiling it.
 fn inspect(bytes: &[u8]) -> Result<u32, String> {
-    if !bytes.starts_with(b"\0asm") {
-        return Err("it isn't WebAssembly".to_owned());
-    }
+    is_webassembly(bytes)?;
     let (mut first, mut found, mut imported) = (true, None, None);
     let mut depth = 0usize;
     for (part, payload) in Parser::new(0).parse_all(bytes).enumerate() {

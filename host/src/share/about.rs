@@ -138,6 +138,7 @@ type Section<'a> = (&'a str, &'a [u8], Range<usize>);
 
 /// The custom sections of the outermost component.
 fn sections(component: &[u8]) -> Result<Vec<Section<'_>>, String> {
+    crate::plugin::component::is_webassembly(component)?;
     let mut out = Vec::new();
     let mut depth = 0usize;
     for payload in Parser::new(0).parse_all(component) {

@@ -6,7 +6,7 @@ use crate::command::check::subjects_of;
 use crate::failure::{Failure, Result};
 use crate::loss::check::{self, Status, Subject, Verdict};
 use crate::loss::pin;
-use crate::plugin::build::{self, Options};
+use crate::plugin::build::{self, Cargo, Options};
 use crate::terminal::progress;
 use retort_core::Limits;
 use retort_core::fs::{atomic_write, read_regular, read_text};
@@ -18,34 +18,23 @@ use std::process::Command;
 /// Most bytes of a README.
 const README_BYTES: u64 = 256 << 10;
 
-/// How a pack is made.
-#[derive(Clone, Debug)]
-pub struct How {
-    /// Who publishes it; else as its manifest says.
-    pub author: Option<String>,
-    /// Cargo's profile.
-    pub profile: String,
-    /// Whether the wasm target may be installed.
-    pub install: bool,
-    /// Where the pack goes; beside what cargo builds if none.
-    pub out: Option<PathBuf>,
-}
-
-/// Builds a crate as a component, checks its losses, records their pins, and puts all of that into it.
-pub fn make(path: &Path, how: &How, limits: &Limits) -> Result<(PathBuf, About)> {
+/// Builds a crate as a component, checks its losses, records their pins, and puts all of that into it. Where no
+/// author is named, its manifest says who publishes it.
+pub fn make(
+    path: &Path,
+    author: Option<&str>,
+    cargo: &Cargo,
+    limits: &Limits,
+) -> Result<(PathBuf, About)> {
     let package = build::package(path)?;
-    let name = name(&package, how)?;
+    let name = name(&package, author)?;
     let text = |key: &str| package[key].as_str().unwrap_or_default().to_owned();
     let version = text("version").parse();
     let version =
         version.map_err(|e| Failure::usage(format!("version {}: {e}", text("version"))))?;
-    let options = Options {
-        native: false,
-        wasm: true,
-        profile: how.profile.clone(),
-        install: how.install,
-        out: None,
-    };
+    // The bare component is no pack yet: it stays where cargo builds.
+    let options =
+        Options { native: false, wasm: true, cargo: Cargo { out: None, ..cargo.clone() } };
     let built = build::build(path, &options)?;
     let Some(component) = built.wasm else {
         return Err(Failure::new("the component that was asked for wasn't built"));
@@ -81,7 +70,7 @@ pub fn make(path: &Path, how: &How, limits: &Limits) -> Result<(PathBuf, About)>
     let refused = |why: String| Failure::file("describe", &component, why);
     let packed = about.put_into(&bytes).map_err(refused)?;
     let out =
-        how.out.clone().or_else(|| component.parent().map(Path::to_owned)).unwrap_or_default();
+        cargo.out.clone().or_else(|| component.parent().map(Path::to_owned)).unwrap_or_default();
     std::fs::create_dir_all(&out).map_err(|e| Failure::file("make the folder", &out, e))?;
     let file = out.join(format!("{}-{}.wasm", about.name.pack, about.version));
     atomic_write(&file, &packed).map_err(Failure::new)?;
@@ -89,9 +78,9 @@ pub fn make(path: &Path, how: &How, limits: &Limits) -> Result<(PathBuf, About)>
 }
 
 /// Who publishes it, and what it is called.
-fn name(package: &Value, how: &How) -> Result<Name> {
+fn name(package: &Value, author: Option<&str>) -> Result<Name> {
     let of_manifest = package["metadata"]["retort"]["author"].as_str();
-    let author = how.author.as_deref().or(of_manifest).ok_or_else(|| {
+    let author = author.or(of_manifest).ok_or_else(|| {
         Failure::usage(
             "who publishes it? Say so in its Cargo.toml, [package.metadata.retort] author = \"ada\", or with --author",
         )
