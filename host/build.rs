@@ -99,7 +99,9 @@ fn module(root: &Path, out: &Path) -> Result<Option<PathBuf>, Box<dyn Error>> {
         );
         return Ok(None);
     }
-    for part in ["plugins/src", "plugins/Cargo.toml", "sdk", "Cargo.toml", "Cargo.lock"] {
+    let sdk = ["sdk/src", "sdk/wit", "sdk/bindings", "sdk/Cargo.toml"];
+    let own = ["plugins/src", "plugins/Cargo.toml", "Cargo.toml", "Cargo.lock"];
+    for part in sdk.into_iter().chain(own) {
         println!("cargo::rerun-if-changed={}", root.join(part).display());
     }
     let release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");

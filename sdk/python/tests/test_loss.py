@@ -1,10 +1,12 @@
 """What a PyTorch user relies on: state, errors, limits, random draws."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import retort_torch
 from retort_torch.random import Stream, key
@@ -59,6 +61,19 @@ def test_the_stream_is_chacha8():
     a, b = Stream(key(0, "crd"), [0, 0]), Stream(key(0, "crd"), [0, 0])
     assert [a.u64() for _ in range(300)] == [b.u64() for _ in range(300)]
     assert all(0 <= a.below(7) < 7 for _ in range(100))
+
+
+@pytest.mark.parametrize("seed, value", [(0, 29.173534459897525), (1, 26.189837616616366), (2, 21.981170065385164)])
+def test_random_draws_are_the_rust_host_s(seed, value):
+    """Values: `retort loss eval crd --set negatives=7 --set dim=5 --dtype f64 --seed SEED --input crd.safetensors`."""
+    batch = load_file(Path(__file__).with_name("crd.safetensors"))
+    features = {
+        of: [batch[f"{of}.{level}"].double() for level in range(3)] for of in ("target_features", "source_features")
+    }
+    loss = retort_torch.Loss(PACK, "crd", dim=5, negatives=7, seed=seed)
+    labels, sample_labels = batch["labels"], batch["sample_labels"].tolist()
+    found = loss(**features, labels=labels, ids=batch["ids"], sample_labels=sample_labels, samples=12)
+    assert abs(found.item() - value) < 1e-12 * value
 
 
 def test_eval_mode_lands_nothing():
@@ -136,3 +151,11 @@ def test_hostile_code_ends_as_an_exception(tmp_path, code):
     for _ in range(2):
         with pytest.raises(retort_torch.LossError):
             loss(target=torch.randn(4, 4))
+
+
+def test_the_page_s_example_runs(tmp_path, monkeypatch):
+    page = Path(__file__).parents[3] / "docs" / "pytorch.md"
+    example = page.read_text().split("```python\n")[1].split("```")[0]
+    shutil.copy(os.environ["RETORT_PACK"], tmp_path / "retort_plugins.wasm")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, str(page), "exec"), {})
