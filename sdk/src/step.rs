@@ -103,13 +103,21 @@ impl Step {
     /// The target's embeddings, `[n, d]`, as the network gives them.
     #[track_caller]
     pub fn target(&self) -> Tensor {
-        self.target.unwrap_or_else(|| self.tensor(Op::Input, "target", &[], &[]))
+        // No closure: its line would be this one, not the caller's.
+        match self.target {
+            Some(other) => other,
+            None => self.tensor(Op::Input, "target", &[], &[]),
+        }
     }
 
     /// The source's embeddings, `[n, d']`, without gradient.
     #[track_caller]
     pub fn source(&self) -> Tensor {
-        self.source.unwrap_or_else(|| self.tensor(Op::Input, "source", &[], &[]))
+        // No closure: its line would be this one, not the caller's.
+        match self.source {
+            Some(other) => other,
+            None => self.tensor(Op::Input, "source", &[], &[]),
+        }
     }
 
     /// The target's feature maps `[n, c, h, w]`, early ones first; the last is its pooled vector `[n, c]`.
@@ -212,11 +220,10 @@ impl Step {
         if places.is_empty() {
             return None;
         }
-        let index = |of: &dyn Fn(usize) -> usize| {
-            let values: Vec<i64> = places.iter().map(|&place| of(place) as i64).collect();
-            self.constant_index([values.len()], &values)
-        };
-        Some((index(&|place| place / columns), index(&|place| place % columns)))
+        let rows: Vec<i64> = places.iter().map(|&place| (place / columns) as i64).collect();
+        let columns: Vec<i64> = places.iter().map(|&place| (place % columns) as i64).collect();
+        let n = places.len();
+        Some((self.constant_index([n], &rows), self.constant_index([n], &columns)))
     }
 
     /// Declares the loss undefined on a batch in which no two samples share a class. A step without

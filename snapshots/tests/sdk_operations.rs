@@ -415,3 +415,17 @@ fn a_loss_shows_another_one_other_embeddings_under_names_of_its_own() {
     close(outcome.terms["rows"], positive(|i, _| i));
     close(outcome.terms["columns"], positive(|_, j| j));
 }
+
+#[test]
+fn an_input_that_is_missing_is_named_at_the_authors_line() {
+    let pack = native::linked(&OUTER_TABLE).unwrap();
+    let found = Found { definition: pack.description.losses[0].clone(), pack };
+    let whole = Case::of(Layout { equal_widths: true, views: 1 }, 5, 4, 77);
+    for case in [Case { source: None, ..whole.clone() }, Case { target: None, ..whole }] {
+        let mut session =
+            probe::session(&found, &Map::new(), &Limits::default(), FloatDType::F64).unwrap();
+        let error = case.step(&mut session, &retort_snapshots::cpu(), FloatDType::F64);
+        let message = error.unwrap_err().to_string();
+        assert!(message.contains("sdk_operations.rs:"), "{message}");
+    }
+}

@@ -60,9 +60,12 @@ class Pack:
         config.epoch_interruption = True
         self.engine = Engine(config)
         try:
-            data = self.path.read_bytes()
+            with self.path.open("rb") as file:
+                data = file.read(limits.component_bytes + 1)
             if len(data) > limits.component_bytes:
                 raise PackError(f"{path} has more than {limits.component_bytes} bytes")
+            if not data.startswith(b"\0asm"):
+                raise PackError(f"{path} isn't WebAssembly")
             self.component = wasm.Component(self.engine, data)
         except (OSError, WasmtimeError) as error:
             raise PackError(f"{path} isn't a pack that can be loaded: {error}") from error

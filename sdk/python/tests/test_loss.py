@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import wasmtime
 from safetensors.torch import load_file
 
 import retort_torch
@@ -134,8 +135,8 @@ def component(tmp_path, loss, memory="(memory (export \"memory\") 1)"):
         (canon lift (core func $i "create") (memory $mem) (realloc $realloc)))
       (func (export "loss") (param "instance" u32) (result u64)
         (canon lift (core func $i "loss"))))"""
-    path = tmp_path / "bad.wat"
-    path.write_text(text)
+    path = tmp_path / "bad.wasm"
+    path.write_bytes(wasmtime.wat2wasm(text))
     return path
 
 
@@ -159,3 +160,11 @@ def test_the_page_s_example_runs(tmp_path, monkeypatch):
     shutil.copy(os.environ["RETORT_PACK"], tmp_path / "retort_plugins.wasm")
     monkeypatch.chdir(tmp_path)
     exec(compile(example, str(page), "exec"), {})
+
+
+def test_what_is_no_pack_is_named(tmp_path):
+    (tmp_path / "text.wasm").write_text("(component)")
+    with pytest.raises(retort_torch.PackError, match="text.wasm isn't WebAssembly"):
+        retort_torch.Loss(f"{tmp_path / 'text.wasm'}#rkd")
+    with pytest.raises(retort_torch.PackError, match="none.wasm"):
+        retort_torch.Loss(f"{tmp_path / 'none.wasm'}#rkd")
