@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections import Counter
 from typing import Any, Dict, List, Optional, Sequence, Union
@@ -114,6 +115,8 @@ class Loss(nn.Module):
         self._pending = None
 
     def _run(self, step: Optional[int], given: Dict[str, Any]) -> "tuple[Tensor, Interpreter]":
+        for word in given.keys() - _INPUTS:
+            raise TypeError(f"{self.name}: a call takes no {word}{named(word, sorted(_INPUTS))}")
         inputs = _inputs(**given)
         like = next((t for t in inputs.tensors.values() if t.is_floating_point()), None)
         if like is None:
@@ -199,3 +202,6 @@ def _inputs(
     }
     known = torch.as_tensor(sample_labels).tolist() if sample_labels is not None else None
     return Inputs(tensors, facts, known, draws)
+
+
+_INPUTS = inspect.signature(_inputs).parameters.keys()

@@ -162,6 +162,11 @@ def test_the_page_s_example_runs(tmp_path, monkeypatch):
     exec(compile(example, str(page), "exec"), {})
 
 
+def test_a_wrong_word_of_a_call_is_named():
+    with pytest.raises(TypeError, match="rkd: a call takes no lables; did you mean labels?"):
+        retort_torch.Loss(PACK, "rkd")(lables=torch.arange(4))
+
+
 def test_what_is_no_pack_is_named(tmp_path):
     (tmp_path / "text.wasm").write_text("(component)")
     with pytest.raises(retort_torch.PackError, match="text.wasm isn't WebAssembly"):
