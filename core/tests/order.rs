@@ -115,6 +115,9 @@ fn larger_and_smaller_of_equal_elements_share_the_gradient() {
     }
 }
 
+/// An operation, what it gets, its result and its slopes.
+type Kink<'a> = (Op, &'a [f64], &'a [f64], &'a [f64]);
+
 /// The slope at a kink: none at 0 of `relu` and `abs`, all of it at the bound of a clamp, the first of equal
 /// elements of `max_dim` and `min_dim`. NaN goes through.
 #[test]
@@ -122,7 +125,7 @@ fn kinks_have_a_slope_and_nan_goes_through() {
     let nan = f64::NAN;
     let kinks = [0.0, -0.0, 1.0, nan, -1.0];
     let ties = [1.0, 2.0, 2.0, 1.0];
-    let cases: [(Op, &[f64], &[f64], &[f64]); 8] = [
+    let cases: [Kink; 8] = [
         (Op::Relu, &kinks, &[0.0, 0.0, 1.0, nan, 0.0], &[0.0, 0.0, 1.0, 1.0, 0.0]),
         (Op::Abs, &kinks, &[0.0, 0.0, 1.0, nan, 1.0], &[0.0, 0.0, 1.0, 0.0, -1.0]),
         (Op::ClampMin, &kinks, &[0.0, 0.0, 1.0, nan, 0.0], &[1.0, 1.0, 1.0, 1.0, 0.0]),
