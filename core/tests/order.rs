@@ -2,25 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests; equality is bit for bit")]
 
+mod common;
+
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
-use retort_core::{Inputs, Interpreter, Limits, LossCode, Session, Setup};
+use common::{Calls, op};
+use retort_core::{Inputs, Interpreter, Limits, Session, Setup};
 use retort_sdk::Op;
 use std::cmp::Ordering;
 use std::sync::{Arc, Mutex};
-
-/// A loss made of calls.
-struct Calls<F>(F);
-
-impl<F: FnMut(&mut Interpreter) -> u64 + Send> LossCode for Calls<F> {
-    fn run(&mut self, mut step: Box<Interpreter>) -> (Box<Interpreter>, Result<u64, String>) {
-        let handle = (self.0)(&mut step);
-        (step, Ok(handle))
-    }
-}
-
-fn op(step: &mut Interpreter, op: Op, args: &[u64], attrs: &[f64]) -> u64 {
-    step.call(op as u32, args, attrs, "")
-}
 
 /// What a loss reads that computes `f` of this tensor, and the gradient of the loss that `f` returns.
 fn read(

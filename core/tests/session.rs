@@ -2,21 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests; equality is bit for bit")]
 
+mod common;
+
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
+use common::{Calls, op};
 use retort_core::{Inputs, Interpreter, Limits, LossCode, LossError, Session, Setup, reshaped};
 use retort_sdk::Op;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-
-/// A loss made of calls.
-struct Calls<F>(F);
-
-impl<F: FnMut(&mut Interpreter) -> u64 + Send> LossCode for Calls<F> {
-    fn run(&mut self, mut step: Box<Interpreter>) -> (Box<Interpreter>, Result<u64, String>) {
-        let handle = (self.0)(&mut step);
-        (step, Ok(handle))
-    }
-}
 
 fn setup() -> Setup {
     Setup {
@@ -40,10 +33,6 @@ fn inputs(rows: usize) -> Inputs {
 
 fn target(step: &mut Interpreter) -> u64 {
     step.call(Op::Input as u32, &[], &[], "target")
-}
-
-fn op(step: &mut Interpreter, op: Op, args: &[u64], attrs: &[f64]) -> u64 {
-    step.call(op as u32, args, attrs, "")
 }
 
 /// The message of a step that must fail.

@@ -227,8 +227,8 @@ impl retort_sdk::Pack for Pack {
 
 static TABLE: PluginTable = table::<Pack>();
 
-fn found() -> Found {
-    let pack = native::linked(&TABLE).unwrap();
+fn found(table: &'static PluginTable) -> Found {
+    let pack = native::linked(table).unwrap();
     Found { definition: pack.description.losses[0].clone(), pack }
 }
 
@@ -239,7 +239,7 @@ fn rows(data: &burn::tensor::TensorData) -> Matrix {
 
 #[test]
 fn values_and_gradients_are_those_of_plain_loops() {
-    let (found, limits) = (found(), Limits::default());
+    let (found, limits) = (found(&TABLE), Limits::default());
     let device = retort_snapshots::cpu();
     let case = Case::of(Layout { equal_widths: true, views: 1 }, 5, 4, 77);
     let (a, b) = (rows(case.target.as_ref().unwrap()), rows(case.source.as_ref().unwrap()));
@@ -330,8 +330,7 @@ static WRONG_TABLE: PluginTable = table::<WrongPack>();
 
 #[test]
 fn what_cannot_be_fails_the_step_at_the_authors_line() {
-    let pack = native::linked(&WRONG_TABLE).unwrap();
-    let found = Found { definition: pack.description.losses[0].clone(), pack };
+    let found = found(&WRONG_TABLE);
     let case = Case::example(6, 4, 1);
     for (which, part) in WRONG.iter().enumerate() {
         let hyper = json!({ "which": which }).as_object().unwrap().clone();
@@ -389,8 +388,7 @@ static OUTER_TABLE: PluginTable = table::<OuterPack>();
 
 #[test]
 fn a_loss_shows_another_one_other_embeddings_under_names_of_its_own() {
-    let pack = native::linked(&OUTER_TABLE).unwrap();
-    let found = Found { definition: pack.description.losses[0].clone(), pack };
+    let found = found(&OUTER_TABLE);
     let case = Case::of(Layout { equal_widths: true, views: 1 }, 5, 4, 77);
     let mut session =
         probe::session(&found, &Map::new(), &Limits::default(), FloatDType::F64).unwrap();
@@ -418,8 +416,7 @@ fn a_loss_shows_another_one_other_embeddings_under_names_of_its_own() {
 
 #[test]
 fn an_input_that_is_missing_is_named_at_the_authors_line() {
-    let pack = native::linked(&OUTER_TABLE).unwrap();
-    let found = Found { definition: pack.description.losses[0].clone(), pack };
+    let found = found(&OUTER_TABLE);
     let whole = Case::of(Layout { equal_widths: true, views: 1 }, 5, 4, 77);
     for case in [Case { source: None, ..whole.clone() }, Case { target: None, ..whole }] {
         let mut session =

@@ -27,9 +27,8 @@ OPERATIONS: Dict[int, Operation] = {
     21: ("sub", "ff", lambda t, x: t[0] - t[1]),
     22: ("mul", "ff", lambda t, x: t[0] * t[1]),
     23: ("div", "ff", lambda t, x: t[0] / t[1]),
-    # Of equals, the first has the gradient, as in Burn; `torch.maximum` halves it.
-    24: ("max", "ff", lambda t, x: torch.where(t[0] < t[1], t[1], t[0])),
-    25: ("min", "ff", lambda t, x: torch.where(t[1] < t[0], t[1], t[0])),
+    24: ("max", "ff", lambda t, x: torch.maximum(t[0], t[1])),
+    25: ("min", "ff", lambda t, x: torch.minimum(t[0], t[1])),
     26: ("add_scalar", "f", lambda t, x: t[0] + x[0]),
     27: ("mul_scalar", "f", lambda t, x: t[0] * x[0]),
     28: ("div_scalar", "f", lambda t, x: t[0] / x[0]),

@@ -10,6 +10,7 @@ import wasmtime
 from safetensors.torch import load_file
 
 import retort_torch
+from retort_torch.ops import OPERATIONS
 from retort_torch.random import Stream, key
 
 PACK = retort_torch.Pack(os.environ["RETORT_PACK"])
@@ -160,6 +161,19 @@ def test_the_page_s_example_runs(tmp_path, monkeypatch):
     shutil.copy(os.environ["RETORT_PACK"], tmp_path / "retort_plugins.wasm")
     monkeypatch.chdir(tmp_path)
     exec(compile(example, str(page), "exec"), {})
+
+
+@pytest.mark.parametrize("code, value", [(24, [1.0, 3.0, 3.0]), (25, [1.0, 2.0, 2.0])])
+def test_equal_elements_share_the_gradient_and_nan_is_kept_as_in_the_rust_host(code, value):
+    """As `core/tests/order.rs` has it."""
+    nan = float("nan")
+    a = torch.tensor([1.0, 2.0, 3.0, nan, 1.0], requires_grad=True)
+    b = torch.tensor([1.0, 3.0, 2.0, 1.0, nan], requires_grad=True)
+    out = OPERATIONS[code][2]([a, b], [])
+    assert out[:3].tolist() == value and out[3:].isnan().all()
+    out.sum().backward()
+    # At a NaN PyTorch gives both the whole gradient and the Rust host half: it means nothing.
+    assert (a.grad + b.grad)[:3].tolist() == [1.0] * 3 and a.grad[0] == 0.5
 
 
 def test_a_wrong_word_of_a_call_is_named():
