@@ -439,12 +439,20 @@ fn a_damaged_run_is_named_and_hides_no_other() {
     let long = format!("{first}\n{{\"a\":\"{}\"}}\n", "x".repeat(100 << 20));
     let deep = format!("{first}\n{}\n", "[".repeat(100_000));
     let huge = format!("{{\"a\":\"{}\"}}", "x".repeat(9 << 20));
+    let word = format!("{{\"seconds\":\"{}\"}}", "x".repeat(1 << 20));
     let cases: &[(&str, &str, &str)] = &[
         ("metrics.jsonl", &long, "metrics.jsonl, line 2: it has more than 1048576 bytes"),
         ("metrics.jsonl", &deep, "metrics.jsonl, line 2: recursion limit exceeded"),
         ("metrics.jsonl", "\n{\"step\":1}\n", "metrics.jsonl, line 1: EOF"),
         ("summary.json", "[1, 2]", "it is no object"),
         ("summary.json", "\"done\"", "it is no object"),
+        ("summary.json", r#"{"interrupted": "no"}"#, "invalid type: string \"no\", expected a boolean"),
+        ("summary.json", r#"{"interrupted": false, "recall": [1]}"#, "summary.json: invalid type: "),
+        ("summary.json", r#"{"best": {"epoch": 2, "recall": {"x": 1}}}"#, "summary.json: invalid "),
+        ("summary.json", &word, "x… at line 1 column "),
+        ("metrics.jsonl", "{\"step\":\"1\"}\n", "metrics.jsonl, line 1: invalid type"),
+        ("metrics.jsonl", "{\"mean_loss\":1,\"epoch\":1e300}\n", "metrics.jsonl, line 1: invalid type"),
+        ("run.json", r#"{"plugins": 3}"#, "run.json: invalid type"),
         ("summary.json", &huge, "and such a file may have 8388608"),
         ("run.json", "[]", "it is no object"),
         ("run.json", "{", "EOF while parsing"),
@@ -473,17 +481,14 @@ fn a_damaged_run_is_named_and_hides_no_other() {
         std::fs::write(dir.join("runs/bad").join(name), kept).unwrap();
     }
 
-    // Odd, but no reason to refuse: numbers as words, other shapes, values that leave no room.
-    std::fs::write(
-        dir.join("runs/bad/summary.json"),
-        r#"{"interrupted": "no", "recall": [1], "best": {"epoch": "1", "recall": 3}, "seconds": "9"}"#,
-    )
-    .unwrap();
+    // Odd, but no reason to refuse: keys of another version, nothing at all, values that leave no room.
+    std::fs::write(dir.join("runs/bad/summary.json"), r#"{"to come": [1], "loss": null}"#).unwrap();
     std::fs::write(
         dir.join("runs/bad/metrics.jsonl"),
-        "{\"step\":\"1\",\"loss\":\"2\"}\n{\"step\":1,\"epoch\":1,\"loss\":1e308,\"lr\":-1e308}\n\
-         {\"step\":2,\"epoch\":1,\"loss\":1e308,\"lr\":1e308}\n{\"mean_loss\":{},\"epoch\":18446744073709551615}\n\
-         {\"mean_loss\":1,\"epoch\":1e300,\"recall\":{\"x\":1e308,\"1\":null}}\n",
+        "{}\n{\"step\":1,\"epoch\":1,\"loss\":1e308,\"lr\":-1e308}\n\
+         {\"step\":2,\"epoch\":1,\"loss\":1e308,\"lr\":1e308,\"terms\":{\"a\":null}}\n\
+         {\"mean_loss\":null,\"epoch\":18446744073709551615,\"recall\":{}}\n\
+         {\"mean_loss\":1,\"epoch\":1,\"recall\":{\"18446744073709551615\":1e308}}\n",
     )
     .unwrap();
     for args in [

@@ -193,7 +193,7 @@ fn report(args: &Demo, common: &Common, folder: &Path, rows: &[Row], html: &Path
             .map(|row| {
                 let (loss, origin) = row.done.losses.first().cloned().unwrap_or_default();
                 json!({"role": row.role, "loss": loss, "origin": origin,
-                    "recall": run::recall_json(&row.done.summary), "parameters": row.done.parameters,
+                    "recall": row.done.summary.recall, "parameters": row.done.parameters,
                     "embedding_bytes": 4 * row.embedding, "seconds": row.done.summary.seconds,
                     "run": row.done.folder})
             })

@@ -160,7 +160,7 @@ fn table(entries: &[Entry], differing: &[(String, String)], folder: &Path) -> Ta
         row.extend([
             run.best().map_or("-".to_owned(), in_words),
             format!("{}/{}", run.course.epochs, run.config.train.epochs),
-            moment(&run.info["begun"]),
+            moment(run.info.begun.as_deref()),
             state,
         ]);
         table.add_row(row);
@@ -178,7 +178,7 @@ fn cut(text: &str) -> String {
 }
 
 /// Recall in percent; the test classes' goes without saying.
-fn in_words((_, recall, split): (u64, f64, &str)) -> String {
+fn in_words((_, recall, split): (usize, f64, &str)) -> String {
     let split = if split == "test" { String::new() } else { format!(" ({split})") };
     format!("{:.1}{split}", 100.0 * recall)
 }
@@ -190,7 +190,7 @@ fn overview(run: &Run) -> Value {
     json!({"run": run.path, "role": run.role(), "dataset": run.config.data.name,
         "loss": run.losses(), "best": best, "state": run.state.to_string(),
         "failed": run.failed(), "epochs": run.course.epochs, "of": run.config.train.epochs,
-        "begun": run.info["begun"]})
+        "begun": run.info.begun})
 }
 
 fn show(args: &Show, common: &Common) -> Result<()> {
@@ -198,7 +198,7 @@ fn show(args: &Show, common: &Common) -> Result<()> {
     if common.json {
         let mut out = overview(&run);
         out["config"] = serde_json::to_value(&run.config).map_err(Failure::new)?;
-        out["info"] = run.info;
+        out["info"] = json!(run.info);
         out["summary"] = json!(run.summary);
         out["metrics"] = json!(run.course.lines);
         output::json(&out);
@@ -209,7 +209,7 @@ fn show(args: &Show, common: &Common) -> Result<()> {
     let what = format!("{path}: a {role} on {} by {losses}", run.config.data.name);
     output::line(clean::line(&what));
     let mut results = portrait::results(&run);
-    for (key, values) in [("loss", run.course.curve("loss")), ("Recall@1", run.course.recalls())] {
+    for (key, values) in [("loss", run.course.losses()), ("Recall@1", run.course.recalls())] {
         if let (Some(first), Some(last)) = (values.first(), values.last()) {
             let curve = sparkline(&values);
             let ends = [first, last].map(|x| output::short(*x));
@@ -240,13 +240,10 @@ fn section(title: &str, lines: Vec<(String, String)>) {
 
 /// What a run was made with, and what came out.
 fn facts(run: &Run) -> Value {
-    let mut tree = Map::new();
-    for key in ["retort", "interface", "role", "begun", "device", "hardware", "plugins", "source"] {
-        tree.insert(key.to_owned(), run.info[key].clone());
-    }
-    tree.insert("resumed".to_owned(), json!(run.info["resumed"].as_array().map(Vec::len)));
-    tree.insert("summary".to_owned(), json!(run.summary));
-    Value::Object(tree)
+    let (info, made) = (&run.info, &run.info.identity);
+    json!({"retort": made.retort, "interface": made.interface, "role": info.role, "begun": info.begun,
+        "device": info.device, "hardware": info.hardware, "plugins": made.plugins,
+        "source": made.source, "resumed": info.resumed.len(), "summary": run.summary})
 }
 
 /// A curve of at most 60 characters; each stands for the mean of its share of the values.

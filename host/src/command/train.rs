@@ -126,7 +126,7 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
 fn resume(args: &Resume, common: &Common) -> Result<()> {
     let mut run = Run::open(&args.run)?;
     // Its relative paths count from where it was begun.
-    if let Some(begun) = run.info["directory"].as_str().map(PathBuf::from)
+    if let Some(begun) = run.info.directory.clone()
         && begun.is_dir()
         && std::env::current_dir().is_ok_and(|here| here != begun)
     {
@@ -136,13 +136,13 @@ fn resume(args: &Resume, common: &Common) -> Result<()> {
         enter.map_err(|e| Failure::file("go to the folder where the run was begun,", &begun, e))?;
     }
     // On the device it was begun on, unless another one is named.
-    let begun = run.info["device"]["id"].as_str().and_then(|id| id.parse().ok());
+    let begun = run.info.device.id.as_ref().and_then(|id| id.parse().ok());
     let choice = if common.device == DeviceChoice::Auto { begun } else { None };
     let (device, info) = device::resolve(choice.unwrap_or(common.device)).map_err(|e| {
         Failure::new(format!("{e}; name a device to go on with another one, such as --device cpu"))
     })?;
-    if let Some(was) = run.info["device"]["name"].as_str()
-        && was != info.name
+    if let Some(was) = &run.info.device.name
+        && *was != info.name
     {
         output::say(format_args!(
             "begun on {}, goes on on {}: last digits may differ",
@@ -172,10 +172,9 @@ fn report(done: &Finished, role: &str, common: &Common) -> Result<()> {
             done.summary.skipped
         ));
     }
-    let recall = run::recall_json(&done.summary);
     if common.json {
         output::json(
-            &json!({"role": role, "run": done.folder, "recall": recall, "best": done.best,
+            &json!({"role": role, "run": done.folder, "recall": done.summary.recall, "best": done.best,
             "loss": output::number(done.summary.loss), "parameters": done.parameters,
             "skipped": done.summary.skipped, "seconds": done.summary.seconds}),
         );
@@ -193,20 +192,17 @@ fn report(done: &Finished, role: &str, common: &Common) -> Result<()> {
 
 /// The best epoch and how it was chosen, where it isn't just the last one.
 fn best_in_words(done: &Finished) -> Option<String> {
-    let best = &done.best;
-    let epoch = best["epoch"].as_u64()?;
-    let (k, recall) =
-        best["recall"].as_object()?.iter().min_by_key(|(k, _)| k.parse::<u64>().ok())?;
-    let chosen = match best["selected_on"].as_str()? {
-        "test" if epoch == done.summary.epochs as u64 => return None,
+    let best = done.best.as_ref()?;
+    let (epoch, (k, recall)) = (best.epoch, best.first_recall()?);
+    let chosen = match best.on() {
+        "test" if epoch == done.summary.epochs => return None,
         "test" => {
             "chosen on these same test classes, as the field's code does: an optimistic number \
                    (--select-on validation chooses without them)"
         }
         _ => "chosen on held-out training classes",
     };
-    let percent = 100.0 * recall.as_f64()?;
-    Some(format!("best: epoch {epoch}, Recall@{k} {percent:.1} %, {chosen}"))
+    Some(format!("best: epoch {epoch}, Recall@{k} {:.1} %, {chosen}", 100.0 * recall))
 }
 
 /// The device: of the authors' flag, if there is such a GPU, else of ours.

@@ -3,7 +3,7 @@
 use super::gather::{Gathered, Run};
 use crate::html::escape;
 use crate::html::plot::{Curve, legend_of, lines};
-use serde_json::Value;
+use crate::run::line::Line;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -16,37 +16,29 @@ type Series = BTreeMap<String, Vec<(f64, f64)>>;
 /// Every series of a run: over steps, and over epochs.
 fn series(run: &Run) -> (Series, Series) {
     let (mut steps, mut epochs) = (Series::new(), Series::new());
+    let put = |into: &mut Series, name: String, at: f64, x: Option<f64>| {
+        if let Some(x) = x {
+            into.entry(name).or_default().push((at, x));
+        }
+    };
     for line in &run.metrics {
-        let of_epoch = line["mean_loss"].is_number() || line["recall"].is_object();
-        let (into, at) = match (line["step"].as_f64(), line["epoch"].as_f64()) {
-            (_, Some(epoch)) if of_epoch => (&mut epochs, epoch),
-            (Some(step), _) => (&mut steps, step),
-            _ => continue,
-        };
-        for (key, value) in line.as_object().into_iter().flatten() {
-            match (key.as_str(), value) {
-                ("epoch" | "step" | "images_per_second" | "seconds" | "time", _) => {}
-                ("recall", Value::Object(recall)) => {
-                    for (k, r) in recall.iter().filter_map(|(k, r)| Some((k, r.as_f64()?))) {
-                        into.entry(format!("Recall@{k} in %")).or_default().push((at, 100.0 * r));
-                    }
+        match line {
+            Line::Step(line) => {
+                let at = line.step as f64;
+                put(&mut steps, "loss".to_owned(), at, line.loss);
+                put(&mut steps, "learning rate".to_owned(), at, line.lr);
+                for (name, x) in &line.terms {
+                    put(&mut steps, format!("{name}, weighted"), at, *x);
                 }
-                (group, Value::Object(inner)) => {
-                    let weighted = if group == "terms" { ", weighted" } else { "" };
-                    for (name, x) in inner.iter().filter_map(|(n, x)| Some((n, x.as_f64()?))) {
-                        into.entry(format!("{name}{weighted}")).or_default().push((at, x));
-                    }
+                for (name, x) in &line.values {
+                    put(&mut steps, name.clone(), at, *x);
                 }
-                (name, value) => {
-                    let name = match name {
-                        "lr" => "learning rate",
-                        "loss" => "loss",
-                        "mean_loss" => "mean loss of the epoch",
-                        other => other,
-                    };
-                    if let Some(x) = value.as_f64() {
-                        into.entry(name.to_owned()).or_default().push((at, x));
-                    }
+            }
+            Line::Epoch(line) => {
+                let at = line.epoch as f64;
+                put(&mut epochs, "mean loss of the epoch".to_owned(), at, line.mean_loss);
+                for (k, r) in line.recall.iter().flatten() {
+                    put(&mut epochs, format!("Recall@{k} in %"), at, Some(100.0 * r));
                 }
             }
         }

@@ -3,8 +3,10 @@
 use crate::experiment::Experiment;
 use crate::failure::{Failure, Result};
 use crate::run::folder;
+use crate::run::info::Info;
+use crate::run::line::Line;
+use crate::run::outcome::Outcome;
 use crate::suite::result::{self, Results};
-use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Everything that a report shows, before any embedding.
@@ -33,11 +35,11 @@ pub struct Run {
     /// `config.toml` as it is.
     pub config: String,
     /// `run.json`.
-    pub info: Value,
+    pub info: Info,
     /// The lines of `metrics.jsonl`.
-    pub metrics: Vec<Value>,
-    /// `summary.json`; null while it trains.
-    pub summary: Value,
+    pub metrics: Vec<Line>,
+    /// `summary.json`; nothing while it trains.
+    pub summary: Outcome,
 }
 
 /// Reads what the paths name.
@@ -112,7 +114,7 @@ fn run(path: &Path, name: String, group: String, member: String) -> Result<Run> 
         config: run.text,
         info: run.info,
         metrics: run.course.lines,
-        summary: run.summary.unwrap_or(Value::Null),
+        summary: run.summary.unwrap_or_default(),
     })
 }
 

@@ -6,7 +6,6 @@ use crate::html::escape;
 use crate::html::plot::{Dot, dots};
 use crate::suite::result::{Recall, Results, Table};
 use crate::suite::table::{LEGEND, sentence, values};
-use serde_json::Value;
 use std::fmt::Write as _;
 
 /// What was found, in a sentence or two.
@@ -33,7 +32,7 @@ pub fn finding(gathered: &Gathered) -> String {
 fn rivals(runs: &[Run]) -> Vec<&Run> {
     let done: Vec<&Run> = runs.iter().filter(|run| !recall(run).is_empty()).collect();
     let targets: Vec<&Run> =
-        done.iter().copied().filter(|run| run.info["role"] == "target").collect();
+        done.iter().copied().filter(|run| run.info.role.as_deref() == Some("target")).collect();
     let mut rivals = if targets.is_empty() { done } else { targets };
     if let Some(first) = rivals.first().copied() {
         rivals.retain(|run| run.experiment.data == first.experiment.data);
@@ -201,14 +200,7 @@ fn dot_plots(table: &Table) -> String {
 
 /// Recall@K of a finished run, by K.
 fn recall(run: &Run) -> Vec<(usize, f64)> {
-    let recall = run.summary["recall"].as_object();
-    let mut recall: Vec<(usize, f64)> = recall
-        .into_iter()
-        .flatten()
-        .filter_map(|(k, r)| Some((k.parse().ok()?, r.as_f64()?)))
-        .collect();
-    recall.sort_by_key(|r| r.0);
-    recall
+    run.summary.recall.iter().flatten().map(|(k, r)| (*k, *r)).collect()
 }
 
 fn runs(runs: &[Run]) -> String {
@@ -247,15 +239,15 @@ fn runs(runs: &[Run]) -> String {
             let own = own.map_or("–".to_owned(), |r| format!("{:.1}", 100.0 * r));
             let _ = write!(html, "<td{class}>{own}</td>");
         }
-        let seconds = run.summary["seconds"].as_f64().filter(|_| !recall.is_empty());
-        let unfinished = if run.summary["failed"].is_string() { "failed" } else { "not finished" };
+        let seconds = run.summary.seconds.filter(|_| !recall.is_empty());
+        let unfinished = if run.summary.failed.is_some() { "failed" } else { "not finished" };
         let _ = write!(
             html,
             "<td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             escape(&losses(run)),
             escape(&run.experiment.network.name),
             run.experiment.network.embedding,
-            run.summary["parameters"].as_u64().map_or("–".to_owned(), |n| n.to_string()),
+            run.summary.parameters.map_or("–".to_owned(), |n| n.to_string()),
             seconds.map_or(unfinished.to_owned(), |s| format!("{s:.0} s")),
         );
     }
@@ -266,13 +258,9 @@ fn runs(runs: &[Run]) -> String {
 pub fn settings(runs: &[Run]) -> String {
     let mut html = String::new();
     for run in runs {
-        let text = |value: &Value| match value {
-            Value::String(text) => escape(text),
-            Value::Null => "–".to_owned(),
-            other => escape(&other.to_string()),
-        };
-        let info = &run.info;
-        let device = &info["device"];
+        let text =
+            |fact: &Option<String>| fact.as_ref().map_or("–".to_owned(), |text| escape(text));
+        let (made, device) = (&run.info.identity, &run.info.device);
         let _ = write!(
             html,
             "<details><summary>{} <small>{}</small></summary><dl><dt>Folder</dt><dd><code>{}</code></dd>\
@@ -280,21 +268,21 @@ pub fn settings(runs: &[Run]) -> String {
             escape(&run.name),
             escape(&losses(run)),
             escape(&run.folder.display().to_string()),
-            text(&info["retort"]),
+            text(&made.retort),
             run.experiment.seed,
-            text(&device["name"]),
-            text(&device["driver"]),
+            text(&device.name),
+            text(&device.driver),
         );
-        if let Some(why) = run.summary["failed"].as_str() {
+        if let Some(why) = &run.summary.failed {
             let _ = write!(html, "<dt>Failed</dt><dd>{}</dd>", escape(why));
         }
-        for plugin in info["plugins"].as_array().into_iter().flatten() {
+        for file in &made.plugins {
             let _ = write!(
                 html,
                 "<dt>{}</dt><dd>{}, <code>{}</code></dd>",
-                text(&plugin["loss"]),
-                text(&plugin["origin"]),
-                text(&plugin["digest"])
+                escape(&file.loss),
+                escape(&file.origin),
+                escape(&file.digest)
             );
         }
         let _ = write!(html, "</dl><pre>{}</pre></details>", escape(run.config.trim_end()));

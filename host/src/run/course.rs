@@ -3,6 +3,7 @@
 use crate::failure::{Failure, Result};
 use crate::io::regular;
 use crate::run::folder::METRICS;
+use crate::run::line::{Epoch, Line, why};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -36,7 +37,7 @@ impl Lines {
         Ok(Lines { path, file, number: 0 })
     }
 
-    fn read(&mut self) -> std::result::Result<Option<(String, Value)>, String> {
+    fn read(&mut self) -> std::result::Result<Option<(String, Line)>, String> {
         let Some(file) = &mut self.file else { return Ok(None) };
         let mut bytes = Vec::new();
         file.take(LINE + 1).read_until(b'\n', &mut bytes).map_err(|e| e.to_string())?;
@@ -46,17 +47,18 @@ impl Lines {
         let whole = bytes.pop_if(|last| *last == b'\n').is_some();
         match serde_json::from_slice(&bytes) {
             Ok(line @ Value::Object(_)) => {
+                let line = Line::read(line).map_err(|e| why(&e))?;
                 Ok(Some((String::from_utf8_lossy(&bytes).into_owned(), line)))
             }
             _ if !whole => Ok(None),
             Ok(_) => Err("it is no JSON object".to_owned()),
-            Err(e) => Err(e.to_string()),
+            Err(e) => Err(why(&e)),
         }
     }
 }
 
 impl Iterator for Lines {
-    type Item = Result<(String, Value)>;
+    type Item = Result<(String, Line)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.number += 1;
@@ -78,11 +80,11 @@ impl Iterator for Lines {
 #[derive(Clone, Debug, Default)]
 pub struct Course {
     /// Log points and ends of epochs; of very many an even choice, with the last.
-    pub lines: Vec<Value>,
+    pub lines: Vec<Line>,
     /// Epochs that are done.
-    pub epochs: u64,
+    pub epochs: usize,
     /// The best evaluation's epoch, its Recall at the smallest K, and the split it was made on.
-    pub best: Option<(u64, f64, String)>,
+    pub best: Option<(usize, f64, String)>,
 }
 
 impl Course {
@@ -91,49 +93,42 @@ impl Course {
         let (mut course, mut steps, mut epochs) = (Course::default(), Thin::new(), Thin::new());
         for (number, line) in Lines::open(dir)?.enumerate() {
             let (text, line) = line?;
-            if is_epoch(&line) {
-                course.add(&line);
+            if let Line::Epoch(epoch) = &line {
+                course.add(epoch);
                 epochs.add(number, text.len(), line);
             } else {
                 steps.add(number, text.len(), line);
             }
         }
-        let mut lines: Vec<(usize, Value)> = steps.end().chain(epochs.end()).collect();
+        let mut lines: Vec<(usize, Line)> = steps.end().chain(epochs.end()).collect();
         lines.sort_by_key(|(number, _)| *number);
         course.lines = lines.into_iter().map(|(_, line)| line).collect();
         Ok(course)
     }
 
-    fn add(&mut self, line: &Value) {
-        let Some(epoch) = line["epoch"].as_u64() else { return };
-        self.epochs = self.epochs.max(epoch);
-        if let Some(value) = smallest(line)
+    fn add(&mut self, line: &Epoch) {
+        self.epochs = self.epochs.max(line.epoch);
+        if let Some(value) = line.first_recall()
             && self.best.as_ref().is_none_or(|(_, most, _)| value > *most)
         {
-            let split = line["split"].as_str().unwrap_or("test");
-            self.best = Some((epoch, value, split.to_owned()));
+            let split = line.split.as_deref().unwrap_or("test");
+            self.best = Some((line.epoch, value, split.to_owned()));
         }
     }
 
-    /// One number's course: `loss` of the log points, `mean_loss` of the epochs, and the like.
-    pub fn curve(&self, key: &str) -> Vec<f64> {
-        self.lines.iter().filter_map(|line| line[key].as_f64()).collect()
+    /// The weighted sum of the losses at the log points.
+    pub fn losses(&self) -> Vec<f64> {
+        let loss = |line: &Line| match line {
+            Line::Step(line) => line.loss,
+            Line::Epoch(_) => None,
+        };
+        self.lines.iter().filter_map(loss).collect()
     }
 
     /// Recall at the smallest K, of the epochs that were evaluated.
     pub fn recalls(&self) -> Vec<f64> {
-        self.lines.iter().filter(|line| is_epoch(line)).filter_map(smallest).collect()
+        self.lines.iter().filter_map(|line| line.epoch()?.first_recall()).collect()
     }
-}
-
-fn is_epoch(line: &Value) -> bool {
-    line.get("mean_loss").is_some()
-}
-
-/// Recall at the smallest K of what has a `recall`.
-pub fn smallest(line: &Value) -> Option<f64> {
-    let recall = line["recall"].as_object().into_iter().flatten();
-    recall.min_by_key(|(k, _)| k.parse::<u64>().unwrap_or(u64::MAX))?.1.as_f64()
 }
 
 /// Lines with their numbers: every one, or of very many every second, fourth, and so on.
@@ -141,9 +136,9 @@ struct Thin {
     every: usize,
     seen: usize,
     bytes: usize,
-    kept: Vec<(usize, Value)>,
+    kept: Vec<(usize, Line)>,
     /// The last one, if it isn't kept.
-    last: Option<(usize, Value)>,
+    last: Option<(usize, Line)>,
 }
 
 impl Thin {
@@ -151,7 +146,7 @@ impl Thin {
         Thin { every: 1, seen: 0, bytes: 0, kept: Vec::new(), last: None }
     }
 
-    fn add(&mut self, number: usize, bytes: usize, line: Value) {
+    fn add(&mut self, number: usize, bytes: usize, line: Line) {
         self.seen += 1;
         self.last = None;
         if !(self.seen - 1).is_multiple_of(self.every) {
@@ -171,7 +166,7 @@ impl Thin {
         }
     }
 
-    fn end(self) -> impl Iterator<Item = (usize, Value)> {
+    fn end(self) -> impl Iterator<Item = (usize, Line)> {
         self.kept.into_iter().chain(self.last)
     }
 }
@@ -197,9 +192,9 @@ mod tests {
                 .unwrap();
         }
         let course = Course::read(folder(&text).path()).unwrap();
-        assert_eq!(course.epochs, n as u64 - 1);
+        assert_eq!(course.epochs, n - 1);
         assert_eq!(course.best, Some((77_777, 0.9, "test".to_owned())));
-        let steps = course.curve("step");
+        let steps = course.losses();
         assert!((KEPT / 2..=KEPT + 1).contains(&steps.len()), "{}", steps.len());
         assert!(
             steps[..steps.len() - 1].windows(2).all(|w| w[1].total_cmp(&(w[0] + steps[1])).is_eq())

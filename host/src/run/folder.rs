@@ -5,9 +5,12 @@ use crate::failure::{Failure, Result};
 use crate::io::regular;
 use crate::plugin::registry::short_name;
 use crate::run::claim::is_unbegun;
-use crate::run::course::{Course, smallest};
+use crate::run::course::Course;
+use crate::run::info::Info;
+use crate::run::line::why;
 use crate::run::lock::Lock;
-use serde_json::Value;
+use crate::run::outcome::Outcome;
+use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
 /// The resolved configuration.
@@ -57,9 +60,9 @@ pub struct Run {
     /// The text of `config.toml`.
     pub text: String,
     /// What `run.json` says.
-    pub info: Value,
+    pub info: Info,
     /// How it ended, if it did.
-    pub summary: Option<Value>,
+    pub summary: Option<Outcome>,
     /// What `metrics.jsonl` says.
     pub course: Course,
     /// How far it is.
@@ -81,8 +84,8 @@ impl Run {
             if summary.symlink_metadata().is_ok() { Some(read_object(&summary)?) } else { None };
         let state = match &summary {
             _ if Lock::is_taken(path) => State::Running,
-            Some(summary) if has_ended(summary) => State::Complete,
-            Some(summary) if summary["failed"].is_string() => State::Failed,
+            Some(summary) if !summary.interrupted => State::Complete,
+            Some(summary) if summary.failed.is_some() => State::Failed,
             _ => State::Interrupted,
         };
         let info = read_object(&path.join(INFO))?;
@@ -99,7 +102,7 @@ impl Run {
 
     /// `source` or `target`.
     pub fn role(&self) -> &str {
-        match self.info["role"].as_str() {
+        match self.info.role.as_deref() {
             Some(role) => role,
             None if self.config.source.is_some() => "target",
             None => "source",
@@ -108,13 +111,13 @@ impl Run {
 
     /// Whether it came to its end, whoever works in it now.
     pub fn has_ended(&self) -> bool {
-        self.summary.as_ref().is_some_and(has_ended)
+        self.summary.as_ref().is_some_and(|summary| !summary.interrupted)
     }
 
     /// Why it failed, if it did.
     pub fn failed(&self) -> Option<&str> {
         let summary = self.summary.as_ref().filter(|_| self.state == State::Failed);
-        summary.and_then(|summary| summary["failed"].as_str())
+        summary.and_then(|summary| summary.failed.as_deref())
     }
 
     /// Its losses' names, without the files they come from.
@@ -125,17 +128,15 @@ impl Run {
 
     /// The best evaluation's epoch, its Recall at the smallest K, and the split it was made on. On
     /// the test classes, if the run has come to its end.
-    pub fn best(&self) -> Option<(u64, f64, &str)> {
-        let chosen = self.summary.as_ref().map_or(&Value::Null, |summary| &summary["best"]);
-        if let (Some(epoch), Some(recall)) = (chosen["epoch"].as_u64(), smallest(chosen)) {
-            return Some((epoch, recall, "test"));
+    pub fn best(&self) -> Option<(usize, f64, &str)> {
+        let chosen = self.summary.as_ref().and_then(|summary| summary.best.as_ref());
+        if let Some(best) = chosen
+            && let Some((_, recall)) = best.first_recall()
+        {
+            return Some((best.epoch, recall, "test"));
         }
         self.course.best.as_ref().map(|(epoch, recall, split)| (*epoch, *recall, split.as_str()))
     }
-}
-
-fn has_ended(summary: &Value) -> bool {
-    summary["interrupted"] == Value::Bool(false)
 }
 
 /// Why a folder isn't a run, and what to do.
@@ -190,8 +191,10 @@ pub fn find(dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// A small file with one JSON object.
-fn read_object(path: &Path) -> Result<Value> {
+fn read_object<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = regular::read(path, regular::SMALL).map_err(|e| Failure::file("read", path, e))?;
-    let value: Value = serde_json::from_str(&text).map_err(|e| Failure::file("use", path, e))?;
-    if value.is_object() { Ok(value) } else { Err(Failure::file("use", path, "it is no object")) }
+    if !text.trim_start().starts_with('{') {
+        return Err(Failure::file("use", path, "it is no object"));
+    }
+    serde_json::from_str(&text).map_err(|e| Failure::file("use", path, why(&e)))
 }

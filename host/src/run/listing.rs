@@ -51,7 +51,7 @@ impl Entry {
             "recall" => format!("{}", 100.0 * run.best()?.1),
             "state" => run.state.to_string(),
             "epochs" => run.course.epochs.to_string(),
-            "begun" => moment(&run.info["begun"]),
+            "begun" => moment(run.info.begun.as_deref()),
             _ => return None,
         })
     }

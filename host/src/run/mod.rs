@@ -5,9 +5,12 @@ pub mod course;
 pub mod difference;
 pub mod folder;
 pub mod hardware;
+pub mod info;
 pub mod kept;
+pub mod line;
 pub mod listing;
 pub mod lock;
+pub mod outcome;
 pub mod portrait;
 pub mod record;
 pub mod tensorboard;
@@ -23,7 +26,11 @@ use crate::run::claim::{Claim, is_there, remove_torn};
 use crate::run::course::Lines;
 use crate::run::difference::{Difference, differing};
 use crate::run::folder::{CHECKPOINT, CONFIG, INFO, METRICS, Run, SUMMARY};
+use crate::run::hardware::Hardware;
+use crate::run::info::{Identity, Info, LossFile, Resumption, SourceFile};
+use crate::run::line::{Line, Recall};
 use crate::run::lock::Lock;
+use crate::run::outcome::{Chosen, Outcome};
 use crate::run::record::Record;
 use crate::terminal::progress::Progress;
 use crate::terminal::{clean, output};
@@ -38,7 +45,7 @@ use retort_core::trainer::{
 };
 use retort_core::{LossError, Session, Setup};
 use retort_datasets::{self as datasets, Split};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -50,9 +57,8 @@ pub struct Finished {
     pub folder: PathBuf,
     /// How it ended.
     pub summary: Summary,
-    /// Its best epoch, how that was chosen, and its Recall@K on the test classes; null if the
-    /// training didn't come to its end.
-    pub best: Value,
+    /// Its best epoch; none if the training didn't come to its end.
+    pub best: Option<Chosen>,
     /// Scalars that were trained, without the losses'.
     pub parameters: usize,
     /// Names and origins of its losses.
@@ -137,13 +143,17 @@ pub fn train(
     let config = toml::to_string(&experiment)
         .map_err(|e| Failure::new(format!("can't write the configuration as TOML: {e}")))?;
     claim.write(Path::new(CONFIG), config.as_bytes())?;
-    let mut info = json!({
-        "role": role, "begun": rfc3339(), "seed": experiment.seed,
-        "device": device_json(&place.info), "hardware": hardware::describe(),
-        "directory": std::env::current_dir().ok(),
-    });
-    merge(&mut info, identity(&experiment, &prepared)?);
-    claim.write(Path::new(INFO), format!("{info:#}\n").as_bytes())?;
+    let info = Info {
+        role: Some(role.to_owned()),
+        begun: Some(rfc3339()),
+        seed: Some(experiment.seed),
+        device: (&place.info).into(),
+        hardware: Hardware::here(),
+        directory: std::env::current_dir().ok(),
+        identity: identity(&experiment, &prepared)?,
+        resumed: Vec::new(),
+    };
+    claim.write(Path::new(INFO), as_text(&info).as_bytes())?;
     kept::keep(&folder, &prepared.packs, Some(&mut claim))?;
     claim.add(&[METRICS, tensorboard::FILE]);
     carry_out(&experiment, &folder, label, prepared, 0, place, Some(&mut claim))
@@ -157,19 +167,16 @@ pub fn resume(folder: &Path, allow_changed: bool, place: &mut Place) -> Result<F
     let file = folder.join(CHECKPOINT);
     let mut prepared = prepare(&mut run.config, folder, !file.exists(), place)?;
     let now = identity(&run.config, &prepared)?;
-    let mut was: serde_json::Map<String, Value> = (now.as_object().into_iter().flatten())
-        .map(|(key, _)| (key.clone(), run.info[key].clone()))
-        .collect();
+    let mut was = run.info.identity.clone();
     // Older files are read as they are meant: keys may have come in since, or moved.
-    if let Some(config) = was.get_mut("config")
-        && let Ok(experiment) = serde_json::from_value::<Experiment>(older::renewed(config.clone()))
+    if let Ok(mut experiment) =
+        serde_json::from_value::<Experiment>(older::renewed(was.config.clone()))
     {
-        let mut experiment = experiment;
         // Options that have come in since have had their defaults.
         let _ = experiment.resolve();
-        *config = json!(without_digests(&experiment));
+        was.config = json!(without_digests(&experiment));
     }
-    let changes = differing(&Value::Object(was), &now);
+    let changes = differing(&json!(was), &json!(now));
     if !changes.is_empty() && !allow_changed {
         return Err(Failure::usage(changed(folder, &changes)));
     }
@@ -186,15 +193,11 @@ pub fn resume(folder: &Path, allow_changed: bool, place: &mut Place) -> Result<F
         prepared.trainer.resume(loaded)?;
     }
     let step = prepared.trainer.state.step as u64;
-    let session = json!({"at": rfc3339(), "after_step": step, "device": device_json(&place.info),
-        "changed": changes});
-    match &mut run.info["resumed"] {
-        Value::Array(sessions) => sessions.push(session),
-        none => *none = json!([session]),
-    }
+    let device = (&place.info).into();
+    run.info.resumed.push(Resumption { at: rfc3339(), after_step: step, device, changed: changes });
     kept::keep(folder, &prepared.packs, None)?;
-    merge(&mut run.info, now);
-    write_text(&folder.join(INFO), &format!("{:#}\n", run.info))?;
+    run.info.identity = now;
+    write_text(&folder.join(INFO), &as_text(&run.info))?;
     // From here on the run is under way again.
     match std::fs::remove_file(folder.join(SUMMARY)) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -210,15 +213,15 @@ pub fn resume(folder: &Path, allow_changed: bool, place: &mut Place) -> Result<F
     carry_out(&run.config, folder, &label, prepared, step, place, None)
 }
 
-/// What a run's numbers depend on beside the device, as `run.json` keeps it.
-fn identity(experiment: &Experiment, prepared: &Prepared) -> Result<Value> {
-    let now = json!({
-        "retort": env!("CARGO_PKG_VERSION"), "interface": retort_sdk::abi::INTERFACE,
-        "plugins": prepared.plugins, "source": prepared.source,
-        "config": without_digests(experiment),
-    });
-    // By way of text, because a number read from `run.json` may differ from it in the last digit.
-    serde_json::from_str(&now.to_string()).map_err(Failure::new)
+/// What a run's numbers depend on beside the device.
+fn identity(experiment: &Experiment, prepared: &Prepared) -> Result<Identity> {
+    Ok(Identity {
+        retort: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        interface: Some(retort_sdk::abi::INTERFACE),
+        plugins: prepared.plugins.clone(),
+        source: prepared.source.clone(),
+        config: serde_json::to_value(without_digests(experiment)).map_err(Failure::new)?,
+    })
 }
 
 /// Without what `plugins` has as well, and older runs only there.
@@ -226,12 +229,6 @@ fn without_digests(experiment: &Experiment) -> Experiment {
     let mut experiment = experiment.clone();
     experiment.loss.iter_mut().for_each(|loss| loss.digest = None);
     experiment
-}
-
-fn merge(into: &mut Value, from: Value) {
-    if let Value::Object(map) = from {
-        map.into_iter().for_each(|(key, value)| into[key] = value);
-    }
 }
 
 fn changed(folder: &Path, changes: &[Difference]) -> String {
@@ -253,11 +250,6 @@ fn rfc3339() -> String {
     humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
 }
 
-fn device_json(info: &DeviceInfo) -> Value {
-    json!({"id": info.id, "name": info.name, "kind": info.kind.to_string(), "api": info.api,
-        "driver": info.driver})
-}
-
 /// A training before its first step.
 struct Prepared {
     trainer: Trainer,
@@ -266,9 +258,8 @@ struct Prepared {
     /// Where the evaluations during the training are made.
     split: &'static str,
     packs: Vec<Pack>,
-    plugins: Vec<Value>,
-    /// The source's digest.
-    source: Option<Value>,
+    plugins: Vec<LossFile>,
+    source: Option<SourceFile>,
     losses: Vec<(String, String)>,
     parameters: usize,
 }
@@ -326,7 +317,7 @@ fn prepare(
                 Some(half) => source.halved(half),
                 None => source,
             };
-            (Some(source), Some(json!({"digest": checkpoint_digest(&file)?})))
+            (Some(source), Some(SourceFile { digest: checkpoint_digest(&file)? }))
         }
     };
     let mut replicas = Vec::new();
@@ -369,7 +360,7 @@ fn prepare(
 struct Losses {
     terms: Vec<Term>,
     packs: Vec<Pack>,
-    plugins: Vec<Value>,
+    plugins: Vec<LossFile>,
     names: Vec<(String, String)>,
 }
 
@@ -393,9 +384,13 @@ fn make_losses(experiment: &mut Experiment, place: &mut Place) -> Result<Losses>
         let twins = out.terms.iter().filter(|t: &&Term| t.session.name() == name).count();
         let name = if twins == 0 { name } else { format!("{name}_{}", twins + 1) };
         let origin = found.pack.origin.to_string();
-        out.plugins.push(json!({"loss": config.name, "origin": origin,
-            "digest": found.pack.digest, "interface": found.pack.description.interface,
-            "sdk": found.pack.description.sdk}));
+        out.plugins.push(LossFile {
+            loss: config.name.clone(),
+            origin: origin.clone(),
+            digest: found.pack.digest.clone(),
+            interface: Some(found.pack.description.interface),
+            sdk: Some(found.pack.description.sdk.clone()),
+        });
         out.names.push((name.clone(), origin));
         out.packs.push(found.pack);
         let lr_factor = config.lr_factor.unwrap_or(experiment.train.loss_lr_factor);
@@ -501,10 +496,15 @@ fn carry_out(
     if let Err(failure) = &ended
         && !nothing
     {
-        let text = json!({"interrupted": true, "failed": failure.message,
-            "seconds": record.seconds(), "parameters": parameters});
+        let outcome = Outcome {
+            interrupted: true,
+            failed: Some(failure.message.clone()),
+            seconds: Some(record.seconds()),
+            parameters: Some(parameters),
+            ..Outcome::default()
+        };
         // What failed is told in any case.
-        let _ = write_text(&folder.join(SUMMARY), &format!("{text:#}\n"));
+        let _ = write_text(&folder.join(SUMMARY), &as_text(&outcome));
     }
     ended
 }
@@ -566,7 +566,7 @@ fn end(
 ) -> Result<Finished> {
     let Training { train, test, split, best_file, losses, parameters } = training;
     let (left_out, damaged) = (left_out(&[&train, &test]), damaged(&[&train, &test]));
-    let mut best = Value::Null;
+    let mut best = None;
     if !summary.interrupted {
         let on_test = |file: &Path| -> Result<_> {
             let net = checkpoint::load(file, &place.device).map_err(Failure::new)?;
@@ -583,31 +583,44 @@ fn end(
         }
         if let Some(found) = summary.best {
             let recall = match split {
-                "validation" => json!(on_test(&best_file)?),
+                "validation" => on_test(&best_file)?,
                 _ => recall_of(folder, found.epoch)?,
             };
-            best = json!({"epoch": found.epoch, "selected_on": split,
-                "selected_by": found.recall, "recall": recall});
+            best = Some(Chosen {
+                epoch: found.epoch,
+                recall,
+                selected_by: Some(found.recall),
+                selected_on: Some(split.to_owned()),
+            });
         }
     }
     summary.seconds = record.seconds();
-    let text = json!({
-        "interrupted": summary.interrupted, "skipped": summary.skipped, "steps": summary.steps,
-        "epochs": summary.epochs, "loss": summary.loss, "recall": recall_json(&summary),
-        "best": best, "seconds": summary.seconds, "parameters": parameters,
-        "pictures_left_out": left_out, "pictures_damaged": damaged,
-    });
-    write_text(&folder.join(SUMMARY), &format!("{text:#}\n"))?;
+    let outcome = Outcome {
+        best: best.clone(),
+        epochs: Some(summary.epochs),
+        failed: None,
+        interrupted: summary.interrupted,
+        loss: Some(summary.loss),
+        parameters: Some(parameters),
+        pictures_damaged: damaged,
+        pictures_left_out: left_out,
+        recall: summary.recall.clone(),
+        seconds: Some(summary.seconds),
+        skipped: summary.skipped,
+        steps: Some(summary.steps),
+    };
+    write_text(&folder.join(SUMMARY), &as_text(&outcome))?;
     Ok(Finished { folder: folder.to_owned(), summary, best, parameters, losses })
 }
 
 /// An epoch's Recall@K, as the run's metrics have it.
-fn recall_of(folder: &Path, epoch: usize) -> Result<Value> {
-    let mut recall = Value::Null;
+fn recall_of(folder: &Path, epoch: usize) -> Result<Recall> {
+    let mut recall = Recall::new();
     for line in Lines::open(folder)? {
-        let (_, mut line) = line?;
-        if line["epoch"] == json!(epoch) && line["recall"].is_object() {
-            recall = line["recall"].take();
+        if let (_, Line::Epoch(line)) = line?
+            && line.epoch == epoch
+        {
+            recall = line.recall.unwrap_or(recall);
         }
     }
     Ok(recall)
@@ -644,10 +657,9 @@ fn check_pictures(
     )))
 }
 
-/// Recall@K with the K as keys.
-pub fn recall_json(summary: &Summary) -> Value {
-    let recall = summary.recall.iter().flatten();
-    Value::Object(recall.map(|(k, r)| (k.to_string(), json!(r))).collect())
+/// A record as its file has it.
+fn as_text(record: &impl serde::Serialize) -> String {
+    output::json_text(record) + "\n"
 }
 
 fn write_text(path: &Path, text: &str) -> Result<()> {

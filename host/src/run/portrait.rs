@@ -3,7 +3,9 @@
 
 use crate::experiment::Experiment;
 use crate::run::folder::{Run, State};
-use serde_json::{Map, Value};
+use crate::run::line::Recall;
+use crate::run::outcome::Outcome;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// A name and what is said under it.
@@ -66,25 +68,24 @@ pub fn results(run: &Run) -> Vec<Line> {
         lines.extend(text.map(|text| (key.to_owned(), text)));
     };
     put("state", Some(state(run)));
-    let none = Value::Null;
+    let none = Outcome::default();
     let summary = run.summary.as_ref().unwrap_or(&none);
-    put("Recall", percent(&summary["recall"]));
-    let best = &summary["best"];
-    let chosen = best["epoch"].as_u64().zip(percent(&best["recall"])).map(|(epoch, recall)| {
-        let on = best["selected_on"].as_str().unwrap_or("test");
-        format!("{recall} after epoch {epoch}, chosen on the {on} classes")
+    put("Recall", summary.recall.as_ref().and_then(percent));
+    let chosen = summary.best.as_ref().and_then(|best| {
+        let (recall, epoch) = (percent(&best.recall)?, best.epoch);
+        Some(format!("{recall} after epoch {epoch}, chosen on the {} classes", best.on()))
     });
     let so_far = || {
         let (epoch, recall, split) = run.course.best.as_ref()?;
         Some(format!("{:.1} % after epoch {epoch}, on the {split} classes", 100.0 * recall))
     };
     put("best", chosen.or_else(so_far));
-    put("last loss", summary["loss"].as_f64().map(crate::terminal::output::short));
-    put("parameters", summary["parameters"].as_u64().map(|n| n.to_string()));
-    put("steps", summary["steps"].as_u64().map(|n| n.to_string()));
-    let skipped = summary["skipped"].as_u64().filter(|n| *n > 0);
+    put("last loss", summary.loss.map(crate::terminal::output::short));
+    put("parameters", summary.parameters.map(|n| n.to_string()));
+    put("steps", summary.steps.map(|n| n.to_string()));
+    let skipped = (summary.skipped > 0).then_some(summary.skipped);
     put("losses left out", skipped.map(|n| format!("{n} times, undefined on their batch")));
-    put("time", summary["seconds"].as_f64().map(|s| format!("{s:.1} s")));
+    put("time", summary.seconds.map(|s| format!("{s:.1} s")));
     lines
 }
 
@@ -100,14 +101,10 @@ pub fn state(run: &Run) -> String {
     }
 }
 
-/// Recall@K as a file has it, in %.
-fn percent(recall: &Value) -> Option<String> {
-    let recall = recall.as_object()?;
-    let mut all: Vec<(u64, f64)> =
-        recall.iter().filter_map(|(k, r)| Some((k.parse().ok()?, r.as_f64()?))).collect();
-    all.sort_by_key(|(k, _)| *k);
-    let each = all.iter().map(|(k, r)| format!("R@{k} {:.1} %", 100.0 * r));
-    (!all.is_empty()).then(|| each.collect::<Vec<_>>().join(", "))
+/// Recall@K in %; none where there is none.
+fn percent(recall: &Recall) -> Option<String> {
+    let each = recall.iter().map(|(k, r)| format!("R@{k} {:.1} %", 100.0 * r));
+    (!recall.is_empty()).then(|| each.collect::<Vec<_>>().join(", "))
 }
 
 /// What it was made with.
@@ -119,46 +116,35 @@ pub fn made_with(run: &Run) -> Vec<Line> {
             lines.push((key.to_owned(), text));
         }
     };
-    put("begun", moment(&info["begun"]));
-    let resumed = info["resumed"].as_array().map_or(0, Vec::len);
+    put("begun", moment(info.begun.as_deref()));
+    let resumed = info.resumed.len();
     put("gone on with", if resumed > 0 { format!("{resumed} times") } else { String::new() });
-    let interface = &info["interface"];
-    let interface = if interface.is_null() {
-        String::new()
-    } else {
-        format!(", interface {}", word(interface))
-    };
-    let retort = if info["retort"].is_null() { String::new() } else { word(&info["retort"]) };
-    put("retort", retort + &interface);
-    let device = &info["device"];
-    put("device", in_a_line(device, &["name", "driver", "id"]));
-    let hardware = info["hardware"].as_object();
-    let hardware = hardware.into_iter().flatten().filter(|(_, value)| !value.is_null());
-    let hardware: Vec<String> =
-        hardware.map(|(key, value)| format!("{key} {}", cut(&word(value)))).collect();
-    put("hardware", hardware.join(", "));
-    for plugin in info["plugins"].as_array().into_iter().flatten() {
-        let name = word(&plugin["loss"]);
-        let name = name.rsplit('#').next().unwrap_or_default();
-        put(&format!("loss {name}"), in_a_line(plugin, &["origin", "digest"]));
+    let made = &info.identity;
+    let interface = made.interface.map(|number| format!(", interface {number}"));
+    put("retort", made.retort.clone().unwrap_or_default() + &interface.unwrap_or_default());
+    let device = &info.device;
+    put("device", in_a_line([&device.name, &device.driver, &device.id].into_iter().flatten()));
+    let hardware = info.hardware.facts();
+    let hardware = hardware.iter().map(|(name, fact)| format!("{name} {fact}"));
+    put("hardware", hardware.collect::<Vec<_>>().join(", "));
+    for file in &made.plugins {
+        let name = file.loss.rsplit('#').next().unwrap_or_default();
+        put(&format!("loss {name}"), in_a_line([&file.origin, &file.digest]));
     }
-    let digest = &info["source"]["digest"];
     let source = run.config.source.as_ref().map(|path| path.display().to_string());
-    let digest = digest.as_str().map(|digest| format!(" {}", cut(digest))).unwrap_or_default();
-    put("source", source.unwrap_or_default() + &digest);
+    let digest = made.source.as_ref().map(|file| format!(" {}", cut(&file.digest)));
+    put("source", source.unwrap_or_default() + &digest.unwrap_or_default());
     lines
 }
 
 /// A moment without the letters between date and time.
-pub fn moment(begun: &Value) -> String {
-    begun.as_str().unwrap_or("-").replace('T', " ").replace('Z', "")
+pub fn moment(begun: Option<&str>) -> String {
+    begun.unwrap_or("-").replace('T', " ").replace('Z', "")
 }
 
-fn in_a_line(object: &Value, keys: &[&str]) -> String {
-    let empty = Map::new();
-    let object = object.as_object().unwrap_or(&empty);
-    let parts = keys.iter().filter_map(|key| object.get(*key)).map(|value| cut(&word(value)));
-    parts.filter(|part| !part.is_empty() && part != "null").collect::<Vec<_>>().join(", ")
+fn in_a_line<'a>(parts: impl IntoIterator<Item = &'a String>) -> String {
+    let parts = parts.into_iter().filter(|part| !part.is_empty()).map(|part| cut(part));
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 /// A digest's first digits: enough to tell two from each other.

@@ -3,11 +3,12 @@
 use crate::failure::{Failure, Result};
 use crate::run::course::Lines;
 use crate::run::folder::METRICS;
+use crate::run::line::{Epoch, Line, Step};
 use crate::run::tensorboard;
 use crate::terminal::progress::Progress;
 use retort_core::fs::{Draft, WriteError};
 use retort_core::trainer::{EpochReport, Observer, StepReport, TrainError};
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -38,9 +39,9 @@ impl Record {
             if is_known_at(&line, step) {
                 text.push('\n');
                 metrics.append(text.as_bytes()).map_err(Failure::new)?;
-                header(&mut events, &mut begun, line["time"].as_f64().unwrap_or_else(now))?;
+                header(&mut events, &mut begun, line.time())?;
                 events.append(&tensorboard::records(&line)).map_err(Failure::new)?;
-                before = line["seconds"].as_f64().unwrap_or(0.0);
+                before = line.seconds();
             }
         }
         let empty = !begun;
@@ -71,11 +72,12 @@ impl Record {
         self.progress.end();
     }
 
-    fn line(&mut self, mut line: Value) -> std::result::Result<(), TrainError> {
+    fn line(&mut self, mut line: Line) -> std::result::Result<(), TrainError> {
         self.empty = false;
-        line["seconds"] = json!(self.seconds());
-        line["time"] = json!(now());
-        self.metrics.append(format!("{line}\n").as_bytes())?;
+        line.stamp(now(), self.seconds());
+        let text = serde_json::to_string(&line).map_err(std::io::Error::from);
+        let text = text.map_err(|e| self.metrics.failure(e))?;
+        self.metrics.append(format!("{text}\n").as_bytes())?;
         Ok(self.events.append(&tensorboard::records(&line))?)
     }
 }
@@ -90,9 +92,11 @@ fn header(events: &mut Draft, begun: &mut bool, time: f64) -> Result<()> {
 
 /// Whether a checkpoint made after `step` steps knows a line. That of an epoch comes after the
 /// checkpoint at its end, and is written again.
-fn is_known_at(line: &Value, step: u64) -> bool {
-    let at = line["step"].as_u64().unwrap_or(u64::MAX);
-    if line.get("mean_loss").is_some() { at < step } else { at <= step }
+fn is_known_at(line: &Line, step: u64) -> bool {
+    match line {
+        Line::Step(line) => line.step <= step,
+        Line::Epoch(line) => line.step < step,
+    }
 }
 
 fn now() -> f64 {
@@ -102,18 +106,31 @@ fn now() -> f64 {
 impl Observer for Record {
     fn step(&mut self, r: &StepReport) -> std::result::Result<(), TrainError> {
         self.progress.step(r);
-        self.line(json!({"epoch": r.epoch, "step": r.step, "loss": r.loss, "terms": r.terms,
-            "values": r.values, "lr": r.lr, "images_per_second": r.images_per_second}))
+        let some = |numbers: &BTreeMap<String, f64>| {
+            numbers.iter().map(|(name, x)| (name.clone(), Some(*x))).collect()
+        };
+        self.line(Line::Step(Step {
+            epoch: r.epoch,
+            step: r.step as u64,
+            loss: Some(r.loss),
+            terms: some(&r.terms),
+            values: some(&r.values),
+            lr: Some(r.lr),
+            images_per_second: Some(r.images_per_second),
+            ..Step::default()
+        }))
     }
 
     fn epoch(&mut self, r: &EpochReport) -> std::result::Result<(), TrainError> {
         self.progress.epoch(r);
-        let mut line =
-            json!({"epoch": r.epoch, "step": r.step, "mean_loss": r.loss, "recall": r.recall});
-        if r.recall.is_some() {
-            line["split"] = json!(self.split);
-        }
-        self.line(line)
+        self.line(Line::Epoch(Epoch {
+            epoch: r.epoch,
+            step: r.step as u64,
+            mean_loss: Some(r.loss),
+            recall: r.recall.clone(),
+            split: r.recall.is_some().then(|| self.split.to_owned()),
+            ..Epoch::default()
+        }))
     }
 
     fn remark(&mut self, text: &str) {
@@ -141,12 +158,14 @@ impl Appender {
     }
 
     fn append(&mut self, bytes: &[u8]) -> std::result::Result<(), WriteError> {
-        let written = self.file.write_all(bytes);
-        written.map_err(|source| WriteError { path: self.path.clone(), source })
+        self.file.write_all(bytes).map_err(|e| self.failure(e))
+    }
+
+    fn failure(&self, source: std::io::Error) -> WriteError {
+        WriteError { path: self.path.clone(), source }
     }
 
     fn sync(&self) -> std::result::Result<(), WriteError> {
-        let synced = self.file.sync_data();
-        synced.map_err(|source| WriteError { path: self.path.clone(), source })
+        self.file.sync_data().map_err(|e| self.failure(e))
     }
 }

@@ -1,7 +1,7 @@
 //! Event files of TensorBoard: scalars only. A file is a row of records (TFRecord: length, its
 //! checksum, an `Event` message, its checksum), so it can be written without TensorFlow.
 
-use serde_json::Value;
+use crate::run::line::Line;
 
 /// The file's name in a run folder; TensorBoard looks for `tfevents` in it.
 pub const FILE: &str = "events.out.tfevents.0.retort";
@@ -14,28 +14,9 @@ pub fn header(time: f64) -> Vec<u8> {
 }
 
 /// One record for a line of `metrics.jsonl`; none if it holds no number to draw.
-pub fn records(line: &Value) -> Vec<u8> {
-    let mut scalars = Vec::new();
-    for (key, value) in line.as_object().into_iter().flatten() {
-        match (key.as_str(), value) {
-            ("step" | "epoch" | "time" | "seconds", _) => {}
-            (_, Value::Number(number)) => scalars.push((key.clone(), number.as_f64())),
-            (_, Value::Object(inner)) => {
-                // The weighted losses lie beside their sum, and apart from their own values.
-                let group = match key.as_str() {
-                    "terms" => "loss",
-                    "values" => "value",
-                    other => other,
-                };
-                let inner = inner.iter().map(|(name, x)| (format!("{group}/{name}"), x.as_f64()));
-                scalars.extend(inner);
-            }
-            _ => {}
-        }
-    }
+pub fn records(line: &Line) -> Vec<u8> {
     let mut summary = Vec::new();
-    for (tag, value) in scalars {
-        let Some(value) = value else { continue };
+    for (tag, value) in scalars(line) {
         let mut entry = Vec::new();
         bytes(&mut entry, 1, tag.as_bytes()); // tag
         key(&mut entry, 2, 5); // simple_value
@@ -45,10 +26,33 @@ pub fn records(line: &Value) -> Vec<u8> {
     if summary.is_empty() {
         return Vec::new();
     }
-    let number = |key: &str| line.get(key).and_then(Value::as_f64).unwrap_or_default();
-    let mut event = event(number("time"), number("step") as u64);
+    let mut event = event(line.time(), line.step());
     bytes(&mut event, 5, &summary); // summary
     record(&event)
+}
+
+/// A line's numbers by the names that TensorBoard groups them by. The weighted losses lie beside their sum, and
+/// apart from their own values.
+fn scalars(line: &Line) -> Vec<(String, f64)> {
+    let named = |name: &str, x: Option<f64>| (name.to_owned(), x);
+    let all: Vec<(String, Option<f64>)> = match line {
+        Line::Step(line) => {
+            let own = [
+                named("images_per_second", line.images_per_second),
+                named("loss", line.loss),
+                named("lr", line.lr),
+            ];
+            let terms = line.terms.iter().map(|(name, x)| (format!("loss/{name}"), *x));
+            let values = line.values.iter().map(|(name, x)| (format!("value/{name}"), *x));
+            own.into_iter().chain(terms).chain(values).collect()
+        }
+        Line::Epoch(line) => {
+            let recall = line.recall.iter().flatten();
+            let recall = recall.map(|(k, r)| (format!("recall/{k}"), Some(*r)));
+            [named("mean_loss", line.mean_loss)].into_iter().chain(recall).collect()
+        }
+    };
+    all.into_iter().filter_map(|(name, x)| Some((name, x?))).collect()
 }
 
 /// The beginning of an `Event`: when, in seconds since 1970, and at which step.
@@ -95,6 +99,7 @@ fn checksum(data: &[u8]) -> [u8; 4] {
 #[cfg(test)]
 mod tests {
     use super::{header, records};
+    use crate::run::line::{Line, Step};
     use std::fmt::Write as _;
 
     fn hex(bytes: &[u8]) -> String {
@@ -110,11 +115,19 @@ mod tests {
         let first =
             "1800000000000000a37f4b22090000d08d93c1da411a0d627261696e2e4576656e743a32924e0f87";
         assert_eq!(hex(&header(1_795_575_351.25)), first);
-        let line = serde_json::json!({"epoch": 2, "step": 300, "loss": 0.5, "terms": {"rkd": 2.5},
-            "recall": null, "split": "test", "seconds": 7.5, "time": 1_795_575_351.5});
+        let terms = [("rkd".to_owned(), Some(2.5))].into();
+        let line = Step {
+            epoch: 2,
+            step: 300,
+            loss: Some(0.5),
+            terms,
+            seconds: 7.5,
+            time: 1_795_575_351.5,
+            ..Step::default()
+        };
         let second = "2c00000000000000f4aecc45090000e08d93c1da4110ac022a1e0a0b0a046c6f7373150000003f\
                       0a0f0a086c6f73732f726b641500002040ddcbf0d1";
-        assert_eq!(hex(&records(&line)), second);
-        assert!(records(&serde_json::json!({"step": 3, "time": 1.0})).is_empty());
+        assert_eq!(hex(&records(&Line::Step(line))), second);
+        assert!(records(&Line::Step(Step { step: 3, time: 1.0, ..Step::default() })).is_empty());
     }
 }

@@ -4,9 +4,10 @@ use super::{Source, Suite, Wanted, sweep::Schema};
 use crate::command::embed::digest as checkpoint_digest;
 use crate::experiment::{Experiment, LossConfig};
 use crate::failure::{Failure, Result};
-use crate::io::regular;
 use crate::plugin::digest;
 use crate::plugin::registry::{Registry, parts, short_name};
+use crate::run::folder::CHECKPOINT;
+use crate::run::outcome::Outcome;
 use crate::suite::Over;
 use retort_core::fs::atomic_write;
 use retort_core::trainer::checkpoint_in;
@@ -45,11 +46,11 @@ impl Folder {
     }
 
     /// The summary of a job that has come to its end.
-    pub fn summary(&self, id: &str) -> Option<Value> {
-        let text = regular::read(&self.run(id).join("summary.json"), regular::SMALL).ok()?;
-        let summary: Value = serde_json::from_str(&text).ok()?;
-        let whole = summary["interrupted"] != json!(true) && summary["recall"].is_object();
-        (whole && self.run(id).join("checkpoint.safetensors").is_file()).then_some(summary)
+    pub fn summary(&self, id: &str) -> Option<Outcome> {
+        let run = self.run(id);
+        let whole = |outcome: &Outcome| !outcome.interrupted && outcome.recall.is_some();
+        let outcome = Outcome::find(&run).filter(whole)?;
+        run.join(CHECKPOINT).is_file().then_some(outcome)
     }
 
     /// Writes a file of it.

@@ -5,6 +5,7 @@ use super::plan::{Folder, Planned};
 use super::{Over, Source, Suite};
 use crate::failure::{Failure, Result};
 use crate::io::regular;
+use crate::run::outcome::Outcome;
 use retort_core::metric::{deviation, mean, paired_t};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -254,7 +255,7 @@ fn source(
                 continue;
             }
             let id = path.file_name().unwrap_or_default().to_string_lossy();
-            let summary = if given { summary(path) } else { folder.summary(&id) };
+            let summary = if given { Outcome::find(path) } else { folder.summary(&id) };
             runs.extend(summary.and_then(|s| done(path, &s, seed, ks)));
         }
         cells.push(cell(runs, ks, suite.published(setting, "source", d)));
@@ -263,18 +264,15 @@ fn source(
     Ok(Some(Row { name, source: true, transfer: false, chosen: Map::new(), cells }))
 }
 
-fn summary(run: &Path) -> Option<Value> {
-    serde_json::from_str(&regular::read(&run.join("summary.json"), regular::SMALL).ok()?).ok()
-}
-
-fn done(run: &Path, summary: &Value, seed: u64, ks: &[usize]) -> Option<Done> {
-    let recall = ks.iter().map(|k| summary["recall"][k.to_string()].as_f64());
+fn done(run: &Path, summary: &Outcome, seed: u64, ks: &[usize]) -> Option<Done> {
+    let found = summary.recall.as_ref()?;
+    let recall = ks.iter().map(|k| found.get(k).copied());
     Some(Done {
         seed,
         run: run.to_owned(),
         recall: recall.collect::<Option<_>>()?,
-        seconds: summary["seconds"].as_f64().unwrap_or_default(),
-        parameters: summary["parameters"].as_u64().unwrap_or_default(),
+        seconds: summary.seconds.unwrap_or_default(),
+        parameters: summary.parameters.unwrap_or_default() as u64,
     })
 }
 

@@ -4,10 +4,10 @@ use super::plan::{Folder, Job};
 use crate::failure::{Failure, Result};
 use crate::io::regular;
 use crate::run::folder::{CHECKPOINT, is_run};
+use crate::run::outcome::Outcome;
 use crate::terminal::{clean, output};
 use indicatif::{ProgressBar, ProgressStyle};
 use retort_core::fs::atomic_write;
-use serde_json::Value;
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal as _};
 use std::path::Path;
@@ -89,13 +89,9 @@ pub fn why(log: &Path) -> String {
 }
 
 /// A line about a job that is done.
-pub fn done(summary: &Value) -> String {
-    let first = summary["recall"].as_object().and_then(|recall| {
-        let k = recall.keys().filter_map(|k| k.parse::<usize>().ok()).min()?;
-        Some((k, recall.get(&k.to_string())?.as_f64()?))
-    });
-    let recall = first.map(|(k, r)| format!("Recall@{k} {:.1} %", 100.0 * r)).unwrap_or_default();
-    format!("{recall} ({:.0} s)", summary["seconds"].as_f64().unwrap_or_default())
+pub fn done(summary: &Outcome) -> String {
+    let recall = summary.first_recall().map(|(k, r)| format!("Recall@{k} {:.1} %", 100.0 * r));
+    format!("{} ({:.0} s)", recall.unwrap_or_default(), summary.seconds.unwrap_or_default())
 }
 
 /// Works the jobs off that aren't done.
