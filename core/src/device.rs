@@ -225,7 +225,7 @@ fn choose(choice: DeviceChoice, mut devices: Vec<DeviceInfo>) -> Result<DeviceIn
         DeviceChoice::Gpu(Some(number)) if number < gpus => number + 1,
         DeviceChoice::Gpu(Some(number)) => {
             let found = match gpus {
-                0 => "this machine has none that wgpu can use: use --device cpu".to_owned(),
+                0 => "this machine has none that wgpu can use: use the device cpu".to_owned(),
                 1 => "there is gpu:0 only".to_owned(),
                 n => format!("there are gpu:0 to gpu:{}", n - 1),
             };
@@ -234,10 +234,10 @@ fn choose(choice: DeviceChoice, mut devices: Vec<DeviceInfo>) -> Result<DeviceIn
         DeviceChoice::Gpu(None) => real.ok_or_else(|| {
             DeviceError::NoGpu(match devices.get(1) {
                 Some(d) => format!(
-                    "{} ({}) is imitated on the CPU: name it to use it all the same (--device {})",
+                    "{} ({}) is imitated on the CPU: name it, {}, to use it all the same",
                     d.name, d.kind, d.id
                 ),
-                None => "use --device cpu, or install your GPU's Vulkan driver".to_owned(),
+                None => "use the device cpu, or install your GPU's Vulkan driver".to_owned(),
             })
         })?,
     };
@@ -270,7 +270,7 @@ mod tests {
     fn a_software_gpu_must_be_named() {
         let all = vec![device("cpu", Kind::Cpu), device("gpu:0", Kind::Software)];
         let message = choose(DeviceChoice::Gpu(None), all.clone()).unwrap_err().to_string();
-        assert!(message.contains("--device gpu:0"), "{message}");
+        assert!(message.contains("name it, gpu:0,"), "{message}");
         assert_eq!(choose(DeviceChoice::Gpu(Some(0)), all.clone()).unwrap().id, "gpu:0");
         let message = choose(DeviceChoice::Gpu(Some(3)), all).unwrap_err().to_string();
         assert!(message.contains("there is gpu:0 only"), "{message}");

@@ -14,6 +14,7 @@ pub mod random;
 mod recipe;
 pub mod schedule;
 mod settings;
+pub mod tensors;
 pub mod trainer;
 
 pub use example::example_batch;

@@ -350,9 +350,9 @@ fn files_that_cannot_be_used_exit_with_1_and_name_file_and_tensor() {
         (evaluate("rkd", &put("target_features.0", floats(&[5, 3]))), "target_features.0 has 5"),
         (
             evaluate("proxy_anchor", &labels([0, 0, 1, 1, 2, i64::MAX])),
-            "has to be said (--classes)",
+            "has to be said (`classes`)",
         ),
-        (evaluate("proxy_anchor", &labels([0, 0, 1, 1, 2, 1 << 40])), "has to be said (--classes)"),
+        (evaluate("proxy_anchor", &labels([0, 0, 1, 1, 2, 1 << 40])), "has to be said (`classes`)"),
         (evaluate("crd", &put("ids", integers(&[0, 1, 2, 3, 4, i64::MAX]))), "tensor ids holds 92"),
         (
             evaluate("crd", &put("ids", integers(&[0, 1, 2, 3, 4, 9]))),

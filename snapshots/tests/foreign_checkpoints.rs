@@ -6,6 +6,7 @@ use burn::store::bridge;
 use burn::tensor::{DType, TensorData};
 use retort_core::backbone::{Backbone, NetworkConfig};
 use retort_core::checkpoint::{self, Checkpoint, NoNetwork, OpenOptions, Selection, Weights};
+use retort_host::failure::Failure;
 use retort_snapshots::torch::{self, Entry, convnet, renamed, saved};
 use retort_snapshots::{cpu, golden, json, workspace};
 use std::collections::BTreeMap;
@@ -34,7 +35,7 @@ fn expected(entries: &[Entry]) -> BTreeMap<String, Vec<f32>> {
 }
 
 fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, String> {
-    checkpoint::open(path, options, &cpu().inner()).map_err(|e| e.to_string())
+    checkpoint::open(path, options, &cpu().inner()).map_err(|e| Failure::from(e).message)
 }
 
 fn opened(path: &Path) -> Checkpoint {
@@ -226,7 +227,7 @@ fn of_several_networks_one_is_asked_for() {
     assert!(
         message.contains(
             "it holds several networks: convnet behind student.backbone., convnet behind \
-             teacher.backbone.; choose one with --prefix"
+             teacher.backbone.: choose one with --prefix"
         ),
         "{message}"
     );
@@ -250,7 +251,7 @@ fn of_several_networks_one_is_asked_for() {
     assert!(message.contains("none of its keys is behind the prefix teachr."), "{message}");
     assert!(message.contains("there are student.backbone., teacher.backbone."), "{message}");
     let message = open(&path, &picked(None, &["studnt.*"], &[])).unwrap_err();
-    assert!(message.contains("--ignore studnt.*: it has no such key"), "{message}");
+    assert!(message.contains("it has no key studnt.*, which is to be ignored"), "{message}");
 }
 
 #[test]
@@ -310,7 +311,7 @@ fn an_embedding_layer_is_taken_or_named_and_never_made_up() {
     // Renamings that can't be meant.
     std::fs::write(&path, saved("x", &two()[..22], None)).unwrap();
     for (map, says) in [
-        ("head=embedding", "--map head=embedding: it has no layer head"),
+        ("head=embedding", "it has no layer head, which head=embedding would rename"),
         ("head", "\"head\" is no renaming of a layer"),
         ("blocks.0=blocks.1", "two of its tensors would have the key blocks.1."),
     ] {
@@ -328,7 +329,7 @@ fn a_training_starts_from_an_embedding_layer_that_is_there() {
         |embedding| NetworkConfig { embedding, ..NetworkConfig::default().with("width", 2) };
     let start = |embedding, options: &OpenOptions| {
         let started = checkpoint::start(&path, &network(embedding), options, &device);
-        started.map_err(|e| e.to_string())
+        started.map_err(|e| Failure::from(e).message)
     };
     let name = |layer: &'static str| {
         move |key: &str| match key.strip_prefix("embedding.") {
@@ -342,7 +343,7 @@ fn a_training_starts_from_an_embedding_layer_that_is_there() {
     // Another layer of this size: not thrown away without a word.
     std::fs::write(&path, saved("x", &renamed(convnet(5), name("head")), None)).unwrap();
     let message = start(5, &OpenOptions::default()).unwrap_err();
-    assert!(message.contains("--map 'head=embedding' takes it"), "{message}");
+    assert!(message.contains("--map 'head=embedding' takes its layer of 5 outputs"), "{message}");
     let (net, _) = start(5, &picked(None, &[], &["head=embedding"])).unwrap();
     assert!(state(&net) == expected(&convnet(5)));
     let afresh =

@@ -1,15 +1,17 @@
 //! What is in a file of weights, whatever wrote it: keys, shapes and types; values on demand.
 
+use super::digest::{self, Held};
 use super::guess::{self, Keys, NoNetwork};
+use super::misfit::{Choice, Misfit, Remedy};
+use super::own::{About, is_beside};
 use super::pytorch::{self, Contents, Fault};
 use super::select::{self, Selected, Selection};
-use super::{About, CheckpointError, fit, folder, header, kind};
+use super::{CheckpointError, fit, folder, kind};
 use crate::backbone::NetworkConfig;
 use crate::fs::{open_regular, read_regular};
-use burn::store::bridge;
+use crate::tensors::{self, File, header};
 use burn::store::burn_pack::Tensor;
-use burn::tensor::{BoolStore, DType, Shape, TensorData};
-use safetensors::Dtype;
+use burn::tensor::DType;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::io::{ErrorKind, Read as _};
@@ -62,9 +64,11 @@ pub struct Weights {
     /// The file's size in bytes; of several files, of all.
     pub size: u64,
     /// What retort wrote into its own.
-    about: Option<String>,
+    pub(super) about: Option<String>,
     /// Why no network is chosen, where there are several.
     several: Option<NoNetwork>,
+    /// What was opened to read it.
+    held: Vec<Held>,
 }
 
 /// What a file holds, before it is told apart.
@@ -75,6 +79,7 @@ struct Whole {
     /// What retort wrote into its own.
     about: Option<String>,
     size: u64,
+    held: Vec<Held>,
 }
 
 impl Weights {
@@ -98,18 +103,13 @@ impl Weights {
         }
         let whole = whole(path, true).map_err(fail)?;
         check(&whole).map_err(fail)?;
-        let Whole { container, tensors, unread, about, size } = whole;
-        let mismatch = |why: String| CheckpointError::Mismatch { path: path.to_owned(), why };
+        let Whole { container, tensors, unread, about, size, held } = whole;
         if container == Container::Retort {
             if !selection.is_empty() {
-                return Err(mismatch(
-                    "it is retort's own, whose keys need no --prefix, --ignore or --map; leave them out"
-                        .to_owned(),
-                ));
+                let misfit = Misfit::new("it is retort's own, whose keys need no choosing")
+                    .or(Remedy::Unsaid(vec![Choice::Prefix, Choice::Ignore, Choice::Map]));
+                return Err(CheckpointError::mismatch(path, misfit));
             }
-            // The losses' state, and what else the training needs to go on.
-            let is_beside =
-                |name: &str| name.starts_with("loss.") || name.starts_with(super::TRAINING);
             let (beside, tensors) = tensors.into_iter().partition(|(name, _)| is_beside(name));
             let (prefix, several) = (String::new(), None);
             return Ok(Weights {
@@ -121,15 +121,23 @@ impl Weights {
                 size,
                 about,
                 several,
+                held,
             });
         }
         let Selected { prefix, tensors, beside, several } =
-            select::select(tensors, selection, model).map_err(mismatch)?;
+            select::select(tensors, selection, model)
+                .map_err(|misfit| CheckpointError::mismatch(path, misfit))?;
         let inside = |(key, what): (String, String)| {
             Some((key.strip_prefix(prefix.as_str())?.to_owned(), what))
         };
         let unread = unread.into_iter().filter_map(inside).collect();
-        Ok(Weights { container, prefix, tensors, beside, unread, size, about, several })
+        Ok(Weights { container, prefix, tensors, beside, unread, size, about, several, held })
+    }
+
+    /// SHA-256 of what was opened, as [`digest`](super::digest()) has it of a path: what has taken the file's
+    /// place since then doesn't count.
+    pub fn digest(&self) -> std::io::Result<String> {
+        digest::of(&self.held)
     }
 
     /// The network by retort's own word, else the one that has these keys and shapes, or why none has.
@@ -161,14 +169,14 @@ fn whole(path: &Path, may_be_index: bool) -> Result<Whole, String> {
     let mut whole = if is_safetensors || (named && !head.starts_with(b"PK")) {
         safetensors(path)?
     } else {
-        let Contents { container, tensors, unread } =
+        let Contents { container, tensors, unread, file } =
             pytorch::read(path, &head).map_err(|fault| match fault {
                 Fault::Other(what) => what,
                 Fault::Damaged(why) => {
                     format!("it isn't a whole PyTorch checkpoint ({why}); use another copy of it")
                 }
             })?;
-        Whole { container, tensors, unread, about: None, size }
+        Whole { container, tensors, unread, about: None, size, held: vec![Held::File(file)] }
     };
     whole.size = size;
     Ok(whole)
@@ -177,14 +185,17 @@ fn whole(path: &Path, may_be_index: bool) -> Result<Whole, String> {
 /// The tensors that an index names, out of the files beside it.
 fn several_files(path: &Path, size: u64) -> Result<Whole, String> {
     let (tensors, unread) = (BTreeMap::new(), BTreeMap::new());
-    let mut all = Whole { container: Container::Safetensors, tensors, unread, about: None, size };
-    for (name, keys) in folder::read(path)? {
+    let (index, bytes) = folder::read(path)?;
+    let (container, held) = (Container::Safetensors, vec![Held::Bytes(Arc::new(bytes))]);
+    let mut all = Whole { container, tensors, unread, about: None, size, held };
+    for (name, keys) in index {
         let file = folder::beside(path, &name);
         let shown = fit::shown(&name);
         let mut part = whole(&file, false).map_err(|why| format!("{shown} beside it: {why}"))?;
         check(&part).map_err(|why| format!("{shown} beside it: {why}"))?;
         all.container = part.container;
         all.size = all.size.saturating_add(part.size);
+        all.held.append(&mut part.held);
         for key in keys {
             let tensor = part.tensors.remove(&key).ok_or_else(|| {
                 let key = fit::shown(&key);
@@ -247,38 +258,10 @@ pub fn dtype_name(dtype: DType) -> &'static str {
 }
 
 fn safetensors(path: &Path) -> Result<Whole, String> {
-    let bytes = read_regular(path, u64::MAX).map_err(|e| e.to_string())?;
-    let (header, metadata) = header::read(&bytes)
-        .map_err(|e| format!("it isn't a whole safetensors file ({e}); use another copy of it"))?;
-    let about = metadata.metadata().as_ref().and_then(|m| m.get("retort")).cloned();
-    let bytes = Arc::new(bytes);
-    let mut tensors = BTreeMap::new();
-    for (name, info) in metadata.tensors().into_iter().collect::<BTreeMap<_, _>>() {
-        let dtype = match info.dtype {
-            Dtype::F64 => DType::F64,
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            Dtype::I64 => DType::I64,
-            Dtype::I32 => DType::I32,
-            Dtype::I16 => DType::I16,
-            Dtype::I8 => DType::I8,
-            Dtype::U64 => DType::U64,
-            Dtype::U32 => DType::U32,
-            Dtype::U16 => DType::U16,
-            Dtype::U8 => DType::U8,
-            Dtype::BOOL => DType::Bool(BoolStore::Native),
-            other => return Err(format!("{name} has type {other:?}, which isn't supported")),
-        };
-        let shape = Shape::from(info.shape.clone());
-        let (from, to) = (8 + header + info.data_offsets.0, 8 + header + info.data_offsets.1);
-        let (bytes, declared) = (bytes.clone(), info.shape.clone());
-        let read = move || {
-            let bytes = bytes[from..to].to_vec();
-            Ok(TensorData::from_bytes_vec(bytes, declared.clone(), dtype))
-        };
-        tensors.insert(name.clone(), bridge::deferred(name, dtype, shape, None, read));
-    }
+    let bytes = Arc::new(read_regular(path, u64::MAX).map_err(|e| e.to_string())?);
+    let File { tensors, mut metadata } = tensors::read(bytes.clone())?;
+    let about = metadata.remove("retort");
     let container = if about.is_some() { Container::Retort } else { Container::Safetensors };
-    Ok(Whole { container, tensors, unread: BTreeMap::new(), about, size: 0 })
+    let held = vec![Held::Bytes(bytes)];
+    Ok(Whole { container, tensors, unread: BTreeMap::new(), about, size: 0, held })
 }

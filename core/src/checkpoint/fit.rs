@@ -3,7 +3,7 @@
 use crate::backbone::Backbone;
 use burn::store::burn_pack::Tensor;
 use burn::store::{
-    BurnToPyTorchAdapter, FloatCastAdapter, ModuleAdapter as _, ModuleSnapshot as _,
+    BurnToPyTorchAdapter, FloatCastAdapter, ModuleAdapter, ModuleSnapshot as _,
     PyTorchToBurnAdapter, bridge,
 };
 use burn::tensor::{DType, TensorData};
@@ -17,7 +17,7 @@ const HEADS: [&str; 5] = ["fc.", "last_linear.", "head.", "heads.", "classifier.
 
 /// Why tensors don't fit.
 #[derive(Debug, Default)]
-pub(super) struct Misfit {
+pub(super) struct Unfit {
     /// Keys that the file lacks.
     pub missing: Vec<String>,
     /// Keys that the network lacks.
@@ -32,7 +32,7 @@ pub(super) struct Misfit {
     pub expected: Vec<String>,
 }
 
-impl Misfit {
+impl Unfit {
     /// Each kind with its count and its first ten.
     pub fn text(&self) -> String {
         let lists = [
@@ -53,25 +53,41 @@ impl Misfit {
     }
 }
 
+/// Where tensors come from.
+#[derive(Clone, Copy)]
+pub(super) enum Origin<'a> {
+    /// A training of this network: nothing but its tensors, bit for bit.
+    Own,
+    /// Anywhere. The file may lack what these patterns name (`*` stands for anything); heads of classifiers,
+    /// counters of batches, other float types and dimensions of 1 don't matter.
+    Foreign(&'a [String]),
+}
+
 /// Tensors that fit a network.
 pub(super) struct Fitting {
     tensors: Vec<Tensor>,
+    /// Whether they are of any float type.
+    cast: bool,
     /// Numbers of the network that the file lacks, and that may be missing.
     pub afresh: u64,
     /// What was done to make them fit, and the user should know of.
     pub remarks: Vec<String>,
 }
 
-/// Which tensors the network's parameters and running statistics take. The file may lack those that a
-/// pattern of `allow_missing` names (`*` stands for anything). Only shapes and types are looked at.
+/// Which tensors the network's parameters and running statistics take. Only shapes and types are looked at.
 pub(super) fn fit(
     backbone: &Backbone,
     tensors: &BTreeMap<String, Tensor>,
-    allow_missing: &[String],
-) -> Result<Fitting, Box<Misfit>> {
+    origin: Origin,
+) -> Result<Fitting, Box<Unfit>> {
     let expected = backbone.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
-    let mut misfit = Box::<Misfit>::default();
-    let mut fitting = Fitting { tensors: Vec::new(), afresh: 0, remarks: Vec::new() };
+    let mut unfit = Box::<Unfit>::default();
+    let (own, allow_missing) = match origin {
+        Origin::Own => (true, &[][..]),
+        Origin::Foreign(allow_missing) => (false, allow_missing),
+    };
+    let mut fitting =
+        Fitting { tensors: Vec::new(), cast: !own, afresh: 0, remarks: Vec::new() };
     for want in &expected {
         let allowed = || allow_missing.iter().any(|pattern| matches(pattern, &want.name));
         match tensors.get(&want.name) {
@@ -79,22 +95,23 @@ pub(super) fn fit(
                 fitting.afresh += want.shape.iter().map(|&d| d as u64).product::<u64>();
             }
             // A linear layer without a bias is one whose bias is zero.
-            None if want.name == "embedding.bias" && tensors.contains_key("embedding.weight") => {
+            None if !own && want.name == "embedding.bias" && tensors.contains_key("embedding.weight") => {
                 fitting.tensors.push(zeros(want));
                 fitting
                     .remarks
                     .push("its embedding layer has no bias, which is one of zeros".to_owned());
             }
-            None => misfit.missing.push(want.name.clone()),
+            None => unfit.missing.push(want.name.clone()),
             Some(got) if !got.dtype.is_float() => {
-                misfit.wrong.push(format!("{} is {}", want.name, dtype_name(got.dtype)));
+                unfit.wrong.push(format!("{} is {}", want.name, dtype_name(got.dtype)));
             }
-            Some(got) => match reshaped(got, &want.shape) {
+            Some(got) => match reshaped(got, &want.shape).filter(|_| !own || got.shape == want.shape) {
                 Some(mut tensor) => {
                     tensor.name.clone_from(&want.name);
                     fitting.tensors.push(tensor);
                 }
-                None if want.name == position::KEY
+                None if !own
+                    && want.name == position::KEY
                     && let Some((tensor, [from, to])) = position::resampled(got, &want.shape) =>
                 {
                     fitting.tensors.push(tensor);
@@ -103,7 +120,7 @@ pub(super) fn fit(
                          (bicubic, antialiased, as timm does)"
                     ));
                 }
-                None => misfit.wrong.push(format!(
+                None => unfit.wrong.push(format!(
                     "{} is {:?}, not {:?}",
                     want.name,
                     got.shape.to_vec(),
@@ -115,21 +132,22 @@ pub(super) fn fit(
     let names: BTreeSet<&str> = expected.iter().map(|t| t.name.as_str()).collect();
     for pattern in allow_missing {
         if !names.iter().any(|name| matches(pattern, name)) {
-            misfit.idle.push(pattern.clone());
+            unfit.idle.push(pattern.clone());
         }
     }
     for name in tensors.keys() {
-        let ignored = name.ends_with("num_batches_tracked")
-            || HEADS.iter().any(|head| name.starts_with(head));
+        let ignored = !own
+            && (name.ends_with("num_batches_tracked")
+                || HEADS.iter().any(|head| name.starts_with(head)));
         if !ignored && !names.contains(name.as_str()) {
-            misfit.unexpected.push(name.clone());
+            unfit.unexpected.push(name.clone());
         }
     }
-    if misfit.text().is_empty() {
+    if unfit.text().is_empty() {
         return Ok(fitting);
     }
-    misfit.expected = expected.into_iter().map(|tensor| tensor.name).collect();
-    Err(misfit)
+    unfit.expected = expected.into_iter().map(|tensor| tensor.name).collect();
+    Err(unfit)
 }
 
 /// The weights of a classifier's or another head's layers, the first five.
@@ -156,14 +174,18 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// Sets the network's parameters and running statistics. After an error of reading, some are set.
-pub(super) fn apply(backbone: &mut Backbone, fitting: Fitting) -> Result<(), Box<Misfit>> {
-    let adapter = PyTorchToBurnAdapter.chain(FloatCastAdapter::to(DType::F32));
-    let result = backbone.apply(fitting.tensors, None, Some(Box::new(adapter)), true);
+pub(super) fn apply(backbone: &mut Backbone, fitting: Fitting) -> Result<(), Box<Unfit>> {
+    let adapter: Box<dyn ModuleAdapter> = if fitting.cast {
+        Box::new(PyTorchToBurnAdapter.chain(FloatCastAdapter::to(DType::F32)))
+    } else {
+        Box::new(PyTorchToBurnAdapter)
+    };
+    let result = backbone.apply(fitting.tensors, None, Some(adapter), true);
     let unreadable: Vec<String> = result.errors.iter().map(ToString::to_string).collect();
     if unreadable.is_empty() {
         return Ok(());
     }
-    Err(Box::new(Misfit { unreadable, ..Misfit::default() }))
+    Err(Box::new(Unfit { unreadable, ..Unfit::default() }))
 }
 
 /// Zeros for a tensor of the network.

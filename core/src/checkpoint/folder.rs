@@ -1,7 +1,7 @@
 //! Weights in several files: a folder of Hugging Face, and an index that says which tensor lies in which
 //! file beside it.
 
-use super::header::{MOST_TENSORS, check_name};
+use crate::tensors::header::{MOST_TENSORS, check_name};
 use crate::fs::read_regular;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ pub fn weights_in(folder: &Path) -> Option<PathBuf> {
 pub fn files_of(path: &Path) -> Vec<PathBuf> {
     let mut files = vec![path.to_owned()];
     if is_named_index(path)
-        && let Ok(index) = read(path)
+        && let Ok((index, _)) = read(path)
     {
         files.extend(index.into_keys().map(|name| beside(path, &name)));
     }
@@ -52,8 +52,8 @@ struct Written {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Reads an index.
-pub(super) fn read(path: &Path) -> Result<Index, String> {
+/// Reads an index; with its text.
+pub(super) fn read(path: &Path) -> Result<(Index, Vec<u8>), String> {
     let bytes = read_regular(path, LONGEST_INDEX).map_err(|e| e.to_string())?;
     let written: Written = serde_json::from_slice(&bytes).map_err(|e| {
         format!("it is no index of weights (a text in JSON with a `weight_map`): {e}; name the file with \
@@ -81,7 +81,7 @@ pub(super) fn read(path: &Path) -> Result<Index, String> {
             return Err(format!("it names more than {MOST_FILES} files"));
         }
     }
-    Ok(index)
+    Ok((index, bytes))
 }
 
 /// A file beside an index.

@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Seek as _, SeekFrom};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use storage::{Places, Source};
 use value::Id;
 
@@ -45,6 +46,8 @@ pub(super) struct Contents {
     pub tensors: BTreeMap<String, Tensor>,
     /// What has a name and isn't read, and what it is.
     pub unread: BTreeMap<String, String>,
+    /// The file, which its tensors are read from.
+    pub file: Arc<Mutex<File>>,
 }
 
 /// Why a file isn't read.
@@ -89,12 +92,13 @@ pub(super) fn read(path: &Path, head: &[u8]) -> Result<Contents, Fault> {
     };
     let Opened { machine, root, places } = opened;
     let found = state::find(&machine.values, root)?;
-    let source = Source::new(file, places);
+    let file = Arc::new(Mutex::new(file));
+    let source = Source::new(file.clone(), places);
     let mut tensors = BTreeMap::new();
     for (name, view) in found.views {
         tensors.insert(name.clone(), storage::tensor(name, view, &source)?);
     }
-    Ok(Contents { container, tensors, unread: found.unread })
+    Ok(Contents { container, tensors, unread: found.unread, file })
 }
 
 /// How a file that begins so holds its tensors.

@@ -2,6 +2,7 @@
 
 use super::fit::{matches, shown};
 use super::guess::{self, Keys, NoNetwork, prefix_of};
+use super::misfit::{Misfit, Remedy};
 use burn::store::burn_pack::Tensor;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -92,7 +93,7 @@ pub(super) fn select(
     mut all: BTreeMap<String, Tensor>,
     selection: &Selection,
     model: Option<&str>,
-) -> Result<Selected, String> {
+) -> Result<Selected, Misfit> {
     let mut maps = selection.maps()?;
     let mut idle: BTreeSet<&str> = selection.ignore.iter().map(String::as_str).collect();
     let ignored = |key: &str, idle: &mut BTreeSet<&str>| {
@@ -136,26 +137,22 @@ pub(super) fn select(
             }
         };
         if selected.tensors.contains_key(&name) {
-            return Err(format!(
-                "two of its tensors would have the key {}: the one of {} and another; leave one out with \
-                 --ignore, or name another with --map",
-                shown(&name),
-                shown(&key)
-            ));
+            let (name, key) = (shown(&name), shown(&key));
+            let fault = format!(
+                "two of its tensors would have the key {name}: the one of {key} and another"
+            );
+            return Err(Misfit::new(fault).or(Remedy::OneOfTwo));
         }
         selected.tensors.insert(name, tensor);
     }
     if let Some(map) = maps.iter().find(|map| !map.used) {
-        return Err(format!(
-            "--map {}={}: it has no layer {}{}",
-            map.from,
-            map.to,
-            map.from,
-            behind(&selected.prefix)
-        ));
+        let Map { from, to, .. } = map;
+        let behind = behind(&selected.prefix);
+        let fault = format!("it has no layer {from}{behind}, which {from}={to} would rename");
+        return Err(fault.into());
     }
     if let Some(pattern) = idle.first() {
-        return Err(format!("--ignore {pattern}: it has no such key"));
+        return Err(format!("it has no key {pattern}, which is to be ignored").into());
     }
     take_embedding(&mut selected, &scopes);
     Ok(selected)
@@ -266,7 +263,7 @@ fn take_embedding(selected: &mut Selected, scopes: &[String]) {
 }
 
 /// Layers that could be the embedding: linear ones of so many inputs that stand alone, by the names that
-/// `--map` takes, with their outputs.
+/// a renaming takes, with their outputs.
 pub(super) fn linear_layers(
     prefix: &str,
     tensors: &BTreeMap<String, Tensor>,

@@ -346,12 +346,12 @@ fn missing(name: &str) -> String {
         "target_features" => "the loss needs the target network's feature maps",
         "labels" => "the loss needs the class of each sample",
         "ids" => "the loss needs the number of each sample in the training set",
-        "classes" => "their number is that of the labels, or has to be said (--classes)",
+        "classes" => "their number is that of the labels, or has to be said (`classes`)",
         "sample_labels" => {
             "negatives of other classes need the class of every training sample: give it as \
              `sample_labels` [samples], or give the draw itself as `random.0`"
         }
-        "samples" => "their number is that of the ids, or has to be said (--samples)",
+        "samples" => "their number is that of the ids, or has to be said (`samples`)",
         _ => "no host has such an input",
     };
     format!("this step has no {name}; {hint}")

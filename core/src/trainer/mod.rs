@@ -32,6 +32,7 @@ pub use log::Log;
 pub use optimizer::Optimizer;
 pub use parts::Replica;
 pub use report::{EpochReport, Observer, StepReport, Summary};
+pub use save::Best;
 pub use step::Step;
 pub use trainable::Trainable;
 use writer::Writer;
@@ -109,17 +110,6 @@ pub struct State {
     writer: Writer,
     /// Class of every training sample, for the losses that draw others.
     sample_labels: OnceLock<Arc<[i64]>>,
-}
-
-/// The evaluation with the highest Recall at the smallest K.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Best {
-    /// Epoch, from 1.
-    pub epoch: usize,
-    /// Recall at the smallest K.
-    pub recall: f64,
-    /// Evaluations since then.
-    pub since: usize,
 }
 
 /// One loss of a training.
@@ -351,22 +341,8 @@ impl Trainer {
     fn evaluate(&mut self) -> Result<BTreeMap<usize, f64>, TrainError> {
         let network = self.result();
         let recall = evaluate(&network, &self.test, &self.evaluation(), &self.ks, &self.device)?;
-        if let Some(&value) = recall.values().next() {
-            match &mut self.state.best {
-                Some(best) if value <= best.recall => best.since += 1,
-                best => {
-                    *best = Some(Best { epoch: self.state.epoch + 1, recall: value, since: 0 });
-                    self.save_best(&network)?;
-                }
-            }
-        }
+        self.save_if_best(&network, &recall)?;
         Ok(recall)
-    }
-
-    /// Whether the recipe's number of evaluations went by without a better one.
-    fn out_of_patience(&self) -> bool {
-        let patience = self.recipe.patience;
-        patience > 0 && self.state.best.is_some_and(|best| best.since >= patience)
     }
 
     fn diverged(&self, (step, what, value): Bad) -> TrainError {

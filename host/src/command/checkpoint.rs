@@ -6,7 +6,7 @@ use crate::command::open::{Foreign, Open, Pick};
 use crate::failure::{Failure, Result};
 use crate::terminal::output;
 use clap::{Args, Subcommand};
-use retort_core::checkpoint::{self, CheckpointError, NoNetwork, Weights, dtype_name};
+use retort_core::checkpoint::{self, NoNetwork, Weights, dtype_name};
 use retort_core::trainer::{checkpoint_in, parameter_count};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -71,15 +71,6 @@ pub struct Export {
     prefix: String,
     #[command(flatten)]
     open: Open,
-}
-
-impl From<CheckpointError> for Failure {
-    fn from(e: CheckpointError) -> Self {
-        match e {
-            CheckpointError::Mismatch { .. } | CheckpointError::Network { .. } => Failure::usage(e),
-            other => Failure::new(other),
-        }
-    }
 }
 
 /// Runs the command.
@@ -191,12 +182,7 @@ fn export(args: &Export, common: &Common) -> Result<()> {
     refuse_to_overwrite(&args.out)?;
     let device = common.device()?.0;
     // Here --prefix is what the new keys get.
-    let loaded = args.open.checkpoint(&args.checkpoint, &device).map_err(|e| match e {
-        CheckpointError::Mismatch { .. } => Failure::usage(format!(
-            "{e}. `export` has another --prefix and no --ignore and --map: `retort checkpoint import` the file first"
-        )),
-        other => other.into(),
-    })?;
+    let loaded = args.open.checkpoint(&args.checkpoint, &device)?;
     let tensors = checkpoint::export(&args.out, &loaded.backbone, &args.prefix)?;
     if common.json {
         output::json(&json!({"file": args.out, "tensors": tensors, "network": loaded.network}));

@@ -14,14 +14,12 @@ use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use clap::{Args, ValueEnum};
 use retort_core::Feature;
 use retort_core::backbone::{Backbone, NetworkConfig, Output};
-use retort_core::checkpoint::files_of;
 use retort_core::device::DeviceChoice;
 use retort_core::fs::open_regular;
 use retort_core::trainer::{Feed, checkpoint_in, outputs};
 use retort_datasets::{Dataset, Split, loose};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -115,8 +113,7 @@ enum Source {
 /// Runs the command.
 pub fn run(args: &Embed, common: &Common) -> Result<()> {
     let (device, name) = device(args.dtype, common)?;
-    let file = checkpoint_in(&args.checkpoint);
-    let loaded = args.open.checkpoint(&args.checkpoint, &device)?;
+    let (loaded, digest) = args.open.digested(&args.checkpoint, &device)?;
     let (config, device) = (loaded.network, device.inner());
     let size = loaded.image_size;
     let dtype = match args.dtype {
@@ -125,7 +122,6 @@ pub fn run(args: &Embed, common: &Common) -> Result<()> {
     };
     let net = loaded.backbone.valid().cast(dtype);
 
-    let digest = digest(&file)?;
     let mut about =
         About { network: config.clone(), checkpoint: digest, data: None, files: Vec::new() };
     let source = match &args.input {
@@ -224,16 +220,6 @@ fn device(dtype: Dtype, common: &Common) -> Result<(Device, String)> {
 
 fn is_tensors(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"))
-}
-
-/// A file's SHA-256.
-pub fn digest(path: &Path) -> Result<String> {
-    let mut hash = Sha256::new();
-    for file in files_of(path) {
-        let fail = |e| Failure::file("read", &file, e);
-        std::io::copy(&mut open_regular(&file).map_err(fail)?, &mut hash).map_err(fail)?;
-    }
-    Ok(format!("sha256:{:x}", hash.finalize()))
 }
 
 /// How many pictures a file holds, and of how many pixels, if the network can take them.

@@ -22,6 +22,7 @@ pub mod flags;
 pub mod key;
 pub mod loss;
 pub mod metrics;
+pub mod misfit;
 pub mod model;
 pub mod new;
 pub mod open;

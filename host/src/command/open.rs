@@ -1,11 +1,12 @@
 //! Flags of every command that takes a checkpoint of any origin.
 
-use crate::failure::Result;
+use crate::command::misfit::{self, Words};
+use crate::failure::{Failure, Result};
 use crate::terminal::{clean, output};
 use burn::tensor::Device;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args};
-use retort_core::checkpoint::{self, Checkpoint, CheckpointError, OpenOptions, Selection};
+use retort_core::checkpoint::{self, Checkpoint, OpenOptions, Selection, Weights};
 use retort_core::trainer::checkpoint_in;
 use std::path::Path;
 
@@ -73,18 +74,20 @@ impl Foreign {
     /// Opens a run's checkpoint, or one of any origin, onto a device.
     pub fn checkpoint(&self, path: &Path, device: &Device) -> Result<Checkpoint> {
         let options = OpenOptions { select: self.pick.selection(), ..self.open.options() };
-        Ok(open(path, &options, device)?)
+        open(path, &options, device, &misfit::IMPORT)
+    }
+
+    /// The same, with the digest of the bytes that it was read from.
+    pub fn digested(&self, path: &Path, device: &Device) -> Result<(Checkpoint, String)> {
+        let options = OpenOptions { select: self.pick.selection(), ..self.open.options() };
+        open_digested(path, &options, device, &misfit::IMPORT)
     }
 }
 
 impl Open {
     /// Opens a run's checkpoint, or one of any origin, onto a device.
-    pub fn checkpoint(
-        &self,
-        path: &Path,
-        device: &Device,
-    ) -> std::result::Result<Checkpoint, CheckpointError> {
-        open(path, &self.options(), device)
+    pub fn checkpoint(&self, path: &Path, device: &Device) -> Result<Checkpoint> {
+        open(path, &self.options(), device, &misfit::OPENED)
     }
 
     fn options(&self) -> OpenOptions {
@@ -104,11 +107,29 @@ fn open(
     path: &Path,
     options: &OpenOptions,
     device: &Device,
-) -> std::result::Result<Checkpoint, CheckpointError> {
+    words: &Words,
+) -> Result<Checkpoint> {
     let path = checkpoint_in(path);
-    let loaded = checkpoint::open(&path, options, device)?;
+    let loaded =
+        checkpoint::open(&path, options, device).map_err(|e| misfit::failure(e, words))?;
     remark(&path, &loaded.remarks);
     Ok(loaded)
+}
+
+/// Opens a run's checkpoint, or one of any origin, and gives the digest of the bytes that it was read from.
+pub fn open_digested(
+    path: &Path,
+    options: &OpenOptions,
+    device: &Device,
+    words: &Words,
+) -> Result<(Checkpoint, String)> {
+    let (path, model) = (checkpoint_in(path), options.model.as_deref());
+    let unfit = |e| misfit::failure(e, words);
+    let weights = Weights::read_as(&path, &options.select, model).map_err(unfit)?;
+    let digest = weights.digest().map_err(|e| Failure::file("read", &path, e))?;
+    let loaded = checkpoint::open_weights(&path, weights, options, device).map_err(unfit)?;
+    remark(&path, &loaded.remarks);
+    Ok((loaded, digest))
 }
 
 /// Says what was done to make a checkpoint fit.

@@ -6,7 +6,8 @@ mod table;
 use crate::failure::{Failure, Result};
 use burn::store::bridge;
 use burn::tensor::{DType, TensorData};
-use retort_core::checkpoint::{Weights, header};
+use retort_core::checkpoint::Weights;
+use retort_core::tensors::{dtype, header};
 use retort_core::fs::{open_regular, read_regular};
 use retort_sdk::schema::nearest;
 use safetensors::Dtype;
@@ -177,13 +178,15 @@ impl Arrays {
                 let file = header::open(bytes).map_err(|e| fail(&e))?;
                 let Ok(view) = file.tensor(name) else { return Ok(None) };
                 let (shape, bytes) = (view.shape().to_vec(), view.data().to_vec());
-                let values = match dtype(view.dtype()) {
-                    Some(dtype) => values(&TensorData::from_bytes_vec(bytes, shape.clone(), dtype)),
+                let values = match (view.dtype(), dtype(view.dtype())) {
                     // One byte each.
-                    None if view.dtype() == Dtype::BOOL => {
+                    (Dtype::BOOL, _) => {
                         Values::Signed(bytes.iter().map(|&b| i64::from(b != 0)).collect())
                     }
-                    None => Values::Unknown(format!("{:?}", view.dtype())),
+                    (_, Some(dtype)) => {
+                        values(&TensorData::from_bytes_vec(bytes, shape.clone(), dtype))
+                    }
+                    (unknown, None) => Values::Unknown(format!("{unknown:?}")),
                 };
                 Ok(Some(Array { name: name.to_owned(), shape, values }))
             }
@@ -218,24 +221,6 @@ impl Arrays {
 fn torch<'a>(weights: &'a Weights, name: &str) -> Option<&'a burn::store::burn_pack::Tensor> {
     let inside = name.strip_prefix(weights.prefix.as_str());
     inside.and_then(|key| weights.tensors.get(key)).or_else(|| weights.beside.get(name))
-}
-
-fn dtype(dtype: Dtype) -> Option<DType> {
-    Some(match dtype {
-        Dtype::F64 => DType::F64,
-        Dtype::F32 => DType::F32,
-        Dtype::F16 => DType::F16,
-        Dtype::BF16 => DType::BF16,
-        Dtype::I64 => DType::I64,
-        Dtype::I32 => DType::I32,
-        Dtype::I16 => DType::I16,
-        Dtype::I8 => DType::I8,
-        Dtype::U64 => DType::U64,
-        Dtype::U32 => DType::U32,
-        Dtype::U16 => DType::U16,
-        Dtype::U8 => DType::U8,
-        _ => return None,
-    })
 }
 
 fn values(data: &TensorData) -> Values {

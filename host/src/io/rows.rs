@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, Result};
 use burn::tensor::{DType, TensorData};
-use retort_core::checkpoint::header;
+use retort_core::tensors::header;
 use retort_core::fs::open_regular;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};

@@ -2,8 +2,8 @@
 
 use crate::failure::{Failure, Result};
 use burn::tensor::{DType, Tensor, TensorData};
-use retort_core::checkpoint::header;
 use retort_core::fs::read_regular;
+use retort_core::tensors::{self, header};
 use retort_core::{Feature, Session, Setup};
 use retort_sdk::schema::nearest;
 use safetensors::{Dtype, tensor::TensorView};
@@ -299,18 +299,7 @@ pub fn write_new(path: &Path, tensors: &BTreeMap<String, TensorData>) -> Result<
 }
 
 /// The bytes of a file for `path`.
-fn encode(path: &Path, tensors: &BTreeMap<String, TensorData>) -> Result<Vec<u8>> {
-    let mut views = Vec::new();
-    for (name, data) in tensors {
-        let dtype = match data.dtype() {
-            DType::F64 => Dtype::F64,
-            DType::F32 => Dtype::F32,
-            DType::I64 => Dtype::I64,
-            DType::I32 => Dtype::I32,
-            other => return Err(Failure::new(format!("can't write {name}: type {other:?}"))),
-        };
-        let view = TensorView::new(dtype, data.shape().to_vec(), data.as_bytes());
-        views.push((name, view.map_err(|e| Failure::file("write", path, e))?));
-    }
-    safetensors::serialize(views, None).map_err(|e| Failure::file("write", path, e))
+fn encode(path: &Path, named: &BTreeMap<String, TensorData>) -> Result<Vec<u8>> {
+    let named = named.iter().map(|(name, data)| (name.clone(), data));
+    tensors::write(named, None).map_err(|e| Failure::file("write", path, e))
 }

@@ -15,8 +15,8 @@ pub mod portrait;
 pub mod record;
 pub mod tensorboard;
 
-use crate::command::embed::digest as checkpoint_digest;
-use crate::command::open::remark;
+use crate::command::misfit;
+use crate::command::open::{open_digested, remark};
 use crate::experiment::{Experiment, Pictures, SelectOn, damaged, left_out};
 use crate::experiment::{bounds, measurable, older};
 use crate::failure::{Failure, Result};
@@ -36,7 +36,7 @@ use crate::terminal::progress::Progress;
 use crate::terminal::{clean, output};
 use burn::tensor::Device;
 use retort_core::backbone::Backbone;
-use retort_core::checkpoint::{self, CheckpointError, OpenOptions};
+use retort_core::checkpoint::{self, OpenOptions};
 use retort_core::device::DeviceInfo;
 use retort_core::fs::atomic_write;
 use retort_core::trainer::{
@@ -305,9 +305,7 @@ fn prepare(
                 l2_norm: experiment.source_norm,
                 ..experiment.source_keys.options()
             };
-            let loaded =
-                checkpoint::open(&file, &options, &device).map_err(|e| misfit(e, SOURCE_FLAGS))?;
-            remark(&file, &loaded.remarks);
+            let (loaded, digest) = open_digested(&file, &options, &device, &misfit::SOURCE)?;
             // Both see the same batch: a target that can see grey sees colour if its source does.
             let channels = &mut experiment.network.channels;
             *channels = loaded.network.channels.max(*channels);
@@ -317,7 +315,7 @@ fn prepare(
                 Some(half) => source.halved(half),
                 None => source,
             };
-            (Some(source), Some(SourceFile { digest: checkpoint_digest(&file)? }))
+            (Some(source), Some(SourceFile { digest }))
         }
     };
     let mut replicas = Vec::new();
@@ -422,7 +420,7 @@ fn new_target(experiment: &Experiment, weights: bool, device: &Device) -> Result
     let file = checkpoint_in(path);
     let options = OpenOptions { seed, ..experiment.pretrained_keys.options() };
     let (target, remarks) = checkpoint::start(&file, network, &options, device)
-        .map_err(|e| misfit(e, PRETRAINED_FLAGS))?;
+        .map_err(|e| misfit::failure(e, &misfit::PRETRAINED))?;
     remark(&file, &remarks);
     Ok(target)
 }
@@ -624,20 +622,6 @@ fn recall_of(folder: &Path, epoch: usize) -> Result<Recall> {
         }
     }
     Ok(recall)
-}
-
-const SOURCE_FLAGS: &str = "In a training --model is --source-model, --prefix is --source-prefix, and so \
-     for --ignore and --map; the other flags are those of `retort checkpoint import`, whose file is a \
-     --source too";
-const PRETRAINED_FLAGS: &str = "Here --model is the network to train, --prefix is --pretrained-prefix, and \
-     so for --ignore, --map and --allow-missing";
-
-/// Checkpoints' advice names the flags of `retort checkpoint import`; trainings have others.
-fn misfit(e: CheckpointError, flags: &str) -> Failure {
-    match e {
-        CheckpointError::Mismatch { .. } => Failure::usage(format!("{e}. {flags}")),
-        other => other.into(),
-    }
 }
 
 /// Refuses a source network that can't see this experiment's pictures.

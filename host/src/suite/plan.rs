@@ -1,7 +1,6 @@
 //! What there is to do: jobs, named by a digest of everything that decides their numbers.
 
 use super::{Source, Suite, Wanted, sweep::Schema};
-use crate::command::embed::digest as checkpoint_digest;
 use crate::experiment::{Experiment, LossConfig};
 use crate::failure::{Failure, Result};
 use crate::plugin::digest;
@@ -9,6 +8,7 @@ use crate::plugin::registry::{Registry, parts, short_name};
 use crate::run::folder::CHECKPOINT;
 use crate::run::outcome::Outcome;
 use crate::suite::Over;
+use retort_core::checkpoint;
 use retort_core::fs::atomic_write;
 use retort_core::trainer::checkpoint_in;
 use retort_sdk::schema::Definition;
@@ -231,7 +231,7 @@ impl Planner {
         if let Some(known) = self.digests.get(&file) {
             return Ok(known.clone());
         }
-        let text = checkpoint_digest(&file)?;
+        let text = checkpoint::digest(&file).map_err(|e| Failure::file("read", &file, e))?;
         self.digests.insert(file, text.clone());
         Ok(text)
     }

@@ -1,6 +1,6 @@
 //! The state dictionary in a pickle's values: tensors by the keys on the way to them.
 
-use super::super::header::{MOST_TENSORS, check_name};
+use crate::tensors::header::{MOST_TENSORS, check_name};
 use super::value::{Id, LONGEST_TEXT, Value, View};
 use std::collections::{BTreeMap, HashSet};
 

@@ -27,13 +27,13 @@ pub(super) type Places = BTreeMap<String, Place>;
 /// A file with its storages.
 #[derive(Debug)]
 pub(super) struct Source {
-    file: Mutex<File>,
+    file: Arc<Mutex<File>>,
     places: Places,
 }
 
 impl Source {
-    pub fn new(file: File, places: Places) -> Arc<Self> {
-        Arc::new(Source { file: Mutex::new(file), places })
+    pub fn new(file: Arc<Mutex<File>>, places: Places) -> Arc<Self> {
+        Arc::new(Source { file, places })
     }
 
     /// Bytes of a storage from a place in it on, which lie within it.

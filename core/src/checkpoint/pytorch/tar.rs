@@ -1,6 +1,6 @@
 //! The container before PyTorch 0.1.10: a tar with a pickle, and two tables of pickles between raw bytes.
 
-use super::super::header::MOST_TENSORS;
+use crate::tensors::header::MOST_TENSORS;
 use super::super::kind;
 use super::legacy::check_order;
 use super::machine::{Machine, bytes};

@@ -1,18 +1,16 @@
-//! Checkpoints: when they are written, and all of a training's state in them, bit for bit.
+//! The last checkpoint, from which a training goes on: all of its state, bit for bit.
 
-use super::exact::Exact;
-use super::log::Losses;
-use super::{Best, Observer, State, TrainError, Trainer};
-use crate::backbone::Backbone;
+use super::super::exact::Exact;
+use super::super::log::Losses;
+use super::super::{TrainError, Trainer};
+use super::Best;
 use crate::checkpoint::{self, Checkpoint, Training};
-use crate::fs::{WriteError, atomic_write};
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Tensor, TensorData};
+use burn::module::Module as _;
+use burn::tensor::TensorData;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
-/// All of [`State`] that isn't in a tensor. Batches and random draws are functions of seed, epoch and
+/// All of [`State`](crate::trainer::State) that isn't in a tensor. Batches and random draws are functions of seed, epoch and
 /// step, so these numbers are their state too.
 #[derive(Debug, Serialize, Deserialize)]
 struct Progress {
@@ -41,82 +39,8 @@ struct LossProgress {
 }
 
 impl Trainer {
-    /// The file of the best evaluation's network, beside the checkpoint.
-    pub fn best_checkpoint(&self) -> PathBuf {
-        self.checkpoint.with_file_name("best.safetensors")
-    }
-
-    /// Writes the checkpoint from which [`resume`](Self::resume) goes on, if the network is still
-    /// sound; at the end of an epoch also the copies that the recipe wants kept.
-    pub(super) fn save(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let network = self.result();
-        self.check(&network)?;
-        self.state.log.settle().map_err(|bad| self.diverged(bad))?;
-        observer.checkpoint()?;
-        let ended = self.state.batch == self.batches_per_epoch();
-        // The copies first: whoever stops between the two writes them again when the run goes on.
-        let (epoch, every) = (self.state.epoch + 1, self.recipe.checkpoint_every);
-        if ended && every > 0 && epoch.is_multiple_of(every) {
-            let keep = self.recipe.keep;
-            let old = epoch.checked_sub(keep * every).filter(|_| keep > 0);
-            let old = old.map(|old| self.kept_checkpoint(old));
-            self.write(self.kept_checkpoint(epoch), &network, None, old)?;
-        }
-        let training = self.training()?;
-        self.write(self.checkpoint.clone(), &network, Some(&training), None)?;
-        let at = if ended { (epoch, 0) } else { (epoch - 1, self.state.batch) };
-        self.state.saved = Some(at);
-        Ok(())
-    }
-
-    /// Writes the network of the best evaluation.
-    pub(super) fn save_best(&self, network: &Backbone) -> Result<(), TrainError> {
-        self.write(self.best_checkpoint(), network, None, None)
-    }
-
-    fn kept_checkpoint(&self, epoch: usize) -> PathBuf {
-        self.checkpoint.with_file_name(format!("epoch-{epoch:04}.safetensors"))
-    }
-
-    /// Takes a checkpoint's bytes now, and writes them beside the training; then deletes the `old` one.
-    fn write(
-        &self,
-        path: PathBuf,
-        network: &Backbone,
-        training: Option<&Training>,
-        old: Option<PathBuf>,
-    ) -> Result<(), TrainError> {
-        let state = &self.state;
-        let losses: Vec<_> = state.terms.iter().map(|t| t.session.state()).collect();
-        let notes = BTreeMap::from([
-            ("epoch".to_owned(), (state.epoch + 1).to_string()),
-            ("step".to_owned(), state.step.to_string()),
-            ("seed".to_owned(), self.seed.to_string()),
-        ]);
-        let size = self.image_size;
-        let bytes = checkpoint::encode(network, &self.network, size, &losses, &notes, training)?;
-        state.writer.begin(move || {
-            atomic_write(&path, &bytes)?;
-            match old.map(|old| (std::fs::remove_file(&old), old)) {
-                Some((Err(e), path)) if e.kind() != std::io::ErrorKind::NotFound => {
-                    Err(WriteError { path, source: e }.into())
-                }
-                _ => Ok(()),
-            }
-        })
-    }
-
-    /// Refuses a network with numbers that aren't finite.
-    fn check(&self, network: &Backbone) -> Result<(), TrainError> {
-        let sum = parameter_sum(network);
-        if sum.is_finite() {
-            return Ok(());
-        }
-        let step = self.state.batch.saturating_sub(1);
-        Err(self.diverged((step, "a weight of the network".to_owned(), sum)))
-    }
-
-    fn training(&self) -> Result<Training, TrainError> {
+    /// What the training needs to go on, as it is now.
+    pub(super) fn training(&self) -> Result<Training, TrainError> {
         let state = &self.state;
         let mut tensors = BTreeMap::new();
         let mut put = |prefix: String, part: BTreeMap<String, TensorData>| {
@@ -226,42 +150,13 @@ impl Trainer {
         TrainError::Resume { path: self.checkpoint.clone(), why }
     }
 
-    pub(super) fn batches_per_epoch(&self) -> usize {
+    pub(in crate::trainer) fn batches_per_epoch(&self) -> usize {
         self.steps / self.recipe.epochs.max(1)
     }
 
-    /// Whether the recipe wants a checkpoint after this step.
-    pub(super) fn checkpoint_due(&self) -> bool {
+    /// Whether the recipe wants one after this step.
+    pub(in crate::trainer) fn checkpoint_due(&self) -> bool {
         let every = self.recipe.checkpoint_steps;
         every > 0 && self.state.step.is_multiple_of(every)
-    }
-}
-
-impl State {
-    /// Where the last checkpoint was written: whole epochs, and batches of the next one.
-    pub fn saved(&self) -> Option<(usize, usize)> {
-        self.saved
-    }
-}
-
-/// Sum of a network's weights: not finite if one of them isn't.
-pub(super) fn parameter_sum(network: &Backbone) -> f64 {
-    let mut sum = ParameterSum { sum: None };
-    network.visit(&mut sum);
-    sum.sum.map_or(0.0, |s| s.into_scalar::<f64>())
-}
-
-/// Sum of all floats of a module.
-struct ParameterSum {
-    sum: Option<Tensor<1>>,
-}
-
-impl ModuleVisitor for ParameterSum {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let sum = param.val().detach().sum();
-        self.sum = Some(match self.sum.take() {
-            None => sum,
-            Some(other) => other + sum,
-        });
     }
 }
