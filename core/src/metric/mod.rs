@@ -6,6 +6,7 @@
 //! again. No list of neighbours and no matrix of distances is ever kept: `rank.rs` counts.
 
 mod bootstrap;
+mod difference;
 mod information;
 mod kmeans;
 mod measure;
@@ -18,6 +19,7 @@ mod rows;
 mod statistics;
 
 pub use bootstrap::{Interval, Unit, bootstrap};
+pub use difference::{central, richardson};
 pub use information::{adjusted_mutual_information, normalized_mutual_information};
 pub use kmeans::{Clusters, kmeans};
 pub use measure::{METRICS, Measure, Metric, Needs};

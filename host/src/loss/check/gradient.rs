@@ -4,6 +4,7 @@ use super::{Property, Status, Subject, Verdict, cpu};
 use crate::loss::case::{Case, Layout};
 use crate::loss::evaluation::Evaluation;
 use burn::tensor::{FloatDType, TensorData};
+use retort_core::metric::{central, richardson};
 use retort_core::{LossError, Session};
 
 /// Step of the coarser of two difference quotients; the finer one tells whether they can be trusted.
@@ -115,12 +116,7 @@ pub fn at(subject: &Subject, case: &Case, tally: &mut Tally) -> Result<Option<St
                 let moved = x.iter().zip(&direction).map(|(x, v)| x + t * v).collect::<Vec<_>>();
                 value(&mut session, case, name, TensorData::new(moved, shape.clone()))
             };
-            // Richardson's extrapolation: the error falls with the fourth power of the step.
-            let mut quotient = |h: f64| -> Result<f64, LossError> {
-                let wide = (shifted(h)? - shifted(-h)?) / (2.0 * h);
-                let narrow = (shifted(h / 2.0)? - shifted(-h / 2.0)?) / h;
-                Ok((4.0 * narrow - wide) / 3.0)
-            };
+            let mut quotient = |h: f64| richardson(&mut shifted, h);
             let size = evaluation.value.abs().max(1.0);
             let near = |a: f64, b: f64| {
                 (a - b).abs() <= 1e-5 * a.abs().max(slope.abs()) + 1e-7 * norm + 1e-9 * size
@@ -149,7 +145,7 @@ pub fn at(subject: &Subject, case: &Case, tally: &mut Tally) -> Result<Option<St
                     let moved = x.iter().zip(&direction).map(|(x, v)| x + t * v).collect();
                     value(&mut session, case, name, TensorData::new::<f64, _>(moved, shape.clone()))
                 };
-                let own = (shifted(STEPS[0])? - shifted(-STEPS[0])?) / (2.0 * STEPS[0]);
+                let own = central(&mut shifted, STEPS[0])?;
                 tally.held += usize::from((own - slope).abs() > 1e-3 * norm + 1e-6 * size);
                 session.hold_constants(true);
             }
