@@ -138,3 +138,48 @@ fn kinks_have_a_slope_and_nan_goes_through() {
         assert_eq!(gradient, slopes, "{which}");
     }
 }
+
+/// Comparisons are 0 or 1, also of NaN and of the two zeros.
+#[test]
+fn comparisons_of_nan_and_of_zeros() {
+    let values = [1.0, f64::NAN, 0.0, f64::NAN, f64::INFINITY, 2.0];
+    let others = [f64::NAN, 1.0, -0.0, f64::NAN, f64::INFINITY, 1.0];
+    for (which, wanted) in [
+        (Op::Greater, [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]),
+        (Op::Equal, [0.0, 0.0, 1.0, 0.0, 1.0, 0.0]),
+    ] {
+        let both: Vec<f64> = values.into_iter().chain(others).collect();
+        let (found, _) = read(&both, &[2, 6], FloatDType::F64, move |step, x| {
+            let a = op(step, Op::Slice, &[x], &[0.0, 0.0, 1.0]);
+            let b = op(step, Op::Slice, &[x], &[0.0, 1.0, 2.0]);
+            (op(step, which, &[a, b], &[]), x)
+        });
+        assert_eq!(found, wanted, "{which}");
+    }
+}
+
+/// `has` answers for what this step offers, and for names that no host has.
+#[test]
+fn a_loss_may_ask_what_a_step_has() {
+    let (found, _) = read(&[1.0, 2.0], &[2], FloatDType::F64, |step, x| {
+        let asked = [
+            ("target", None, 1.0),
+            ("labels", None, 1.0),
+            ("ids", None, 1.0),
+            ("classes", None, 1.0),
+            ("epoch", None, 1.0),
+            ("source", None, 0.0),
+            ("target_features", None, 0.0),
+            ("target_features", Some(0.0), 0.0),
+            ("relation", None, 0.0),
+            ("source", Some(3.0), 0.0),
+            ("\u{1b}[2J", None, 0.0),
+        ];
+        for (name, level, wanted) in asked {
+            let id = step.call(Op::Has as u32, &[], level.as_slice(), name);
+            assert_eq!(step.read(id), [wanted], "{name} {level:?}");
+        }
+        (x, x)
+    });
+    assert_eq!(found, [1.0, 2.0]);
+}

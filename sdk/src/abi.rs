@@ -37,6 +37,12 @@ pub type Entry = extern "C" fn() -> *const PluginTable;
 /// Takes bytes from the plugin: `sink(to, bytes, length)`.
 pub type Sink = unsafe extern "C" fn(*mut c_void, *const u8, usize);
 
+/// Bytes of [`HostTable`] and of [`PluginTable`] as interface 1 began. Tables grow at their end, and each says its
+/// size: an entry beyond these is looked at only where the other side's table is long enough to have it.
+pub const HOST_TABLE_1: usize = 8 + 3 * size_of::<usize>();
+/// See [`HOST_TABLE_1`].
+pub const PLUGIN_TABLE_1: usize = 8 + 4 * size_of::<usize>();
+
 /// What the host offers. `context` names the step; each function may be called from any thread.
 #[repr(C)]
 #[derive(Debug)]
@@ -80,4 +86,28 @@ pub struct PluginTable {
     pub destroy: unsafe extern "C" fn(*mut c_void),
     /// `loss(instance, host, context)` runs the formula; returns a scalar's handle, or 0.
     pub loss: unsafe extern "C" fn(*mut c_void, *const HostTable, *mut c_void) -> u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HOST_TABLE_1, HostTable, PLUGIN_TABLE_1, PluginTable};
+    use core::mem::offset_of;
+
+    /// The layout that packs of interface 1 were compiled with: entries never move, and never go.
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn tables_only_grow() {
+        let host = [offset_of!(HostTable, call), offset_of!(HostTable, shape), offset_of!(HostTable, read)];
+        assert_eq!((offset_of!(HostTable, abi), offset_of!(HostTable, size)), (0, 4));
+        assert_eq!((host, HOST_TABLE_1), ([8, 16, 24], 32));
+        let plugin = [
+            offset_of!(PluginTable, describe),
+            offset_of!(PluginTable, create),
+            offset_of!(PluginTable, destroy),
+            offset_of!(PluginTable, loss),
+        ];
+        assert_eq!((offset_of!(PluginTable, abi), offset_of!(PluginTable, size)), (0, 4));
+        assert_eq!((plugin, PLUGIN_TABLE_1), ([8, 16, 24, 32], 40));
+        assert!(size_of::<HostTable>() >= HOST_TABLE_1 && size_of::<PluginTable>() >= PLUGIN_TABLE_1);
+    }
 }

@@ -18,8 +18,8 @@ pub trait Hyper: Sized + Send + Sync + 'static {
     fn from_json(values: &Map<String, serde_json::Value>) -> Result<Self, String>;
 }
 
-/// A type that a hyperparameter can have: `f64`, `usize`, `bool`, or an enum made by
-/// [`choice!`](crate::choice).
+/// A type that a hyperparameter can have: `f64`, `usize`, `bool`, an enum made by
+/// [`choice!`](crate::choice), or a `Vec` of numbers or of such an enum (at most 64).
 pub trait Value: Sized {
     /// Type in the schema.
     const KIND: Kind;
@@ -44,6 +44,23 @@ value! {
     f64, Float, |v| v.as_f64();
     usize, Integer, |v| v.as_u64().and_then(|x| usize::try_from(x).ok());
     bool, Boolean, |v| v.as_bool();
+}
+
+/// A list of numbers or words; of switches there are none.
+impl<V: Value> Value for Vec<V> {
+    const KIND: Kind = match V::KIND {
+        Kind::Float => Kind::Floats,
+        Kind::Integer => Kind::Integers,
+        Kind::Choice => Kind::Choices,
+        _ => panic!("a list holds numbers, or words of a `choice!`"),
+    };
+    const CHOICES: &'static [&'static str] = V::CHOICES;
+    fn to_json(&self) -> serde_json::Value {
+        self.iter().map(V::to_json).collect()
+    }
+    fn from_json(value: &serde_json::Value) -> Option<Self> {
+        value.as_array()?.iter().map(V::from_json).collect()
+    }
 }
 
 /// A text, or none: for what isn't a loss's.

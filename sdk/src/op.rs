@@ -117,6 +117,8 @@ ops! {
     16 Undefined() -> Nothing
     /// Each row's own sample id, then `attrs[0]` random ones: of other classes if `attrs[1]` is 1, of any if 0; `[n, 1 + attrs[0]]`. Views of a sample share them.
     17 Contrast() [k: Size, other: Number] -> Int
+    /// 1 if this step has the input or fact `name`, else 0, to be read at once; of feature lists their place `attrs[0]`. Never fails, whatever the name.
+    18 Has() [level: Level] -> Number
 
     // Arithmetic, element by element; shapes broadcast from the right.
     /// `a + b`
@@ -139,9 +141,9 @@ ops! {
     28 DivScalar(Float) [x: Number] -> Float
     /// `a ^ attrs[0]`
     29 PowScalar(Float) [x: Number] -> Float
-    /// 1 where `a > b`, else 0; no gradient.
+    /// 1 where `a > b`, else 0, also where either is NaN; no gradient.
     30 Greater(Float, Float) -> Float
-    /// 1 where `a == b`, else 0; no gradient. Both floats or both integers.
+    /// 1 where `a == b`, else 0; no gradient. Both floats or both integers; 0 equals -0, and NaN equals nothing.
     31 Equal(Any, Any) -> Float
     /// `a` where the mask `args[2]` is not 0, else `b`; args `[a, b, mask]`. The other branch gets no gradient, not even NaN.
     32 Select(Float, Float, Float) -> Float
@@ -157,13 +159,13 @@ ops! {
     43 Ln1p(Float) -> Float
     /// Square root.
     44 Sqrt(Float) -> Float
-    /// `max(a, 0)`; no gradient at 0.
+    /// `max(a, 0)`; no gradient at 0. NaN stays.
     45 Relu(Float) -> Float
     /// `|a|`; no gradient at 0.
     46 Abs(Float) -> Float
-    /// `max(a, attrs[0])`; no gradient below, all of it at the bound.
+    /// `max(a, attrs[0])`; no gradient below, all of it at the bound. NaN stays.
     47 ClampMin(Float) [x: Number] -> Float
-    /// `min(a, attrs[0])`; no gradient above, all of it at the bound.
+    /// `min(a, attrs[0])`; no gradient above, all of it at the bound. NaN stays.
     48 ClampMax(Float) [x: Number] -> Float
     /// The same values as a constant: no gradient flows through.
     49 Detach(Float) -> Float
@@ -183,9 +185,9 @@ ops! {
     61 SumDim(Float) [dim: Dimension] -> Float
     /// Mean along a dimension.
     62 MeanDim(Float) [dim: Dimension] -> Float
-    /// Largest element along a dimension.
+    /// Largest element along a dimension; of equal ones the first gets the gradient. NaN where one is, and then the first NaN gets it.
     63 MaxDim(Float) [dim: Dimension] -> Float
-    /// Smallest element along a dimension.
+    /// Smallest element along a dimension; of equal ones the first gets the gradient. NaN where one is, and then the first NaN gets it.
     64 MinDim(Float) [dim: Dimension] -> Float
     /// Running sum along a dimension, which keeps its size.
     65 CumSum(Float) [dim: Dimension] -> Float

@@ -58,7 +58,7 @@ pub struct Field {
 
 /// Type of a hyperparameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", from = "String")]
 pub enum Kind {
     /// A real number.
     Float,
@@ -68,8 +68,52 @@ pub enum Kind {
     Boolean,
     /// One of a few words.
     Choice,
+    /// A list of real numbers, each in the range.
+    Floats,
+    /// A list of whole numbers, each in the range.
+    Integers,
+    /// A list of some of a few words.
+    Choices,
     /// Any text, or none. A loss's hyperparameters can't be one.
     Text,
+    /// A kind of another version: its loss can't be used here, and all others of its pack can.
+    Unknown,
+}
+
+impl Kind {
+    /// The kinds that this version knows, by name.
+    const KNOWN: [(&str, Kind); 8] = [
+        ("float", Kind::Float),
+        ("integer", Kind::Integer),
+        ("boolean", Kind::Boolean),
+        ("choice", Kind::Choice),
+        ("floats", Kind::Floats),
+        ("integers", Kind::Integers),
+        ("choices", Kind::Choices),
+        ("text", Kind::Text),
+    ];
+
+    /// What a list's elements are; none if it is no list.
+    pub const fn element(self) -> Option<Kind> {
+        match self {
+            Kind::Floats => Some(Kind::Float),
+            Kind::Integers => Some(Kind::Integer),
+            Kind::Choices => Some(Kind::Choice),
+            _ => None,
+        }
+    }
+
+    /// Whether its values are words, or lists of words.
+    const fn has_words(self) -> bool {
+        matches!(self, Kind::Choice | Kind::Choices)
+    }
+}
+
+impl From<String> for Kind {
+    fn from(name: String) -> Self {
+        let known = Kind::KNOWN.iter().find(|(known, _)| *known == name);
+        known.map_or(Kind::Unknown, |(_, kind)| *kind)
+    }
 }
 
 /// An interval; an absent end is open.
@@ -145,6 +189,8 @@ const LOSSES: usize = 1024;
 const FIELDS: usize = 64;
 const CHOICES: usize = 64;
 const CHOICE_BYTES: usize = 64;
+/// Elements of a list.
+const ELEMENTS: usize = 64;
 const SDK_BYTES: usize = 128;
 const TEXT_BYTES: usize = 16 << 10;
 const SOURCE_BYTES: usize = 1 << 20;
@@ -272,6 +318,12 @@ pub fn resolve(
         let near = near.unwrap_or_else(|| "; it has: ".to_owned());
         return Err(format!("{of} has no {word} {key}{near}{}", names.join(", ")));
     }
+    if let Some(field) = fields.iter().find(|field| field.kind == Kind::Unknown) {
+        return Err(format!(
+            "{of} has a {word} of a kind that this version doesn't know, {}: update retort",
+            field.name
+        ));
+    }
     let mut out = Map::new();
     for field in fields {
         // A default, too, gets the field's own type: resolving twice gives the same.
@@ -306,7 +358,10 @@ impl Field {
             return Err("a loss's hyperparameters are numbers, switches and choices".to_owned());
         }
         check_count("choices", self.choices.len(), CHOICES)?;
-        if (self.kind == Kind::Choice) == self.choices.is_empty() {
+        if self.kind == Kind::Unknown {
+            return Ok(());
+        }
+        if self.kind.has_words() == self.choices.is_empty() {
             return Err("it has a choice without words, or words without being a choice".to_owned());
         }
         for word in &self.choices {
@@ -322,7 +377,8 @@ impl Field {
             return Err(format!("it has the choice {word} twice"));
         }
         let default = self.default.to_string();
-        check_length("default", default.len(), 8 * CHOICE_BYTES)?;
+        let most = if self.kind.element().is_some() { ELEMENTS } else { 8 } * CHOICE_BYTES;
+        check_length("default", default.len(), most)?;
         self.check(&self.default).map(drop).map_err(|_| match self.kind {
             Kind::Boolean => format!("its default {default} isn't true or false"),
             Kind::Text => format!("its default {default} isn't a text"),
@@ -331,14 +387,38 @@ impl Field {
             }
             Kind::Float => format!("its default {default} isn't a number ({})", self.range),
             Kind::Integer => format!("its default {default} isn't a whole number ({})", self.range),
+            Kind::Floats | Kind::Integers | Kind::Choices | Kind::Unknown => {
+                format!("its default {default} isn't {}", self.wanted())
+            }
         })
+    }
+
+    /// What a list holds, in words.
+    fn wanted(&self) -> String {
+        match self.kind {
+            Kind::Choices => format!("a list of some of {}", self.choices.join(", ")),
+            Kind::Integers => format!("a list of whole numbers ({})", self.range),
+            _ => format!("a list of numbers ({})", self.range),
+        }
     }
 
     /// The value in the field's own type, or what is wrong with it.
     fn check(&self, value: &Value) -> Result<Value, String> {
+        let Some(element) = self.kind.element() else { return self.check_as(self.kind, value) };
+        let list = value
+            .as_array()
+            .ok_or_else(|| format!("{} must be {}, not {value}", self.name, self.wanted()))?;
+        let of = |e: String| format!("{}: {e}", self.name);
+        check_count("elements", list.len(), ELEMENTS).map_err(of)?;
+        list.iter().map(|value| self.check_as(element, value)).collect()
+    }
+
+    /// One value, or element of a list.
+    fn check_as(&self, kind: Kind, value: &Value) -> Result<Value, String> {
         let name = &self.name;
         let wrong = |wants: &str| format!("{name} must be {wants}, not {value}");
-        match self.kind {
+        match kind {
+            Kind::Floats | Kind::Integers | Kind::Choices | Kind::Unknown => Err(wrong("no list")),
             Kind::Boolean => value.as_bool().map(Value::from).ok_or_else(|| wrong("true or false")),
             // `0.5` and `"0.5"` are one text, and nothing is none.
             Kind::Text => match value {
@@ -352,13 +432,13 @@ impl Field {
             },
             Kind::Float | Kind::Integer => {
                 let x = value.as_f64().ok_or_else(|| wrong("a number"))?;
-                if self.kind == Kind::Integer && (x.fract() != 0.0 || x < 0.0 || x > MOST as f64) {
+                if kind == Kind::Integer && (x.fract() != 0.0 || x < 0.0 || x > MOST as f64) {
                     return Err(wrong(&format!("a whole number up to {MOST}")));
                 }
                 if !self.range.contains(x) {
                     return Err(format!("{name} = {value} is out of range: {}", self.range));
                 }
-                Ok(if self.kind == Kind::Integer { Value::from(x as u64) } else { Value::from(x) })
+                Ok(if kind == Kind::Integer { Value::from(x as u64) } else { Value::from(x) })
             }
         }
     }
@@ -381,6 +461,7 @@ mod tests {
             {"name": "x", "doc": "", "kind": "float", "default": 1, "range": {"min": 0, "max": 2}},
             {"name": "n", "doc": "", "kind": "integer", "default": 3},
             {"name": "on", "doc": "", "kind": "choice", "default": "b", "choices": ["a", "b"]},
+            {"name": "sizes", "doc": "", "kind": "integers", "default": [8, 16], "range": {"min": 1}},
         ]}]})
     }
 
@@ -433,6 +514,11 @@ mod tests {
             (field(1, "default"), json!(-1), "isn't a whole number"),
             (field(1, "default"), json!(1e300), "isn't a whole number"),
             (field(2, "default"), json!("c"), "isn't one of a, b"),
+            (field(3, "default"), json!(8), "its default 8 isn't a list of whole numbers (at least 1)"),
+            (field(3, "default"), json!([8, 0]), "its default [8,0] isn't a list of whole numbers"),
+            (field(3, "default"), json!([0.5]), "its default [0.5] isn't a list of whole numbers"),
+            (field(3, "default"), many(json!(1), 65), "isn't a list of whole numbers"),
+            (field(3, "kind"), json!("choices"), "a choice without words"),
             (field(2, "choices"), json!([]), "a choice without words"),
             (field(2, "choices"), json!(["b", "b"]), "the choice b twice"),
             (field(2, "choices"), json!(["b", "a\nb"]), "isn't a word"),
@@ -455,6 +541,42 @@ mod tests {
         let once = pack.losses[0].resolve(&serde_json::Map::new()).unwrap();
         assert_eq!(once["x"].to_string(), "1.0", "a default of another type of number");
         assert_eq!(pack.losses[0].resolve(&once).unwrap(), once);
+    }
+
+    #[test]
+    fn lists_are_checked_element_by_element() {
+        let pack: Pack = serde_json::from_value(pack()).unwrap();
+        let given = |value: Value| {
+            let given = [("sizes".to_owned(), value)].into_iter().collect();
+            pack.losses[0].resolve(&given).map(|all| all["sizes"].clone())
+        };
+        assert_eq!(given(json!([4.0, 2])), Ok(json!([4, 2])));
+        assert_eq!(given(json!([])), Ok(json!([])));
+        for (value, part) in [
+            (json!(4), "a: sizes must be a list of whole numbers (at least 1), not 4"),
+            (json!([4, "x"]), "a: sizes must be a number, not \"x\""),
+            (json!([[4]]), "a: sizes must be a number, not [4]"),
+            (json!([0]), "a: sizes = 0 is out of range: at least 1"),
+        ] {
+            assert_eq!(given(value).unwrap_err(), part);
+        }
+    }
+
+    #[test]
+    fn a_kind_to_come_disables_its_loss_alone() {
+        let mut pack = pack();
+        let mut other = pack["losses"][0].clone();
+        other["name"] = json!("b");
+        other["hyper"][0]["kind"] = json!("matrix");
+        other["hyper"][0]["default"] = json!([[1, 2], [3, 4]]);
+        pack["losses"].as_array_mut().unwrap().push(other);
+        assert_eq!(check(pack.clone()), Ok(()));
+        let pack: Pack = serde_json::from_value(pack).unwrap();
+        assert!(pack.losses[0].resolve(&serde_json::Map::new()).is_ok());
+        assert_eq!(
+            pack.losses[1].resolve(&serde_json::Map::new()).unwrap_err(),
+            "b has a hyperparameter of a kind that this version doesn't know, x: update retort"
+        );
     }
 
     #[test]

@@ -100,6 +100,15 @@ impl Step {
         self.host.read(id).first().copied().unwrap_or(1.0)
     }
 
+    /// Whether this step has an input or a fact: `source`, `labels`, `ids`, `target_features`, `classes`, … It
+    /// asks without failing, so a loss may do with less, and may know more than today's hosts offer.
+    pub fn has(&self, name: &str) -> bool {
+        let replaced =
+            name == "target" && self.target.is_some() || name == "source" && self.source.is_some();
+        let id = self.host.call(Op::Has, &[], &[], name);
+        replaced || self.host.read(id).first().is_some_and(|x| *x != 0.0)
+    }
+
     /// The target's embeddings, `[n, d]`, as the network gives them.
     #[track_caller]
     pub fn target(&self) -> Tensor {

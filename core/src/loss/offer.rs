@@ -47,6 +47,7 @@ impl Interpreter {
         let given = match op {
             Op::Input => self.input(name, attrs)?,
             Op::Fact => self.fact(name)?,
+            Op::Has => self.has(name, attrs),
             Op::Param | Op::Buffer => self.kept_value(op, name, attrs)?,
             Op::RandomIndex => self.random_index(attrs)?,
             Op::RandomUniform | Op::RandomNormal => self.random_floats(op, attrs)?,
@@ -77,11 +78,16 @@ impl Interpreter {
         Ok(Offered::Given(given))
     }
 
+    /// Whether asking for an input or a fact would succeed.
+    fn has(&self, name: &str, attrs: Attributes) -> Given {
+        let input = self.shown.tensors.get(&key(name, attrs)).is_some_and(Result::is_ok);
+        let fact = self.shown.facts.get(name).is_some_and(|n| !is_count(name) || *n != 0.0);
+        let value = Value::Number(f64::from(u8::from(input || fact)));
+        Given { value, shape: Shape::SCALAR, facts: Facts::Number }
+    }
+
     fn input(&mut self, name: &str, attrs: Attributes) -> Fallible<Given> {
-        let key = match attrs.rest(0) {
-            [level] => format!("{name}.{level}"),
-            _ => name.to_owned(),
-        };
+        let key = key(name, attrs);
         self.used.insert(name.to_owned());
         let shown = self.shown.tensors.get(&key).cloned();
         shown.unwrap_or_else(|| Err(missing(&key)))
@@ -93,9 +99,7 @@ impl Interpreter {
         if name.ends_with("_features") {
             self.used.insert(name.to_owned());
         }
-        // A count of 0 stands for what this step doesn't have or know.
-        let counts = name.ends_with("_features") || name == "classes" || name == "samples";
-        if counts && number == 0.0 {
+        if is_count(name) && number == 0.0 {
             return Err(missing(name));
         }
         let value = Value::Number(number);
@@ -329,6 +333,19 @@ impl Interpreter {
             known.ok_or("no such buffer; ask for it with step.buffer() before writing it")?;
         Ok(Shape::new(tensor.dims(), *rank))
     }
+}
+
+/// An input's name among those of the step: a list's with the place in it.
+fn key(name: &str, attrs: Attributes) -> String {
+    match attrs.rest(0) {
+        [level] => format!("{name}.{level}"),
+        _ => name.to_owned(),
+    }
+}
+
+/// Whether a fact is a count: one of 0 stands for what this step doesn't have or know.
+fn is_count(fact: &str) -> bool {
+    fact.ends_with("_features") || fact == "classes" || fact == "samples"
 }
 
 fn appears_late() -> String {

@@ -1,5 +1,6 @@
 //! `retort loss`: the losses there are, what they need, and their values on given tensors.
 
+use crate::command::parts::range;
 use crate::command::{Common, check};
 use crate::experiment::settings::{assignments, limits};
 use crate::failure::{Failure, Result};
@@ -176,12 +177,8 @@ fn info(name: &str, source: bool, common: &Common) -> Result<()> {
     output::line(format_args!("{}\n\n{}\n\nPaper: {}\n", loss.name, loss.doc, loss.paper));
     let mut table = output::table(["HYPERPARAMETER", "DEFAULT", "RANGE", "MEANING"]);
     for field in &loss.hyper {
-        let range = match field.choices.as_slice() {
-            [] if field.default.is_boolean() => "true, false".to_owned(),
-            [] => field.range.to_string(),
-            words => words.join(", "),
-        };
-        table.add_row([field.name.clone(), field.default.to_string(), range, field.doc.clone()]);
+        let default = field.default.to_string();
+        table.add_row([field.name.clone(), default, range(field), field.doc.clone()]);
     }
     output::line(table);
     for (property, reason) in &loss.exempt {

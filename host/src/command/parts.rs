@@ -71,6 +71,9 @@ pub fn range(field: &Field) -> String {
         Kind::Choice => field.choices.join(", "),
         Kind::Text => "text".to_owned(),
         Kind::Float | Kind::Integer => field.range.to_string(),
+        Kind::Floats | Kind::Integers => format!("a list, each {}", field.range),
+        Kind::Choices => format!("a list of {}", field.choices.join(", ")),
+        Kind::Unknown => "of a kind that this version doesn't know".to_owned(),
     }
 }
 

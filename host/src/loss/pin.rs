@@ -125,7 +125,15 @@ fn one(
 /// A value that isn't the default, and allowed.
 fn another(field: &Field) -> Option<Value> {
     match field.kind {
-        Kind::Text => None,
+        Kind::Text | Kind::Unknown => None,
+        // A shorter list.
+        Kind::Floats | Kind::Integers | Kind::Choices => {
+            let list = field.default.as_array()?;
+            match list.split_last() {
+                Some((_, rest)) if !rest.is_empty() => Some(json!(rest)),
+                _ => None,
+            }
+        }
         Kind::Boolean => Some(json!(!field.default.as_bool()?)),
         Kind::Choice => {
             let other = field.choices.iter().find(|c| field.default != json!(c))?;

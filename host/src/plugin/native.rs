@@ -52,7 +52,7 @@ pub fn load(path: &Path) -> Result<Pack, PluginError> {
         let found = table.abi;
         return Err(not(format!("its table says interface {found}, its section {interface}")));
     }
-    if (table.size as usize) < size_of::<PluginTable>() {
+    if (table.size as usize) < abi::PLUGIN_TABLE_1 {
         return Err(not(format!("its table has {} bytes, too few for its interface", table.size)));
     }
     let code = Table { table, file: path.clone() };

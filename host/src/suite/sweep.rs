@@ -216,6 +216,9 @@ fn values(
             Kind::Choice => {
                 return Ok(Values::List(field.choices.iter().map(|c| json!(c)).collect()));
             }
+            Kind::Floats | Kind::Integers | Kind::Choices | Kind::Unknown => {
+                return Err(format!("{key} is a list; say which lists to try: [[8], [8, 16]]"));
+            }
             Kind::Float | Kind::Integer | Kind::Text => {}
         }
     }
