@@ -138,14 +138,14 @@ fn inspect(bytes: &[u8]) -> Result<u32, String> {
                 let number = section.data().first_chunk().copied();
                 found = Some(u32::from_le_bytes(number.ok_or("its interface section is damaged")?));
             }
-            Payload::ComponentImportSection(imports) => {
+            // Those of a component within it are met by the one around it.
+            Payload::ComponentImportSection(imports) if depth == 1 => {
                 for import in imports.into_iter().flatten() {
                     let name = import.name.name;
                     match name.strip_prefix("retort:loss/host@") {
                         Some(version) => {
                             imported = version.split('.').next().and_then(|v| v.parse().ok());
                         }
-                        None if first => {}
                         None => {
                             return Err(format!(
                                 "it imports {name}, but the sandbox offers retort:loss/host only"
