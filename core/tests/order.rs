@@ -144,10 +144,9 @@ fn kinks_have_a_slope_and_nan_goes_through() {
 fn comparisons_of_nan_and_of_zeros() {
     let values = [1.0, f64::NAN, 0.0, f64::NAN, f64::INFINITY, 2.0];
     let others = [f64::NAN, 1.0, -0.0, f64::NAN, f64::INFINITY, 1.0];
-    for (which, wanted) in [
-        (Op::Greater, [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]),
-        (Op::Equal, [0.0, 0.0, 1.0, 0.0, 1.0, 0.0]),
-    ] {
+    for (which, wanted) in
+        [(Op::Greater, [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]), (Op::Equal, [0.0, 0.0, 1.0, 0.0, 1.0, 0.0])]
+    {
         let both: Vec<f64> = values.into_iter().chain(others).collect();
         let (found, _) = read(&both, &[2, 6], FloatDType::F64, move |step, x| {
             let a = op(step, Op::Slice, &[x], &[0.0, 0.0, 1.0]);

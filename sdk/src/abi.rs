@@ -97,7 +97,11 @@ mod tests {
     #[cfg(target_pointer_width = "64")]
     #[test]
     fn tables_only_grow() {
-        let host = [offset_of!(HostTable, call), offset_of!(HostTable, shape), offset_of!(HostTable, read)];
+        let host = [
+            offset_of!(HostTable, call),
+            offset_of!(HostTable, shape),
+            offset_of!(HostTable, read),
+        ];
         assert_eq!((offset_of!(HostTable, abi), offset_of!(HostTable, size)), (0, 4));
         assert_eq!((host, HOST_TABLE_1), ([8, 16, 24], 32));
         let plugin = [
@@ -108,6 +112,8 @@ mod tests {
         ];
         assert_eq!((offset_of!(PluginTable, abi), offset_of!(PluginTable, size)), (0, 4));
         assert_eq!((plugin, PLUGIN_TABLE_1), ([8, 16, 24, 32], 40));
-        assert!(size_of::<HostTable>() >= HOST_TABLE_1 && size_of::<PluginTable>() >= PLUGIN_TABLE_1);
+        assert!(
+            size_of::<HostTable>() >= HOST_TABLE_1 && size_of::<PluginTable>() >= PLUGIN_TABLE_1
+        );
     }
 }

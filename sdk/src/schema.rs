@@ -514,7 +514,11 @@ mod tests {
             (field(1, "default"), json!(-1), "isn't a whole number"),
             (field(1, "default"), json!(1e300), "isn't a whole number"),
             (field(2, "default"), json!("c"), "isn't one of a, b"),
-            (field(3, "default"), json!(8), "its default 8 isn't a list of whole numbers (at least 1)"),
+            (
+                field(3, "default"),
+                json!(8),
+                "its default 8 isn't a list of whole numbers (at least 1)",
+            ),
             (field(3, "default"), json!([8, 0]), "its default [8,0] isn't a list of whole numbers"),
             (field(3, "default"), json!([0.5]), "its default [0.5] isn't a list of whole numbers"),
             (field(3, "default"), many(json!(1), 65), "isn't a list of whole numbers"),

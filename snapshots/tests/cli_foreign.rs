@@ -92,7 +92,10 @@ fn every_command_takes_a_prefix_and_names() {
         error(&["checkpoint", "import", "own.safetensors", "--out=x", "--prefix=a"], path, 2);
     assert!(message.contains("it is retort's own"), "{message}");
     let message = error(&["checkpoint", "export", "two.pth", "--out=x"], path, 2);
-    assert!(message.contains("flags of `retort checkpoint import`, whose file can be used here"), "{message}");
+    assert!(
+        message.contains("flags of `retort checkpoint import`, whose file can be used here"),
+        "{message}"
+    );
 
     let glyphs = ["--dataset=glyphs"];
     let (evaluated, _) = success(&[&["evaluate", "two.pth"], &PICKED[..], &glyphs].concat(), path);

@@ -62,9 +62,9 @@ pub(super) fn advice(
                 none if none.is_empty() => {
                     ". It has no embedding layer, as classifiers have none".to_owned()
                 }
-                heads => format!(
-                    ". It has no embedding layer that is one linear layer ({heads} aren't)"
-                ),
+                heads => {
+                    format!(". It has no embedding layer that is one linear layer ({heads} aren't)")
+                }
             };
             let mut misfit = Misfit::new(fault);
             let map = |(layer, outputs)| Remedy::Map { layer, outputs };

@@ -86,8 +86,7 @@ pub(super) fn fit(
         Origin::Own => (true, &[][..]),
         Origin::Foreign(allow_missing) => (false, allow_missing),
     };
-    let mut fitting =
-        Fitting { tensors: Vec::new(), cast: !own, afresh: 0, remarks: Vec::new() };
+    let mut fitting = Fitting { tensors: Vec::new(), cast: !own, afresh: 0, remarks: Vec::new() };
     for want in &expected {
         let allowed = || allow_missing.iter().any(|pattern| matches(pattern, &want.name));
         match tensors.get(&want.name) {
@@ -95,7 +94,10 @@ pub(super) fn fit(
                 fitting.afresh += want.shape.iter().map(|&d| d as u64).product::<u64>();
             }
             // A linear layer without a bias is one whose bias is zero.
-            None if !own && want.name == "embedding.bias" && tensors.contains_key("embedding.weight") => {
+            None if !own
+                && want.name == "embedding.bias"
+                && tensors.contains_key("embedding.weight") =>
+            {
                 fitting.tensors.push(zeros(want));
                 fitting
                     .remarks
@@ -105,7 +107,9 @@ pub(super) fn fit(
             Some(got) if !got.dtype.is_float() => {
                 unfit.wrong.push(format!("{} is {}", want.name, dtype_name(got.dtype)));
             }
-            Some(got) => match reshaped(got, &want.shape).filter(|_| !own || got.shape == want.shape) {
+            Some(got) => match reshaped(got, &want.shape)
+                .filter(|_| !own || got.shape == want.shape)
+            {
                 Some(mut tensor) => {
                     tensor.name.clone_from(&want.name);
                     fitting.tensors.push(tensor);

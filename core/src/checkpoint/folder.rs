@@ -1,8 +1,8 @@
 //! Weights in several files: a folder of Hugging Face, and an index that says which tensor lies in which
 //! file beside it.
 
-use crate::tensors::header::{MOST_TENSORS, check_name};
 use crate::fs::read_regular;
+use crate::tensors::header::{MOST_TENSORS, check_name};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

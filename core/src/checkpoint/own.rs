@@ -81,7 +81,8 @@ pub fn encode(
         notes: notes.clone(),
         training: training.map(|t| t.progress.clone()),
     };
-    let about = serde_json::to_string(&about).map_err(|e| CheckpointError::Collect(e.to_string()))?;
+    let about =
+        serde_json::to_string(&about).map_err(|e| CheckpointError::Collect(e.to_string()))?;
     let metadata = HashMap::from([("retort".to_owned(), about)]);
     tensors::write(all, Some(metadata)).map_err(CheckpointError::Collect)
 }

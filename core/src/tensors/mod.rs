@@ -54,9 +54,8 @@ pub fn read(bytes: Arc<Vec<u8>>) -> Result<File, String> {
             .ok_or_else(|| format!("{name} has type {:?}, which isn't supported", info.dtype))?;
         let (from, to) = (8 + header + info.data_offsets.0, 8 + header + info.data_offsets.1);
         let (bytes, shape) = (bytes.clone(), info.shape.clone());
-        let read = move || {
-            Ok(TensorData::from_bytes_vec(bytes[from..to].to_vec(), shape.clone(), dtype))
-        };
+        let read =
+            move || Ok(TensorData::from_bytes_vec(bytes[from..to].to_vec(), shape.clone(), dtype));
         let shape = Shape::from(info.shape.clone());
         tensors.insert(name.clone(), bridge::deferred(name, dtype, shape, None, read));
     }

@@ -6,7 +6,7 @@ use crate::plugin::registry::Registry;
 use crate::suite::plan::{Folder, Job, Planned, Planner};
 use crate::suite::result::{Results, collect, fewer};
 use crate::suite::table::{self, Format};
-use crate::suite::work::Outcome;
+use crate::suite::work::Ended;
 use crate::suite::{Over, Suite, builtin, slurm, work};
 use crate::terminal::{clean, output};
 use clap::{Args, ValueEnum};
@@ -110,7 +110,7 @@ pub fn run(args: &Compare, common: &Common) -> Result<()> {
 
     let device = common.device.to_string();
     let here = Here { args, device: &device, folder: &folder, lock: &lock, stop: stop_flag()? };
-    let mut outcome = Outcome::default();
+    let mut outcome = Ended::default();
     if args.on == On::Slurm {
         outcome = slurm::attach(&folder, here.stop)?;
     }
@@ -163,7 +163,7 @@ impl Here<'_> {
         left
     }
 
-    fn work(&self, jobs: &[&Job]) -> Result<Outcome> {
+    fn work(&self, jobs: &[&Job]) -> Result<Ended> {
         let (n, device, stop) = (usize::from(self.args.jobs), self.device, self.stop);
         match self.args.on {
             On::Here => {
@@ -280,7 +280,7 @@ fn print(results: &Results, args: &Compare, common: &Common, folder: &Folder) {
     }
 }
 
-fn end(outcome: &Outcome, results: &Results) -> Result<()> {
+fn end(outcome: &Ended, results: &Results) -> Result<()> {
     if outcome.stopped {
         let message = format!(
             "stopped; {} trainings are left, and the same command goes on with them",

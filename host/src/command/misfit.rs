@@ -109,7 +109,9 @@ fn what(remedy: &Remedy, words: &Words, elsewhere: &mut bool) -> String {
         Remedy::FreshEmbedding => {
             format!("{} 'embedding.*' starts one afresh", flag(Choice::AllowMissing))
         }
-        Remedy::Fresh => format!("{} PATTERN starts missing layers afresh", flag(Choice::AllowMissing)),
+        Remedy::Fresh => {
+            format!("{} PATTERN starts missing layers afresh", flag(Choice::AllowMissing))
+        }
         Remedy::FewerFresh => format!("name fewer with {}", flag(Choice::AllowMissing)),
         Remedy::Ignore(patterns) => {
             let flag = flag(Choice::Ignore);
@@ -123,7 +125,8 @@ fn what(remedy: &Remedy, words: &Words, elsewhere: &mut bool) -> String {
         }
         Remedy::Unsaid(choices) => {
             // What isn't a flag here can't have been typed.
-            let typed: Vec<&str> = choices.iter().filter_map(|choice| words.flag(*choice)).collect();
+            let typed: Vec<&str> =
+                choices.iter().filter_map(|choice| words.flag(*choice)).collect();
             format!("leave {} out", typed.join(", "))
         }
     }

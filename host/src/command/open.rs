@@ -103,15 +103,9 @@ impl Open {
     }
 }
 
-fn open(
-    path: &Path,
-    options: &OpenOptions,
-    device: &Device,
-    words: &Words,
-) -> Result<Checkpoint> {
+fn open(path: &Path, options: &OpenOptions, device: &Device, words: &Words) -> Result<Checkpoint> {
     let path = checkpoint_in(path);
-    let loaded =
-        checkpoint::open(&path, options, device).map_err(|e| misfit::failure(e, words))?;
+    let loaded = checkpoint::open(&path, options, device).map_err(|e| misfit::failure(e, words))?;
     remark(&path, &loaded.remarks);
     Ok(loaded)
 }

@@ -1,7 +1,7 @@
 //! `retort search`: the pictures of a data set that a network finds most like a given one.
 
 use crate::command::Common;
-use crate::command::embed::{About, Part, digest};
+use crate::command::embed::{About, Part};
 use crate::command::flags::data::data;
 use crate::command::open::Foreign;
 use crate::experiment::{Data, OnCorrupt, damaged, left_out};
@@ -67,10 +67,10 @@ pub struct Search {
 /// Runs the command.
 pub fn run(args: &Search, common: &Common) -> Result<()> {
     let (device, info) = common.device()?;
-    let loaded = args.open.checkpoint(&args.run, &device)?;
+    let (loaded, digest) = args.open.digested(&args.run, &device)?;
     let file = args.embeddings.as_deref().map(Reader::open).transpose()?;
     let (place, part) = if let Some(file) = &file {
-        embedded(file, args)?
+        embedded(file, args, &digest)?
     } else {
         let mut place = data(&args.run, args.dataset.as_ref(), args.data_root.as_ref())?;
         place.size = loaded.image_size;
@@ -179,12 +179,12 @@ fn neighbours(
     Ok(others.filter(|n| Some(n.row) != skip).take(k).collect())
 }
 
-/// The data set that a file of embeddings is of, if they are this network's.
-fn embedded(file: &Reader, args: &Search) -> Result<(Data, Part)> {
+/// The data set that a file of embeddings is of, if they are of the checkpoint with this digest.
+fn embedded(file: &Reader, args: &Search, digest: &str) -> Result<(Data, Part)> {
     let wrong = |why: &str| Failure::usage(format!("{}: {why}", file.path().display()));
     let about = file.note("retort").and_then(|text| serde_json::from_str::<About>(text).ok());
     let about = about.ok_or_else(|| wrong("it wasn't written by `retort embed`"))?;
-    if about.checkpoint != digest(&checkpoint_in(&args.run))? {
+    if about.checkpoint != digest {
         let (is, run) = (&about.network.name, args.run.display());
         return Err(wrong(&format!(
             "its embeddings are of another checkpoint (a {is}) than {run}; make them again with \

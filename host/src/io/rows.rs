@@ -2,8 +2,8 @@
 
 use crate::failure::{Failure, Result};
 use burn::tensor::{DType, TensorData};
-use retort_core::tensors::header;
 use retort_core::fs::open_regular;
+use retort_core::tensors::header;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use std::collections::{BTreeMap, HashMap};

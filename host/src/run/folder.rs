@@ -80,8 +80,8 @@ impl Run {
         let text = text.map_err(|e| Failure::file("read", &config, e))?;
         let config = Experiment::of_run(&text, &config)?;
         let summary = path.join(SUMMARY);
-        let summary =
-            if summary.symlink_metadata().is_ok() { Some(read_object(&summary)?) } else { None };
+        let there = summary.symlink_metadata().is_ok();
+        let summary: Option<Outcome> = there.then(|| read_object(&summary)).transpose()?;
         let state = match &summary {
             _ if Lock::is_taken(path) => State::Running,
             Some(summary) if !summary.interrupted => State::Complete,

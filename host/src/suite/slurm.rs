@@ -1,7 +1,7 @@
 //! Jobs on a cluster: one Slurm job array for what can run at the same time.
 
 use super::plan::{Folder, Job};
-use super::work::{Outcome, done, prepare, why};
+use super::work::{Ended, done, prepare, why};
 use crate::failure::{Failure, Result};
 use crate::io::regular;
 use crate::terminal::clean;
@@ -37,9 +37,9 @@ struct Submitted {
 }
 
 /// Submits the jobs that aren't done, and waits for them.
-pub fn run(jobs: &[&Job], folder: &Folder, options: &Options) -> Result<Outcome> {
+pub fn run(jobs: &[&Job], folder: &Folder, options: &Options) -> Result<Ended> {
     if jobs.is_empty() {
-        return Ok(Outcome::default());
+        return Ok(Ended::default());
     }
     let mut arrays = Vec::new();
     for (number, part) in jobs.chunks(MOST).enumerate() {
@@ -66,9 +66,9 @@ pub fn run(jobs: &[&Job], folder: &Folder, options: &Options) -> Result<Outcome>
 }
 
 /// Waits for arrays that an earlier call submitted, if there are any in the queue.
-pub fn attach(folder: &Folder, stop: &'static AtomicBool) -> Result<Outcome> {
+pub fn attach(folder: &Folder, stop: &'static AtomicBool) -> Result<Ended> {
     let path = folder.0.join("slurm.json");
-    let Ok(text) = regular::read(&path, regular::SMALL) else { return Ok(Outcome::default()) };
+    let Ok(text) = regular::read(&path, regular::SMALL) else { return Ok(Ended::default()) };
     let submitted: Submitted =
         serde_json::from_str(&text).map_err(|e| Failure::file("use", &path, e))?;
     let mut waiting = Vec::new();
@@ -78,7 +78,7 @@ pub fn attach(folder: &Folder, stop: &'static AtomicBool) -> Result<Outcome> {
         }
     }
     if waiting.is_empty() {
-        return Ok(Outcome::default());
+        return Ok(Ended::default());
     }
     say(format_args!("Slurm still works on job {}", waiting.join(", ")));
     wait(&waiting, &[], folder, stop)
@@ -166,7 +166,7 @@ fn wait(
     jobs: &[&Job],
     folder: &Folder,
     stop: &'static AtomicBool,
-) -> Result<Outcome> {
+) -> Result<Ended> {
     let mut told = BTreeSet::new();
     let mut tell = || {
         for job in jobs {
@@ -181,12 +181,12 @@ fn wait(
             tell();
             for _ in 0..20 {
                 if stop.load(Ordering::Relaxed) {
-                    return Ok(Outcome { stopped: true, ..Outcome::default() });
+                    return Ok(Ended { stopped: true, ..Ended::default() });
                 }
                 std::thread::sleep(Duration::from_millis(100));
             }
         }
     }
     tell();
-    Ok(Outcome::default())
+    Ok(Ended::default())
 }

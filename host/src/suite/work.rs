@@ -30,7 +30,7 @@ pub struct Options<'a> {
 
 /// What became of jobs.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct Ended {
     /// Label of each that failed, and why.
     pub failed: Vec<(String, String)>,
     /// Whether the user stopped it.
@@ -95,8 +95,8 @@ pub fn done(summary: &Outcome) -> String {
 }
 
 /// Works the jobs off that aren't done.
-pub fn run(jobs: &[&Job], folder: &Folder, options: &Options) -> Result<Outcome> {
-    let mut outcome = Outcome::default();
+pub fn run(jobs: &[&Job], folder: &Folder, options: &Options) -> Result<Ended> {
+    let mut outcome = Ended::default();
     let mut waiting = jobs.iter().copied();
     let mut running: Vec<(&Job, Child, Instant)> = Vec::new();
     let bar = bar(jobs.len());

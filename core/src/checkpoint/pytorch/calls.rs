@@ -1,9 +1,9 @@
 //! The calls of a pickle whose outcome is data that this reader knows: the containers of Python's library,
 //! and what PyTorch calls for a tensor. Every other outcome is an object that only has a name.
 
-use crate::tensors::header::MOST_DIMENSIONS;
 use super::machine::Machine;
 use super::value::{Element, Id, Object, Storage, Value, View};
+use crate::tensors::header::MOST_DIMENSIONS;
 
 /// Arguments that are looked at.
 const MOST_ARGUMENTS: usize = 8;

@@ -1,7 +1,7 @@
 //! The state dictionary in a pickle's values: tensors by the keys on the way to them.
 
-use crate::tensors::header::{MOST_TENSORS, check_name};
 use super::value::{Id, LONGEST_TEXT, Value, View};
+use crate::tensors::header::{MOST_TENSORS, check_name};
 use std::collections::{BTreeMap, HashSet};
 
 /// How deep values may lie in each other.

@@ -1,12 +1,12 @@
 //! The container before PyTorch 0.1.10: a tar with a pickle, and two tables of pickles between raw bytes.
 
-use crate::tensors::header::MOST_TENSORS;
 use super::super::kind;
 use super::legacy::check_order;
 use super::machine::{Machine, bytes};
 use super::storage::{Place, Places};
 use super::value::{Element, Id, Storage, Value, View};
 use super::{Fault, Opened, reader};
+use crate::tensors::header::MOST_TENSORS;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufReader, Seek as _, SeekFrom};

@@ -16,8 +16,7 @@ impl Trainer {
         let (every, keep) = (self.recipe.checkpoint_every, self.recipe.keep);
         let due = every > 0 && epoch.is_multiple_of(every);
         let old = epoch.checked_sub(keep.saturating_mul(every)).filter(|_| keep > 0);
-        let path =
-            |epoch| self.checkpoint.with_file_name(format!("epoch-{epoch:04}.safetensors"));
+        let path = |epoch| self.checkpoint.with_file_name(format!("epoch-{epoch:04}.safetensors"));
         due.then(|| Copy { path: path(epoch), replaces: old.map(path) })
     }
 }

@@ -14,7 +14,9 @@ pub fn words(field: &Field) -> Vec<Value> {
         Kind::Boolean => vec![Value::from(false), Value::from(true)],
         Kind::Float | Kind::Integer | Kind::Text => Vec::new(),
         // Each word alone: combinations would be very many.
-        Kind::Choices => field.choices.iter().map(|word| Value::from(vec![word.as_str()])).collect(),
+        Kind::Choices => {
+            field.choices.iter().map(|word| Value::from(vec![word.as_str()])).collect()
+        }
         Kind::Floats | Kind::Integers | Kind::Unknown => Vec::new(),
     }
 }
