@@ -15,7 +15,7 @@ use burn::tensor::{Device, FloatDType};
 use clap::Args;
 use retort_core::checkpoint::Checkpoint;
 use retort_core::metric::{self, Embeddings};
-use retort_core::trainer::{Feed, checkpoint_in, embed_numbered, outputs};
+use retort_core::trainer::{Feed, embed_numbered, outputs};
 use retort_datasets::{Dataset, Image, loose, some_samples};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};

@@ -12,6 +12,7 @@ use crate::run::lock::Lock;
 use crate::run::outcome::Outcome;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
+use walkdir::WalkDir;
 
 /// The resolved configuration.
 pub const CONFIG: &str = "config.toml";
@@ -167,23 +168,21 @@ pub fn is_run(path: &Path) -> bool {
 /// aren't looked into.
 pub fn find(dir: &Path) -> Result<Vec<PathBuf>> {
     const DEPTH: usize = 4;
-    let (mut found, mut open) = (Vec::new(), vec![(dir.to_owned(), 0)]);
-    while let Some((dir, depth)) = open.pop() {
-        if is_run(&dir) {
-            found.push(dir);
-            continue;
-        }
-        let entries = match std::fs::read_dir(&dir) {
-            Ok(entries) => entries,
-            // One that went away, or is another user's, hides none of the others.
-            Err(_) if depth > 0 => continue,
-            Err(e) => return Err(Failure::file("look for runs in", &dir, e)),
-        };
-        for entry in entries.filter_map(std::result::Result::ok) {
-            let hidden = entry.file_name().to_string_lossy().starts_with('.');
-            if depth < DEPTH && !hidden && entry.file_type().is_ok_and(|t| t.is_dir()) {
-                open.push((entry.path(), depth + 1));
-            }
+    if !is_run(dir) {
+        std::fs::read_dir(dir).map_err(|e| Failure::file("look for runs in", dir, e))?;
+    }
+    let walk = WalkDir::new(dir).max_depth(DEPTH);
+    let mut folders = walk.into_iter().filter_entry(|entry| {
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        entry.depth() == 0 || (entry.file_type().is_dir() && !hidden)
+    });
+    let mut found = Vec::new();
+    while let Some(folder) = folders.next() {
+        // One that went away, or is another user's, hides none of the others.
+        let Ok(folder) = folder else { continue };
+        if is_run(folder.path()) {
+            found.push(folder.into_path());
+            folders.skip_current_dir();
         }
     }
     found.sort();

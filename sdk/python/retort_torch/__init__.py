@@ -3,5 +3,7 @@
 from .errors import LossError, PackError, UndefinedError
 from .host import Limits, Pack
 from .loss import Loss
+from .pins import check, pin
+from .traced import Traced
 
-__all__ = ["Limits", "Loss", "LossError", "Pack", "PackError", "UndefinedError"]
+__all__ = ["Limits", "Loss", "LossError", "Pack", "PackError", "Traced", "UndefinedError", "check", "pin"]

@@ -22,11 +22,34 @@ def resolve(loss: str, fields: List[Dict[str, Any]], given: Dict[str, Any]) -> D
         if key not in names:
             has = named(key, names) if names else "s, it has none"
             raise PackError(f"{loss} has no hyperparameter {key}{has}")
+    for field in fields:
+        if field["kind"] not in _KINDS:
+            name = field["name"]
+            raise PackError(f"{loss} has a hyperparameter of a kind that this version doesn't know, {name}: update retort-torch")
     return {f["name"]: _check(loss, f, given.get(f["name"], f["default"])) for f in fields}
 
 
+#: Kinds, and what a list's elements are.
+_KINDS = {
+    "float": None, "integer": None, "boolean": None, "choice": None,
+    "floats": "float", "integers": "integer", "choices": "choice",
+}  # fmt: skip
+_ELEMENTS = 64
+
+
 def _check(loss: str, field: Dict[str, Any], value: Any) -> Any:
-    name, kind = field["name"], field["kind"]
+    element = _KINDS[field["kind"]]
+    if element is None:
+        return _one(loss, field, field["kind"], value)
+    if not isinstance(value, (list, tuple)):
+        raise PackError(f"{loss}: {field['name']} must be a list, not {json.dumps(value, default=str)}")
+    if len(value) > _ELEMENTS:
+        raise PackError(f"{loss}: {field['name']} has {len(value)} elements, more than {_ELEMENTS}")
+    return [_one(loss, field, element, one) for one in value]
+
+
+def _one(loss: str, field: Dict[str, Any], kind: str, value: Any) -> Any:
+    name = field["name"]
     shown = json.dumps(value, default=str)
 
     def wrong(wants: str) -> PackError:
@@ -51,6 +74,21 @@ def _check(loss: str, field: Dict[str, Any], value: Any) -> Any:
     if not inside:
         raise PackError(f"{loss}: {name} = {shown} is out of range: {_range(low, high, above)}")
     return int(value) if kind == "integer" else float(value)
+
+
+def range_in_words(field: Dict[str, Any]) -> str:
+    """As the Rust SDK has it."""
+    limits = field.get("range") or {}
+    low, high, above = limits.get("min"), limits.get("max"), limits.get("above", False)
+
+    def shown(x: float) -> str:
+        return str(int(x)) if x == int(x) else repr(float(x))
+
+    if low is not None and high is not None:
+        return f"above {shown(low)}, at most {shown(high)}" if above else f"{shown(low)} to {shown(high)}"
+    if low is not None:
+        return f"{'above' if above else 'at least'} {shown(low)}"
+    return f"at most {shown(high)}" if high is not None else "any"
 
 
 def _range(low: Any, high: Any, above: bool) -> str:

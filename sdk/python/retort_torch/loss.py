@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections import Counter
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Type, Union
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from .host import Instance, Limits, Pack
 from .hyper import named, resolve
 from .random import key
 from .step import Inputs, Interpreter, Kept
+from .traced import Recorder, Traced, graph
 
 
 class State(nn.Module):
@@ -102,6 +103,19 @@ class Loss(nn.Module):
         self._pending = run if self.training else None
         return value
 
+    def traced(self, **example: Any) -> "Traced":
+        """The loss on batches of the example's shapes as a module without WASM, for `torch.compile`,
+        `torch.export` and `torch.jit.trace`: the operations of one step, on this loss's own parameters.
+
+        The example is given as to a call. A loss that keeps buffers, draws random numbers, asks for the epoch or looks
+        at values is refused with the reason: a trace would repeat what it did on one batch.
+        """
+        with torch.no_grad():
+            value, run = self._run(None, example, Recorder)
+        self._ready = True
+        assert isinstance(run, Recorder)
+        return graph(run, run.result)
+
     def commit(self) -> None:
         """Lands what the last call wrote to buffers, and goes on to the next step."""
         if self._pending is not None:
@@ -114,7 +128,9 @@ class Loss(nn.Module):
         """Forgets the last call: nothing of it lands."""
         self._pending = None
 
-    def _run(self, step: Optional[int], given: Dict[str, Any]) -> "tuple[Tensor, Interpreter]":
+    def _run(
+        self, step: Optional[int], given: Dict[str, Any], interpreter: Type[Interpreter] = Interpreter
+    ) -> "tuple[Tensor, Interpreter]":
         for word in given.keys() - _INPUTS:
             raise TypeError(f"{self.name}: a call takes no {word}{named(word, sorted(_INPUTS))}")
         inputs = _inputs(**given)
@@ -123,7 +139,7 @@ class Loss(nn.Module):
             raise LossError(f"{self.name}: give target or target_features")
         kept = Kept(dict(self.param.values), dict(self.buffer.values), self._ready, self._firsts)
         number = self.steps if step is None else step
-        run = Interpreter(self.name, inputs, kept, like, key(self.seed, self.name), number, self.pack.limits)
+        run = interpreter(self.name, inputs, kept, like, key(self.seed, self.name), number, self.pack.limits)
         try:
             handle = self._instance.run("loss", self._made, step=run)
         except LossError as trap:
@@ -139,6 +155,7 @@ class Loss(nn.Module):
         if not isinstance(value, Tensor) or not value.is_floating_point() or value.numel() != 1:
             dims = list(getattr(value, "shape", []))
             raise LossError(f"{self.name} returned a tensor of shape {dims}, but a loss is one float")
+        run.result = (handle & 0xFFFFFFFF) - 1
         # Only now: a step that failed leaves nothing behind.
         for name in kept.params.keys() - self.param.values.keys():
             self.param.values[name] = kept.params[name]

@@ -16,7 +16,7 @@ Operation = Tuple[str, str, Callable[[Sequence[Tensor], Sequence[Any]], Tensor]]
 NAMES: Dict[int, str] = {
     1: "input", 2: "fact", 3: "param", 4: "buffer", 5: "set_rows", 6: "set_buffer", 7: "once", 8: "log",
     9: "random_index", 10: "random_uniform", 11: "random_normal", 12: "constant", 13: "constant_index",
-    14: "fail", 15: "blame", 16: "undefined", 17: "contrast", 102: "eye", 108: "range",
+    14: "fail", 15: "blame", 16: "undefined", 17: "contrast", 18: "has", 102: "eye", 108: "range",
 }  # fmt: skip
 
 #: Operands of those of them that have any.
@@ -61,17 +61,17 @@ OPERATIONS: Dict[int, Operation] = {
     82: ("reshape", "f", lambda t, x: t[0].reshape(shape(x))),
     83: ("slice", "f", lambda t, x: part(t[0], x)),
     84: ("cat", "ff", lambda t, x: torch.cat([t[0], t[1]], size(x[0]))),
-    85: ("rows", "fi", lambda t, x: t[0].index_select(0, below(t[1], t[0].shape[0]))),
-    86: ("gather", "fi", lambda t, x: t[0].gather(size(x[0]), below(t[1], t[0].shape[size(x[0])]))),
+    85: ("rows", "fi", lambda t, x: t[0].index_select(0, t[1])),
+    86: ("gather", "fi", lambda t, x: t[0].gather(size(x[0]), t[1])),
     87: ("swap_dims", "f", lambda t, x: t[0].transpose(size(x[0]), size(x[1]))),
     88: ("adaptive_avg_pool", "f", lambda t, x: functional.adaptive_avg_pool2d(t[0], shape(x))),
     100: ("argsort", "f", lambda t, x: t[0].sort(stable=True, dim=size(x[0])).indices),
-    101: ("one_hot", "i", lambda t, x: functional.one_hot(below(t[0], size(x[0])), size(x[0]))),
+    101: ("one_hot", "i", lambda t, x: functional.one_hot(t[0], size(x[0]))),
     103: ("cat_index", "ii", lambda t, x: torch.cat([t[0], t[1]], size(x[0]))),
     104: ("reshape_index", "i", lambda t, x: t[0].reshape(shape(x))),
     105: ("float", "i", lambda t, x: t[0]),
     106: ("slice_index", "i", lambda t, x: part(t[0], x)),
-    107: ("gather_index", "ii", lambda t, x: t[0].gather(size(x[0]), below(t[1], t[0].shape[size(x[0])]))),
+    107: ("gather_index", "ii", lambda t, x: t[0].gather(size(x[0]), t[1])),
     109: ("add_index", "ii", lambda t, x: t[0] + t[1]),
     110: ("mod_index", "i", lambda t, x: t[0].remainder(positive(x[0]))),
 }  # fmt: skip
@@ -104,8 +104,6 @@ def shape(numbers: Sequence[float]) -> List[int]:
 def part(tensor: Tensor, numbers: Sequence[float]) -> Tensor:
     """Elements start..end of a dimension."""
     dim, start, end = (size(x) for x in numbers)
-    if start >= end or end > tensor.shape[dim]:
-        raise Refused(f"{start}..{end} of a dimension of size {tensor.shape[dim]}")
     return tensor.narrow(dim, start, end - start)
 
 
@@ -115,6 +113,20 @@ def below(index: Tensor, end: int) -> Tensor:
     if outside.numel():
         raise Refused(f"the index holds {int(outside[0])}, which is not in 0..{end}")
     return index
+
+
+def check(code: int, tensors: Sequence[Tensor], numbers: Sequence[float]) -> None:
+    """Refuses what lies outside of a tensor; the operations themselves look at no value."""
+    if code == 85:
+        below(tensors[1], tensors[0].shape[0])
+    elif code in (86, 107):
+        below(tensors[1], tensors[0].shape[size(numbers[0])])
+    elif code == 101:
+        below(tensors[0], size(numbers[0]))
+    elif code in (83, 106):
+        dim, start, end = (size(x) for x in numbers)
+        if start >= end or end > tensors[0].shape[dim]:
+            raise Refused(f"{start}..{end} of a dimension of size {tensors[0].shape[dim]}")
 
 
 def elements(code: int, tensors: Sequence[Tensor], numbers: Sequence[float]) -> int:

@@ -66,6 +66,8 @@ class Interpreter:
         self.terms: Dict[str, Tensor] = {}
         self.onces: Dict[str, Tensor] = {}
         self.writes: List[Callable[[], None]] = []
+        #: The place of the loss among the values, once it is there.
+        self.result = -1
 
     # What the plugin calls.
 
@@ -173,6 +175,7 @@ class Interpreter:
         if not known:
             return getattr(self, f"_{ops.NAMES[op]}")(operands, attrs, name)
         self.reserve(ops.elements(op, operands, attrs))
+        ops.check(op, operands, attrs)
         result = known[2](operands, attrs)
         return result.to(self.dtype) if op in ops.FLOATS else result
 
@@ -186,9 +189,15 @@ class Interpreter:
         if name not in self.inputs.facts:
             raise Refused("this host has no such fact about a step")
         number = float(self.inputs.facts[name])
-        if number == 0 and (name.endswith("_features") or name in ("classes", "samples")):
+        if number == 0 and _is_count(name):
             raise Refused(_missing(name))
         return number
+
+    def _has(self, _: Any, attrs: List[float], name: str) -> float:
+        key = f"{name}.{int(attrs[0])}" if attrs else name
+        fact = self.inputs.facts.get(name, 0)
+        known = name in self.inputs.facts and (fact != 0 or not _is_count(name))
+        return float(key in self.inputs.tensors or known)
 
     def _param(self, _: Any, attrs: List[float], name: str) -> Tensor:
         return self._state(self.kept.params, attrs, name, lambda t: torch.nn.Parameter(t))
@@ -371,6 +380,11 @@ class Interpreter:
             raise Refused(f"{start}..{end} is empty")
         self.reserve(end - start)
         return torch.arange(start, end, device=self.device)
+
+
+def _is_count(fact: str) -> bool:
+    """Whether 0 stands for what this step doesn't have or know."""
+    return fact.endswith("_features") or fact in ("classes", "samples")
 
 
 def _missing(key: str) -> str:

@@ -187,3 +187,27 @@ def test_what_is_no_pack_is_named(tmp_path):
         retort_torch.Loss(f"{tmp_path / 'text.wasm'}#rkd")
     with pytest.raises(retort_torch.PackError, match="none.wasm"):
         retort_torch.Loss(f"{tmp_path / 'none.wasm'}#rkd")
+
+
+def test_has_answers_without_failing():
+    from retort_torch.step import Inputs, Interpreter, Kept
+
+    inputs = Inputs({"target": torch.ones(2, 2)}, {"classes": 0, "epoch": 0}, None, ())
+    run = Interpreter("x", inputs, Kept({}, {}), torch.ones(1), 0, 0, retort_torch.Limits())
+    for name, attrs, wanted in [
+        ("target", [], 1.0), ("epoch", [], 1.0), ("classes", [], 0.0), ("source", [], 0.0), ("source", [3.0], 0.0),
+        ("relation", [], 0.0),
+    ]:  # fmt: skip
+        assert run.read(run.call(18, [], attrs, name)) == [wanted], name
+
+
+def test_lists_are_checked_element_by_element():
+    from retort_torch.hyper import resolve
+
+    fields = [{"name": "sizes", "kind": "integers", "default": [8, 16], "range": {"min": 1}}]
+    assert resolve("a", fields, {}) == {"sizes": [8, 16]} and resolve("a", fields, {"sizes": (4.0,)}) == {"sizes": [4]}
+    for value, message in [(4, "must be a list, not 4"), ([0], "out of range: at least 1"), (["x"], "must be a number")]:
+        with pytest.raises(retort_torch.PackError, match=message):
+            resolve("a", fields, {"sizes": value})
+    with pytest.raises(retort_torch.PackError, match="a kind that this version doesn't know, m"):
+        resolve("a", [{"name": "m", "kind": "matrix", "default": []}], {})
