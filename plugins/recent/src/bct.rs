@@ -30,10 +30,6 @@ hyper! {
     /// zeros, as in the authors' code; a class for which the buffers `old_fc` hold nothing gets its mean among
     /// the source's embeddings, from the first batch that shows it. The contrastive influence is what the
     /// code's comments say: one positive against all negatives.
-    #[exempt(
-        one_class = "its classifiers tell classes of the training set apart, not those of the batch",
-        all_distinct = "an old embedding of the sample itself is a positive",
-    )]
     pub struct Bct {
         /// What makes the new embeddings compatible.
         influence: Influence = Influence::Classifier,

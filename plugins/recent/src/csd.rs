@@ -12,9 +12,6 @@ hyper! {
     ///
     /// The paper's gallery is the training set; here, as in the code of D3still, it is the batch. A k beyond it
     /// takes all.
-    #[exempt(
-        one_class = "labels don't matter: the gallery is what the source ranks",
-    )]
     pub struct Csd {
         /// k, neighbours.
         k: usize = 64 => 2..,

@@ -6,7 +6,8 @@ use retort_sdk::prelude::*;
 /// their products. For other n there is none, or none that is known here: then Hartley's, cos + sin of
 /// 2πjk/n, the squares of whose entries j, k and j, n - k make the same sum as two of Hadamard's.
 pub(crate) fn hadamard(step: &Step, n: usize) -> Tensor {
-    let factors = (0..usize::BITS).map(|k| (1 << k, n >> k)).take_while(|&(two, rest)| two * rest == n);
+    let factors =
+        (0..usize::BITS).map(|k| (1 << k, n >> k)).take_while(|&(two, rest)| two * rest == n);
     let known = factors.filter(|&(_, rest)| rest == 1 || rest % 4 == 0 && is_prime(rest - 1));
     let Some((_, rest)) = known.last() else {
         let turns: Vec<f64> = (0..n * n).map(|i| ((i / n) * (i % n) % n) as f64).collect();

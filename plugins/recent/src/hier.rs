@@ -13,6 +13,7 @@ hyper! {
     ///
     /// As in the authors' code, k may be i itself, samples of one class come first among neighbours, and anchors with
     /// fewer than two mutual neighbours are left out. It is a regulariser, to be used beside another loss.
+    #[exempt(order = "each row of the batch draws triplets of its own, and equally near samples are told apart by their place")]
     pub struct Hier {
         /// Ancestors.
         proxies: usize = 512 => 3..,

@@ -7,10 +7,6 @@ hyper! {
     /// The first coordinates tell the classes apart, too, at several widths.
     ///
     /// L = Σₗ CE(Wₗ xᵢˡ + bₗ, yᵢ),  where xˡ are the first d / 2ᵐ coordinates, m = levels - 1, …, 0.
-    #[exempt(
-        one_class = "its classifiers tell classes of the training set apart, not those of the batch",
-        all_distinct = "its classifiers tell classes of the training set apart, not those of the batch",
-    )]
     pub struct MatryoshkaCe {
         /// Widths: the whole, its half, its quarter and so on; none below one coordinate.
         levels: usize = 5 => 1..,

@@ -64,7 +64,8 @@ impl S2sd {
     /// D, of cosines of the wider embedding, a constant, and of the target.
     fn divergence(&self, wider: Tensor, cos: Tensor) -> Tensor {
         let log = |x: Tensor| (x / self.temperature).log_softmax(1);
-        self.temperature.powi(2) * kl_divergence(log(wider.detach()), log(cos), 1).mean()
+        self.temperature * self.temperature
+            * kl_divergence(log(wider.detach()), log(cos), 1).mean()
     }
 }
 

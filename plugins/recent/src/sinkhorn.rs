@@ -26,7 +26,8 @@ impl Loss for Sinkhorn {
         let cost = 2.0 - 2.0 * cosine_similarity(t, s); // [n, n]
         let constant = if self.unroll { cost } else { cost.detach() };
 
-        let (score, uniform) = (-constant / self.epsilon, (t.dim(0) as f64).ln());
+        let score = -constant / self.epsilon;
+        let uniform = step.constant([1, 1], &[t.dim(0) as f64]).ln();
         let (mut f, mut g) = (None, score.slice(0, 0..1) * 0.0); // over ε: [n, 1], [1, n]
         for _ in 0..self.iterations {
             let row = uniform - (score + g).logsumexp(1);
