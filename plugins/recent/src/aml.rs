@@ -1,4 +1,5 @@
-//! Budnik & Avrithis, "Asymmetric Metric Learning for Knowledge Transfer", CVPR 2021, equations 5 to 8.
+//! Budnik & Avrithis, "Asymmetric Metric Learning for Knowledge Transfer", CVPR 2021; formulas of the
+//! authors' code, budnikm/aml.
 
 use crate::asymmetric::unit;
 use retort_sdk::prelude::*;

@@ -1,5 +1,5 @@
-//! Qin, Liu & Li, "A General Approximation Framework for Direct Optimization of Information Retrieval Measures",
-//! Information Retrieval 2010, equations 19 to 21.
+//! Qin, Liu & Li, "A General Approximation Framework for Direct Optimization of Information Retrieval
+//! Measures", Information Retrieval 2010, equations 19 to 21.
 
 use retort_sdk::prelude::*;
 

@@ -1,5 +1,5 @@
-//! Zbontar, Jing, Misra, LeCun & Deny, "Barlow Twins: Self-Supervised Learning via Redundancy Reduction",
-//! ICML 2021, equations 1 and 2.
+//! Zbontar, Jing, Misra, LeCun & Deny, "Barlow Twins: Self-Supervised Learning via Redundancy
+//! Reduction", ICML 2021, equations 1 and 2, algorithm 1.
 
 use retort_sdk::prelude::*;
 

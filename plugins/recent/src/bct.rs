@@ -1,5 +1,6 @@
-//! Shen, Xiong, Xia & Soatto, "Towards Backward-Compatible Representation Learning", CVPR 2020, equations 4
-//! to 7. The contrastive influence: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2.
+//! Shen, Xiong, Xia & Soatto, "Towards Backward-Compatible Representation Learning", CVPR 2020;
+//! formulas of the authors' code, YantaoShen/openBCT. The contrastive influence: Khosla et al.,
+//! "Supervised Contrastive Learning", NeurIPS 2020.
 
 use retort_sdk::prelude::*;
 

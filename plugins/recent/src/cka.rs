@@ -1,5 +1,5 @@
-//! Kornblith, Norouzi, Lee & Hinton, "Similarity of Neural Network Representations Revisited", ICML 2019,
-//! equations 3 and 4.
+//! Kornblith, Norouzi, Lee & Hinton, "Similarity of Neural Network Representations Revisited", ICML
+//! 2019, equation 3.
 
 use retort_sdk::prelude::*;
 

@@ -1,5 +1,6 @@
-//! Liao, Tsiligkaridis & Kulis, "Supervised Metric Learning to Rank for Retrieval via Contextual Similarity
-//! Optimization", ICML 2023, equations 3 to 10.
+//! Liao, Tsiligkaridis & Kulis, "Supervised Metric Learning to Rank for Retrieval via Contextual
+//! Similarity Optimization", ICML 2023; formulas of the authors' code,
+//! Chris210634/metric-learning-using-contextual-similarity.
 
 use crate::ranking::margins;
 use retort_sdk::prelude::*;

@@ -1,5 +1,5 @@
-//! Wu, Wang, Zhou & Li, "Contextual Similarity Distillation for Asymmetric Image Retrieval", CVPR 2022,
-//! equations 3 to 6.
+//! Wu, Wang, Zhou, Li & Tian, "Contextual Similarity Distillation for Asymmetric Image Retrieval", CVPR
+//! 2022; formulas of SCY-X/D3still, AIR_Distiller/distillers/CSD.py.
 
 use crate::asymmetric::unit;
 use retort_sdk::prelude::*;

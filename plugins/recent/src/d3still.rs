@@ -1,5 +1,5 @@
-//! Xie, Zhang, Wang, Zhu, Wu, Cai & Wu, "D3still: Decoupled Differential Distillation for Asymmetric Image
-//! Retrieval", CVPR 2024, equations 6 to 12.
+//! Xie, Lin, Cai, Xu, Zhang, Du & He, "D3still: Decoupled Differential Distillation for Asymmetric
+//! Image Retrieval", CVPR 2024; formulas of the authors' code, SCY-X/D3still.
 
 use crate::asymmetric::unit;
 use retort_sdk::prelude::*;

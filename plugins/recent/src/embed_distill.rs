@@ -1,5 +1,6 @@
-//! Kim, Rawat, Zaheer, Jayasumana, Sadhanala, Jitkrittum, Menon, Fergus & Kumar, "EmbedDistill: A Geometric
-//! Knowledge Distillation for Information Retrieval", arXiv 2023, equation 9.
+//! Kim, Rawat, Zaheer, Jayasumana, Sadhanala, Jitkrittum, Menon, Fergus & Kumar, "EmbedDistill: A
+//! Geometric Knowledge Distillation for Information Retrieval", arXiv 2023; formulas of
+//! huggingface/sentence-transformers.
 
 use crate::asymmetric::embeddings;
 use retort_sdk::prelude::*;

@@ -1,5 +1,5 @@
 //! Ramanujan, Vasu, Farhadi, Tuzel & Pouransari, "Forward Compatible Training for Large-Scale Embedding
-//! Retrieval Systems", CVPR 2022, equation 2.
+//! Retrieval Systems", CVPR 2022; formulas of the authors' code, apple/ml-fct.
 
 use retort_sdk::prelude::*;
 

@@ -16,7 +16,7 @@ pub(crate) fn hadamard(step: &Step, n: usize) -> Tensor {
     };
     let size = (n as f64).sqrt().recip();
     let sign = |i: usize, j: usize| {
-        let sylvester = ((i / rest) & (j / rest)).count_ones() % 2 == 0;
+        let sylvester = ((i / rest) & (j / rest)).count_ones().is_multiple_of(2);
         sylvester == paley_sign(i % rest, j % rest, rest)
     };
     let entries = (0..n * n).map(|k| if sign(k / n, k % n) { size } else { -size });
@@ -38,5 +38,5 @@ fn paley_sign(i: usize, j: usize, size: usize) -> bool {
 }
 
 fn is_prime(n: usize) -> bool {
-    n > 1 && (2..).take_while(|k| k * k <= n).all(|k| n % k != 0)
+    n > 1 && (2..n).take_while(|k| k * k <= n).all(|k| !n.is_multiple_of(k))
 }

@@ -1,5 +1,5 @@
-//! Ramzi, Audebert, Thome, Rambour & Bitot, "Hierarchical Average Precision Training for Pertinent Image Retrieval",
-//! ECCV 2022, equations 2 to 7.
+//! Ramzi, Audebert, Thome, Rambour & Bitot, "Hierarchical Average Precision Training for Pertinent
+//! Image Retrieval", ECCV 2022; formulas of the authors' code, elias-ramzi/HAPPIER.
 
 use crate::ranking::{hard_step, leads, rank, steep_step};
 use retort_sdk::prelude::*;

@@ -1,5 +1,6 @@
-//! Kim, Jeong & Kwak, "HIER: Metric Learning Beyond Class Labels via Hierarchical Regularization", CVPR 2023, equations
-//! 3 to 7. Discrete ancestors: Jang, Gu & Poole, "Categorical Reparameterization with Gumbel-Softmax", ICLR 2017.
+//! Kim, Jeong & Kwak, "HIER: Metric Learning Beyond Class Labels via Hierarchical Regularization", CVPR
+//! 2023; formulas of the authors' code, tjddus9597/HIER-CVPR23. Discrete ancestors: Jang, Gu & Poole,
+//! "Categorical Reparameterization with Gumbel-Softmax", ICLR 2017.
 
 use crate::poincare::{distance, to_ball};
 use retort_sdk::prelude::*;

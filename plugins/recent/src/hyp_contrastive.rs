@@ -1,5 +1,5 @@
-//! Ermolov, Mirvakhabova, Khrulkov, Sebe & Oseledets, "Hyperbolic Vision Transformers: Combining Improvements in
-//! Metric Learning", CVPR 2022, equations 3 to 9.
+//! Ermolov, Mirvakhabova, Khrulkov, Sebe & Oseledets, "Hyperbolic Vision Transformers: Combining
+//! Improvements in Metric Learning", CVPR 2022; formulas of the authors' code, htdt/hyp_metric.
 
 use crate::poincare::{distance, to_ball};
 use retort_sdk::prelude::*;

@@ -1,5 +1,5 @@
-//! Zhang, Li, Zeng & Wang, "Jasper and Stella: Distillation of SOTA Embedding Models", arXiv 2024, equations 1
-//! to 4.
+//! Zhang, Li, Zeng & Wang, "Jasper and Stella: Distillation of SOTA Embedding Models", arXiv 2024;
+//! formulas of NovaSearch-Team/RAG-Retrieval, model_distill.py.
 
 use retort_sdk::prelude::*;
 

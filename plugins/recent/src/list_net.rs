@@ -1,5 +1,5 @@
-//! Cao, Qin, Liu, Tsai & Li, "Learning to Rank: From Pairwise Approach to Listwise Approach", ICML 2007, equations
-//! 4 to 6, with k = 1.
+//! Cao, Qin, Liu, Tsai & Li, "Learning to Rank: From Pairwise Approach to Listwise Approach", ICML
+//! 2007, with lists of one.
 
 use retort_sdk::prelude::*;
 

@@ -1,5 +1,4 @@
-//! Kusupati, Bhatt, Rege, Wallingford, Sinha, Ramanujan, Howard-Snyder, Chen, Kakade, Jain & Farhadi,
-//! "Matryoshka Representation Learning", NeurIPS 2022, equation 1.
+//! Kusupati et al., "Matryoshka Representation Learning", NeurIPS 2022, equation 1.
 
 use retort_sdk::prelude::*;
 

@@ -1,5 +1,5 @@
-//! Kusupati, Bhatt, Rege, Wallingford, Sinha, Ramanujan, Howard-Snyder, Chen, Kakade, Jain & Farhadi,
-//! "Matryoshka Representation Learning", NeurIPS 2022, equation 1, around a relational loss.
+//! Kusupati et al., "Matryoshka Representation Learning", NeurIPS 2022, equation 1, around a relational
+//! loss.
 
 use retort_sdk::prelude::*;
 

@@ -1,5 +1,6 @@
-//! Ranzinger, Barker, Heinrich, Molchanov, Catanzaro & Tao, "PHI-S: Distribution Balancing for Label-Free
-//! Multi-Teacher Distillation", ICLR 2025, equations 11 to 14.
+//! Ranzinger, Barker, Heinrich, Molchanov, Catanzaro & Tao, "PHI-S: Distribution Balancing for
+//! Label-Free Multi-Teacher Distillation", ICLR 2025; formulas of the authors' code, NVlabs/RADIO,
+//! examples/common/phi_s.py.
 
 use crate::eigen::Eigen;
 use crate::hadamard::hadamard;

@@ -1,5 +1,5 @@
-//! Suma & Tolias, "Large-to-small Image Resolution Asymmetry in Deep Metric Learning", WACV 2023,
-//! equations 3 to 6.
+//! Suma & Tolias, "Large-to-small Image Resolution Asymmetry in Deep Metric Learning", WACV 2023;
+//! formulas of SCY-X/D3still, AIR_Distiller/distillers/RAML.py.
 
 use crate::asymmetric::unit;
 use retort_sdk::prelude::*;

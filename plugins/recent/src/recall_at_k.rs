@@ -1,5 +1,5 @@
-//! Patel, Tolias & Matas, "Recall@k Surrogate Loss with Large Batches and Similarity Mixup", CVPR 2022, equations 5
-//! to 8.
+//! Patel, Tolias & Matas, "Recall@k Surrogate Loss with Large Batches and Similarity Mixup", CVPR 2022;
+//! formulas of the authors' code, yash0307/RecallatK_surrogate.
 
 use crate::ranking::{leads, rank, soft_step};
 use retort_sdk::prelude::*;

@@ -1,5 +1,5 @@
-//! Ramzi, Thome, Rambour, Audebert & Bitot, "Robust and Decomposable Average Precision for Image Retrieval", NeurIPS
-//! 2021, equations 4 to 8.
+//! Ramzi, Thome, Rambour, Audebert & Bitot, "Robust and Decomposable Average Precision for Image
+//! Retrieval", NeurIPS 2021; formulas of the authors' code, elias-ramzi/ROADMAP.
 
 use crate::ranking::{hard_step, leads, margins, rank, steep_step};
 use retort_sdk::prelude::*;

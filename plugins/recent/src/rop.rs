@@ -1,5 +1,5 @@
-//! Wu, Wang, Zhou & Li, "A General Rank Preserving Framework for Asymmetric Image Retrieval", ICLR 2023,
-//! equations 8 to 11.
+//! Wu, Wang, Zhou & Li, "A General Rank Preserving Framework for Asymmetric Image Retrieval", ICLR
+//! 2023, equations 8 to 10; formulas of SCY-X/D3still, AIR_Distiller/distillers/ROP.py.
 
 use crate::asymmetric::unit;
 use crate::ranking::soft_step;

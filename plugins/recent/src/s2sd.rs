@@ -1,5 +1,5 @@
-//! Roth, Milbich, Ommer, Cohen & Ghassemi, "Simultaneous Similarity-based Self-Distillation for Deep Metric
-//! Learning", ICML 2021, equations 2 to 6.
+//! Roth, Milbich, Ommer, Cohen & Ghassemi, "Simultaneous Similarity-based Self-Distillation for Deep
+//! Metric Learning", ICML 2021; formulas of the authors' code, MLforHealth/S2SD.
 
 use retort_sdk::prelude::*;
 

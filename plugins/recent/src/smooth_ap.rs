@@ -1,5 +1,5 @@
-//! Brown, Xie, Kalogeiton & Zisserman, "Smooth-AP: Smoothing the Path Towards Large-Scale Image Retrieval",
-//! ECCV 2020, equations 5 to 8.
+//! Brown, Xie, Kalogeiton & Zisserman, "Smooth-AP: Smoothing the Path Towards Large-Scale Image
+//! Retrieval", ECCV 2020; formulas of the authors' code, Andrew-Brown1/Smooth_AP.
 
 use crate::ranking::{leads, rank, soft_step};
 use retort_sdk::prelude::*;

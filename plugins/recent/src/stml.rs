@@ -1,4 +1,5 @@
-//! Kim, Kim, Cho & Kwak, "Self-Taught Metric Learning without Labels", CVPR 2022, equations 1 to 8.
+//! Kim, Kim, Cho & Kwak, "Self-Taught Metric Learning without Labels", CVPR 2022; formulas of the
+//! authors' code, tjddus9597/STML-CVPR22.
 
 use retort_sdk::prelude::*;
 

@@ -1,5 +1,5 @@
-//! Sariyildiz, Weinzaepfel, Lucas, Larlus & Kalantidis, "UNIC: Universal Classification Models via Multi-teacher
-//! Distillation", ECCV 2024, equations 1 to 4.
+//! Sariyildiz, Weinzaepfel, Lucas, Larlus & Kalantidis, "UNIC: Universal Classification Models via
+//! Multi-teacher Distillation", ECCV 2024.
 
 use retort_sdk::prelude::*;
 

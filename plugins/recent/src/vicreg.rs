@@ -1,5 +1,5 @@
-//! Bardes, Ponce & LeCun, "VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning",
-//! ICLR 2022, equations 1 to 6.
+//! Bardes, Ponce & LeCun, "VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised
+//! Learning", ICLR 2022, equations 1 to 6.
 
 use retort_sdk::prelude::*;
 

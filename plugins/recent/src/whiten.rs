@@ -1,5 +1,5 @@
-//! Ermolov, Siarohin, Sangineto & Sebe, "Whitening for Self-Supervised Representation Learning", ICML 2021,
-//! equations 2 to 4.
+//! Ermolov, Siarohin, Sangineto & Sebe, "Whitening for Self-Supervised Representation Learning", ICML
+//! 2021, with the symmetric root.
 
 use crate::eigen::symmetric_power;
 use retort_sdk::prelude::*;
