@@ -61,6 +61,25 @@ pub fn cases(file: &str) -> PathBuf {
     path
 }
 
+/// A file of the recent losses' numbers: in `RETORT_GOLDEN_NEXT`, or in `../shared/golden-next` beside the
+/// workspace.
+///
+/// # Panics
+/// If it isn't there: these tests are never skipped.
+pub fn golden_next(file: &str) -> PathBuf {
+    let folder = std::env::var_os("RETORT_GOLDEN_NEXT").map_or_else(
+        || workspace().join("../shared/golden-next"),
+        |path| workspace().join(PathBuf::from(path)),
+    );
+    let path = folder.join(file);
+    assert!(
+        path.exists(),
+        "there is no {}: put it beside the clone as shared/golden-next, or set RETORT_GOLDEN_NEXT",
+        path.display()
+    );
+    path
+}
+
 /// A JSON file.
 ///
 /// # Panics

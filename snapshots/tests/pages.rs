@@ -12,8 +12,8 @@ use retort_host::experiment::{Data, Experiment};
 use retort_host::plugin::registry::Registry;
 use retort_sdk::Op;
 use retort_sdk::op::Kind;
-use retort_sdk::schema::Field;
-use retort_snapshots::{retort, workspace};
+use retort_sdk::schema::{Definition, Field};
+use retort_snapshots::{built, retort, workspace};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::process::Command;
@@ -57,17 +57,19 @@ fn info(loss: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-#[test]
-fn losses() {
-    let registry = Registry::new(Limits::default()).unwrap();
-    let losses = &registry.builtin().description.losses;
+/// What a loss does, in a line.
+fn summary_of(loss: &Definition) -> String {
+    loss.doc.split("\n\n").next().unwrap_or_default().replace('\n', " ")
+}
+
+/// A page of losses whose sources lie in a folder. `before` is what their names need before them.
+fn list_of_losses(losses: &[Definition], before: &str, folder: &str) -> String {
     let mut page = head(&["loss", "what it does"]);
     for loss in losses {
-        let summary = loss.doc.split("\n\n").next().unwrap_or_default().replace('\n', " ");
-        page += &row(&[format!("[`{0}`](#{0})", loss.name), summary]);
+        page += &row(&[format!("[`{0}`](#{0})", loss.name), summary_of(loss)]);
     }
     for loss in losses {
-        let (name, told) = (&loss.name, info(&loss.name));
+        let (name, told) = (&loss.name, info(&format!("{before}{}", loss.name)));
         let list = |key: &str| {
             let names = told[key].as_array().unwrap().iter();
             let names = names.map(|name| format!("`{}`", name.as_str().unwrap()));
@@ -96,9 +98,32 @@ fn losses() {
                 write!(page, "; {what} {}", list(key)).unwrap();
             }
         }
-        write!(page, ".\n\n{} Source: `plugins/src/{name}.rs`\n", loss.paper).unwrap();
+        write!(page, ".\n\n{} Source: `{folder}/{name}.rs`\n", loss.paper).unwrap();
     }
-    made("losses.md", &page);
+    page
+}
+
+#[test]
+fn losses() {
+    let registry = Registry::new(Limits::default()).unwrap();
+    let losses = &registry.builtin().description.losses;
+    made("losses.md", &list_of_losses(losses, "", "plugins/src"));
+}
+
+/// The second pack's page, and the table of its own README.
+#[test]
+fn losses_of_the_second_pack() {
+    let file = built("plugins/recent").native.unwrap();
+    let mut registry = Registry::new(Limits::default()).unwrap();
+    let losses = registry.pack(&file).unwrap().description.losses.clone();
+    let before = format!("{}#", file.display());
+    made("recent.md", &list_of_losses(&losses, &before, "plugins/recent/src"));
+
+    let mut table = head(&["loss", "what it does", "paper"]);
+    for loss in &losses {
+        table += &row(&[format!("`{}`", loss.name), summary_of(loss), loss.paper.clone()]);
+    }
+    made("../plugins/recent/README.md", &table);
 }
 
 #[test]
