@@ -6,6 +6,7 @@
 pub mod command;
 pub mod experiment;
 pub mod failure;
+pub mod gallery;
 pub mod html;
 pub mod io;
 pub mod loss;

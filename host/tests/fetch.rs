@@ -79,7 +79,7 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 fn get(url: &str, target: &Path, sha256: Option<&str>) -> Result<String, String> {
-    get_of(url, target, &Expected { size: None, sha256 })
+    get_of(url, target, &Expected { sha256, ..Expected::default() })
 }
 
 fn get_of(url: &str, target: &Path, expected: &Expected) -> Result<String, String> {
@@ -189,7 +189,8 @@ fn a_wrong_file_never_gets_its_name() {
     let (url, _) = serve(move |_| Answer::whole(&sent));
     let message = get(&url, &target, Some(&"0".repeat(64))).unwrap_err();
     assert!(message.contains(&format!("its SHA-256 is {}, not 000", sha256(&bytes))), "{message}");
-    let message = get_of(&url, &target, &Expected { size: Some(5), sha256: None }).unwrap_err();
+    let message =
+        get_of(&url, &target, &Expected { size: Some(5), ..Expected::default() }).unwrap_err();
     assert!(message.contains("the server has 1200000 bytes, and the file has 5"), "{message}");
 
     for status in ["404 Not Found", "403 Forbidden", "410 Gone"] {
@@ -259,7 +260,7 @@ const SIZED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\nConnection: c
 fn a_server_that_sends_without_end_is_cut_off_at_the_size() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("weights.pth");
-    let expected = Expected { size: Some(3_000_000), sha256: None };
+    let expected = Expected { size: Some(3_000_000), ..Expected::default() };
     // No size said, and chunks for ever: some 2 GB a second.
     let url = stream(PLAIN, |_| Some(vec![7; 1 << 16]));
     let message = get_of(&url, &target, &expected).unwrap_err();

@@ -63,7 +63,7 @@ struct Published {
 
 impl Published {
     fn expected(&self) -> Expected<'_> {
-        Expected { size: self.size, sha256: self.sha256.as_deref() }
+        Expected { size: self.size, sha256: self.sha256.as_deref(), most: None }
     }
 }
 

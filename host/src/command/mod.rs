@@ -19,7 +19,10 @@ pub mod embed;
 pub mod evaluate;
 pub mod fetch;
 pub mod flags;
+pub mod gallery;
+pub mod index;
 pub mod key;
+pub mod login;
 pub mod loss;
 pub mod metrics;
 pub mod misfit;
@@ -150,6 +153,15 @@ enum Command {
     /// Your keys, which sign packs.
     #[command(subcommand, after_help = "Example:\n  retort key new ada")]
     Key(key::Command),
+    /// Make an index of a registry, which is searched without asking the registry.
+    #[command(
+        subcommand,
+        after_help = "Example:\n  retort index build --registry oci://packs.example --out site"
+    )]
+    Index(index::Command),
+    /// Write pages of losses, which need no server.
+    #[command(subcommand, after_help = "Example:\n  retort gallery build --out gallery")]
+    Gallery(gallery::Command),
     /// Whose keys you trust.
     #[command(subcommand, after_help = "Example:\n  retort trust list")]
     Trust(trust::Command),
@@ -188,6 +200,8 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Plugin(command) => plugin::run(command, common),
         Command::Add(args) => share::add(args, common),
         Command::Key(command) => key::run(command, common),
+        Command::Gallery(command) => gallery::run(command, common),
+        Command::Index(command) => index::run(command, common),
         Command::Trust(command) => trust::run(command, common),
     }
 }

@@ -1,6 +1,6 @@
 //! `retort plugin`: packs of losses, built and described.
 
-use crate::command::{Common, check, new, share};
+use crate::command::{Common, check, login, new, share};
 use crate::experiment::settings::limits;
 use crate::failure::{Failure, Result};
 use crate::plugin::build::{self, Cargo};
@@ -64,6 +64,14 @@ pub enum Command {
     /// List a pack's versions.
     #[command(after_help = "Example:\n  retort plugin versions ada/curvature")]
     Versions(share::Versions),
+    /// Say who you are to a registry: noted in a file that nobody else can read.
+    #[command(
+        after_help = "The password or token is asked for, or read from standard input. Where nothing may be noted, RETORT_REGISTRY_USER and\nRETORT_REGISTRY_PASSWORD, or RETORT_REGISTRY_TOKEN, and RETORT_REGISTRY_CERTIFICATE (a file) say it to the registry\nthat is named. A login is sent over HTTPS, or to this machine itself.\n\nExamples:\n  retort plugin login oci://packs.example --user ada\n  retort plugin login oci://packs.example --user ada --certificate authority.pem <password.txt"
+    )]
+    Login(login::Login),
+    /// Forget who you are to a registry.
+    #[command(after_help = "Example:\n  retort plugin logout oci://packs.example")]
+    Logout(login::Logout),
     /// Take a version back: it is added no more, except where a lock names it.
     #[command(after_help = "Example:\n  retort plugin yank ada/curvature@1.2.3")]
     Yank(share::Yank),
@@ -200,6 +208,8 @@ pub fn run(command: &Command, common: &Common) -> Result<()> {
         Command::Search(args) => share::search(args, common),
         Command::Versions(args) => share::versions(args, common),
         Command::Yank(args) => share::yank(args),
+        Command::Login(args) => login::login(args),
+        Command::Logout(args) => login::logout(args),
         Command::Remove(args) => share::remove(args),
         Command::Update(args) => share::update(args, common),
         Command::Verify => share::verify(common),

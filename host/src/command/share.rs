@@ -20,13 +20,15 @@ use std::path::{Path, PathBuf};
 /// Which registry.
 #[derive(Args, Clone, Debug)]
 pub struct Where {
-    /// Folder of the registry [default: RETORT_REGISTRY, else your own].
-    #[arg(long, value_name = "DIR")]
+    /// The registry: a folder, oci://HOST/PATH, or the https:// address of an index [default: RETORT_REGISTRY, else a
+    /// folder of your own].
+    #[arg(long, value_name = "PLACE")]
     registry: Option<PathBuf>,
 }
 
 impl Where {
-    fn open(&self) -> Result<Registry> {
+    /// Opens it.
+    pub fn open(&self) -> Result<Registry> {
         Registry::open(self.registry.as_deref())
     }
 }
@@ -147,7 +149,7 @@ pub fn publish(args: &Publish, common: &Common) -> Result<()> {
             "{} {} is published in {}\n{}\nadd it with `retort add {}@{}`",
             entry.name,
             entry.version,
-            registry.root().display(),
+            registry.shown(),
             entry.digest,
             entry.name,
             entry.version
@@ -221,7 +223,7 @@ pub struct Search {
 
 /// Searches a registry.
 pub fn search(args: &Search, common: &Common) -> Result<()> {
-    let (found, unread) = args.place.open()?.search(&args.words);
+    let (found, unread) = args.place.open()?.search(&args.words)?;
     for why in &unread {
         output::say(format_args!("left out: {why}"));
     }
@@ -255,7 +257,7 @@ pub fn versions(args: &Versions, common: &Common) -> Result<()> {
     let registry = args.place.open()?;
     let all = registry.versions(&name)?;
     if all.is_empty() {
-        return Err(Failure::new(format!("{} has no pack {name}", registry.root().display())));
+        return Err(Failure::new(format!("{} has no pack {name}", registry.shown())));
     }
     if common.json {
         output::json(&json!({"versions": all}));

@@ -1,6 +1,7 @@
 //! Downloads that go on where they stopped, and never leave a wrong file under its final name.
 
 use crate::failure::{Failure, Result};
+use crate::io::http::{Client, Trouble};
 use indicatif::{ProgressBar, ProgressStyle};
 use retort_core::fs::{atomic_write, open_regular};
 use sha2::{Digest as _, Sha256};
@@ -8,8 +9,8 @@ use std::fs::{Metadata, OpenOptions};
 use std::io::{ErrorKind, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use ureq::http::{HeaderMap, StatusCode};
-use ureq::{Agent, Body, http::Response};
+use ureq::Body;
+use ureq::http::{HeaderMap, Response, StatusCode};
 
 /// Attempts in a row that brought next to nothing, after which a download gives up.
 const ATTEMPTS: u32 = 5;
@@ -43,6 +44,19 @@ pub struct Expected<'a> {
     pub size: Option<u64>,
     /// In hexadecimal digits.
     pub sha256: Option<&'a str>,
+    /// Most bytes that it may have, where nobody said how many it has.
+    pub most: Option<u64>,
+}
+
+/// Where a file is downloaded from.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// Its address.
+    pub url: &'a str,
+    /// Who asks for it.
+    pub client: &'a Client,
+    /// What else the user can do, as the end of an error.
+    pub otherwise: &'a str,
 }
 
 impl Expected<'_> {
@@ -88,23 +102,27 @@ pub fn download(
     bar: &ProgressBar,
     patience: Patience,
 ) -> Result<String> {
+    let client = Client::anonymous(patience);
+    let otherwise = "--url names another address, --from DIR takes files that you have";
+    fetch(&Source { url, client: &client, otherwise }, target, expected, bar, patience)
+}
+
+/// The same by a client of one's own.
+pub fn fetch(
+    source: &Source,
+    target: &Path,
+    expected: &Expected,
+    bar: &ProgressBar,
+    patience: Patience,
+) -> Result<String> {
     let folder = target.parent().filter(|dir| !dir.as_os_str().is_empty());
     if let Some(dir) = folder {
         std::fs::create_dir_all(dir).map_err(|e| Failure::file("make the folder", dir, e))?;
     }
-    let part = Part::of(target, url);
-    let config = Agent::config_builder()
-        .http_status_as_error(false)
-        .user_agent(concat!("retort/", env!("CARGO_PKG_VERSION")))
-        .timeout_resolve(Some(patience.silence))
-        .timeout_connect(Some(patience.silence.min(Duration::from_secs(30))))
-        .timeout_send_request(Some(patience.silence))
-        .timeout_recv_response(Some(patience.silence))
-        .timeout_per_read(Some(patience.silence));
-    let agent = config.build().new_agent();
+    let (part, url) = (Part::of(target, *source), source.url);
     part.forget_links(expected)?;
     let (mut idle, mut longest) = (0, part.length());
-    while let Err(stop) = part.attempt(&agent, expected, bar, patience.silence) {
+    while let Err(stop) = part.attempt(expected, bar, patience.silence) {
         let why = match stop {
             Stop::Retry(why) => why,
             Stop::End(failure) => return Err(failure),
@@ -125,8 +143,8 @@ pub fn download(
     let found = expected.check(&part.path).map_err(|why| {
         part.remove();
         Failure::new(format!(
-            "{url} isn't the file that was published: {why}. It was deleted; --url names another \
-             address"
+            "{url} isn't the file that was published: {why}. It was deleted; {}",
+            source.otherwise
         ))
     })?;
     std::fs::rename(&part.path, target).map_err(|e| Failure::file("write", target, e))?;
@@ -144,20 +162,20 @@ enum Stop {
 
 /// A download that isn't finished.
 struct Part<'a> {
-    url: &'a str,
+    source: Source<'a>,
     path: PathBuf,
     /// The address, and which version of the file the server said it was.
     note: PathBuf,
 }
 
 impl<'a> Part<'a> {
-    fn of(target: &Path, url: &'a str) -> Self {
+    fn of(target: &Path, source: Source<'a>) -> Self {
         let with = |suffix: &str| {
             let mut name = target.as_os_str().to_owned();
             name.push(suffix);
             PathBuf::from(name)
         };
-        Part { url, path: with(".part"), note: with(".part.version") }
+        Part { source, path: with(".part"), note: with(".part.version") }
     }
 
     fn length(&self) -> u64 {
@@ -189,28 +207,26 @@ impl<'a> Part<'a> {
         let (url, version) = note.split_once('\n')?;
         let have = self.length();
         let known = !version.is_empty() || expected.sha256.is_some();
-        (url == self.url && known && have > 0)
+        (url == self.source.url && known && have > 0)
             .then(|| (have, (!version.is_empty()).then(|| version.to_owned())))
     }
 
     /// One request; reads until the file is whole or the connection breaks.
     fn attempt(
         &self,
-        agent: &Agent,
         expected: &Expected,
         bar: &ProgressBar,
         silence: Duration,
     ) -> std::result::Result<(), Stop> {
-        let mut request = agent.get(self.url);
-        let resume = self.resume(expected);
-        if let Some((have, version)) = &resume {
-            request = request.header("Range", format!("bytes={have}-"));
-            if let Some(version) = version {
-                request = request.header("If-Range", version);
-            }
+        let (mut headers, resume) = (Vec::new(), self.resume(expected));
+        let range = resume.as_ref().map(|(have, _)| format!("bytes={have}-"));
+        if let (Some(range), Some((_, version))) = (&range, &resume) {
+            headers.push(("Range", range.as_str()));
+            headers.extend(version.as_ref().map(|version| ("If-Range", version.as_str())));
         }
-        let have = resume.map_or(0, |(have, _)| have);
-        let response = request.call().map_err(|e| self.broken(&e))?;
+        let have = resume.as_ref().map_or(0, |(have, _)| *have);
+        let Source { url, client, .. } = self.source;
+        let response = client.send("GET", url, &headers, None).map_err(|e| self.broken(e))?;
         let (status, headers) = (response.status(), response.headers());
         let range = header(headers, "content-range");
         let have = match status {
@@ -238,14 +254,15 @@ impl<'a> Part<'a> {
             let why = format!("the server has {total} bytes, and the file has {size}");
             return Err(self.end(&why));
         }
-        if let Some(total) = total.filter(|&total| total > LARGEST) {
-            return Err(self.end(&format!("the server claims {total} bytes")));
+        let most = expected.most.unwrap_or(LARGEST);
+        if let Some(total) = total.filter(|&total| total > most) {
+            return Err(self.end(&format!("the server claims {total} bytes, more than {most}")));
         }
         // A weak tag doesn't promise the same bytes.
         let tag = header(headers, "etag");
         let tag = if tag.starts_with("W/") { "" } else { tag };
         let version = if tag.is_empty() { header(headers, "last-modified") } else { tag };
-        let note = format!("{}\n{version}", self.url);
+        let note = format!("{}\n{version}", self.source.url);
         atomic_write(&self.note, note.as_bytes()).map_err(|e| self.unwritable(&e.source))?;
         self.receive(response, have, expected, bar, silence)
     }
@@ -260,7 +277,7 @@ impl<'a> Part<'a> {
     ) -> std::result::Result<(), Stop> {
         let body = response.into_body();
         let total = total(&body, have);
-        let most = expected.size.or(total).unwrap_or(LARGEST);
+        let most = expected.size.or(total).or(expected.most).unwrap_or(LARGEST);
         let mut options = OpenOptions::new();
         if have > 0 {
             options.append(true);
@@ -313,8 +330,16 @@ impl<'a> Part<'a> {
         }
     }
 
-    fn broken(&self, error: &ureq::Error) -> Stop {
+    fn broken(&self, trouble: Trouble) -> Stop {
+        let error = match trouble {
+            Trouble::Network(error) => error,
+            Trouble::Refused(failure) => return Stop::End(failure),
+        };
         match error {
+            // Who can't show who they are won't a second time.
+            ureq::Error::Io(ref e) if e.kind() == ErrorKind::InvalidData => {
+                Stop::End(Trouble::Network(error).at(self.source.url))
+            }
             ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed => {
                 Stop::Retry(error.to_string())
             }
@@ -324,10 +349,8 @@ impl<'a> Part<'a> {
     }
 
     fn end(&self, why: &str) -> Stop {
-        Stop::End(Failure::new(format!(
-            "can't download {}: {why}. --url names another address, --from DIR takes files that you have",
-            self.url
-        )))
+        let Source { url, otherwise, .. } = self.source;
+        Stop::End(Failure::new(format!("can't download {url}: {why}. {otherwise}")))
     }
 
     fn unwritable(&self, error: &std::io::Error) -> Stop {

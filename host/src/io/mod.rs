@@ -2,6 +2,7 @@
 
 pub mod arrays;
 pub mod download;
+pub mod http;
 pub mod labels;
 pub mod pictures;
 pub mod regular;

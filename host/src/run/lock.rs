@@ -44,7 +44,7 @@ impl Lock {
     }
 
     /// The lock, unless another process has it.
-    fn try_take(dir: &Path) -> std::io::Result<Option<Self>> {
+    pub(crate) fn try_take(dir: &Path) -> std::io::Result<Option<Self>> {
         let path = dir.join(LOCK);
         let mut is_new = false;
         for attempt in 0.. {

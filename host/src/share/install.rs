@@ -1,9 +1,10 @@
 //! Packs that were added: noted for the user, and locked beside an experiment, by digest.
 
 use super::about::About;
-use super::home::{self, Store};
+use super::home;
 use super::name::{Name, Wanted};
-use super::registry::{Fetched, Registry, comment};
+use super::registry::{Fetched, Registry};
+use super::store::Store;
 use super::{key, trust};
 use crate::failure::{Failure, Result};
 use crate::loss::pin;
@@ -98,7 +99,7 @@ pub fn add(wanted: &Wanted, registry: &Registry, how: &How, limits: &Limits) -> 
             let entry = registry.entry(&locked.name, &locked.version)?.ok_or_else(|| {
                 Failure::new(format!(
                     "{} has no {} {}, which {LOCK} names",
-                    registry.root().display(),
+                    registry.shown(),
                     locked.name,
                     locked.version
                 ))
@@ -159,7 +160,7 @@ fn moved(was: &Added, is: &str) -> Failure {
 }
 
 /// What a pack says about itself, if it is the pack that it was fetched as.
-fn about(fetched: &Fetched) -> Result<About> {
+pub(super) fn about(fetched: &Fetched) -> Result<About> {
     let entry = &fetched.entry;
     let refused = |why: String| Failure::new(format!("{} {}: {why}", entry.name, entry.version));
     let about = About::read(&fetched.bytes).map_err(refused)?.ok_or_else(|| {
@@ -216,19 +217,27 @@ fn signer(fetched: &Fetched, how: &How) -> Result<Option<String>> {
             )
         }));
     }
-    let signed = key::verify(key, &fetched.bytes, signature);
-    let signed = signed.map_err(|why| Failure::new(format!("{name} {}: {why}", entry.version)))?;
-    if signed != comment(entry) {
-        return Err(Failure::new(format!(
-            "{name} {}: the signature is of something else: {signed:?}",
-            entry.version
-        )));
-    }
+    signed(fetched, key, signature)?;
     Ok(Some(key.clone()))
 }
 
+/// Whether a signature by this key is of these bytes, as this version of this pack.
+pub(super) fn signed(fetched: &Fetched, key: &str, signature: &str) -> Result<()> {
+    let Fetched { entry, bytes, .. } = fetched;
+    let refused = |why: String| Failure::new(format!("{} {}: {why}", entry.name, entry.version));
+    let comment = key::verify(key, bytes, signature).map_err(refused)?;
+    if comment == entry.comment() {
+        return Ok(());
+    }
+    Err(refused(format!("the signature is of something else: {comment:?}")))
+}
+
 /// Computes a pack's pins on this machine.
-fn pinned(about: &About, path: &Path, limits: &Limits) -> Result<(usize, usize, Vec<String>)> {
+pub(super) fn pinned(
+    about: &About,
+    path: &Path,
+    limits: &Limits,
+) -> Result<(usize, usize, Vec<String>)> {
     let mut losses = Losses::new(limits.clone())?;
     let (mut lines, mut wrong) = (0, Vec::new());
     for (loss, text) in &about.pins {
