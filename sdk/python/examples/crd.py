@@ -49,10 +49,9 @@ class Crd(Loss):
     noise: Annotated[Negatives, "Where noise samples come from."] = Negatives.OTHER_CLASSES
 
     def loss(self, step: Step) -> Tensor:
-        if self.on is On.EMBEDDING:
-            t, s = step.target(), step.source()
-        else:
-            t, s = last_feature(step.target_features()), last_feature(step.source_features())
+        embedding = self.on is On.EMBEDDING
+        t = step.target() if embedding else last_feature(step.target_features())
+        s = step.source() if embedding else last_feature(step.source_features())
         if t is None or s is None:
             return step.fail('the networks return no feature vector: set on = "embedding"')
         t = step.linear("embed_target", t, self.dim).normalize(1)  # [n, dim]

@@ -33,7 +33,7 @@ def _load(name: str) -> Tuple[Entry, Dict[str, Any]]:
     with open(module.__file__ or "", encoding="utf-8") as file:
         source = file.read()
     entry = found[0]
-    about = {"name": name, "doc": entry.doc, "paper": _paper(module), "source": source}
+    about: Dict[str, Any] = {"name": name, "doc": entry.doc, "paper": _paper(module), "source": source}
     about["hyper"] = [field.as_json() for field in entry.fields]
     if entry.exempt:
         about["exempt"] = entry.exempt

@@ -108,7 +108,7 @@ class Field(NamedTuple):
 
     def as_json(self) -> Dict[str, Any]:
         """As the pack's description has it."""
-        out = {"name": self.name, "doc": self.doc, "kind": self.kind + ("s" if self.many else "")}
+        out: Dict[str, Any] = {"name": self.name, "doc": self.doc, "kind": self.kind + ("s" if self.many else "")}
         out["default"] = [_plain(x) for x in self.default] if self.many else _plain(self.default)
         out["range"] = self.range.as_json()
         if self.words is not None:
