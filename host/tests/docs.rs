@@ -128,7 +128,9 @@ fn work(page: &Path, dir: &Path, beginning: &str) {
 fn the_commands_of_every_page_work() {
     let pages = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let pages: Vec<PathBuf> = pages
-        .filter(|p| p.extension().is_some_and(|e| e == "md") && !EXCEPT.iter().any(|e| p.ends_with(e)))
+        .filter(|p| {
+            p.extension().is_some_and(|e| e == "md") && !EXCEPT.iter().any(|e| p.ends_with(e))
+        })
         .filter(|p| !blocks(&std::fs::read_to_string(p).unwrap(), "sh").is_empty())
         .collect();
     assert!(!pages.is_empty());

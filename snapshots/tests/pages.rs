@@ -244,7 +244,10 @@ fn operations_of_the_sdk_for_python() {
         return;
     }
     let bless = std::env::var_os("RETORT_BLESS").is_some_and(|v| v == "1");
-    assert!(bless, "sdk/python/retort_sdk/op.py isn't made of today's operations; RETORT_BLESS=1 writes it");
+    assert!(
+        bless,
+        "sdk/python/retort_sdk/op.py isn't made of today's operations; RETORT_BLESS=1 writes it"
+    );
     std::fs::write(&path, text).unwrap();
 }
 

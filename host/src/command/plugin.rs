@@ -16,7 +16,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Begin a loss: a folder that builds, checks and trains at once, without a clone of retort.
-    #[command(after_help = "Example:\n  retort plugin new my_loss --author ada\n  retort plugin new my_loss --python")]
+    #[command(
+        after_help = "Example:\n  retort plugin new my_loss --author ada\n  retort plugin new my_loss --python"
+    )]
     New(new::New),
     /// Build a pack crate as a native library and as a WASM component, or a pack in Python as a component.
     #[command(

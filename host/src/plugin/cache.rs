@@ -154,7 +154,9 @@ fn content(length: u64, read: impl Fn(&mut [u8], u64) -> Option<()> + Sync) -> O
     let mut hashes = hashes?.concat();
     hashes.sort_unstable_by_key(|(number, _)| *number);
     let mut all = Sha256::new_with_prefix(length.to_le_bytes());
-    hashes.iter().for_each(|(_, hash)| all.update(hash));
+    for (_, hash) in &hashes {
+        all.update(hash);
+    }
     Some(all.finalize().into())
 }
 

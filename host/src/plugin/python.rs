@@ -84,7 +84,8 @@ pub fn is_pack(path: &Path) -> bool {
 
 /// The folder of a pack: its own path, or that of its manifest.
 fn folder(path: &Path) -> &Path {
-    if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if path.is_dir() { path } else { parent.unwrap_or(Path::new(".")) }
 }
 
 fn read(folder: &Path) -> Result<(Manifest, Retort)> {
@@ -95,7 +96,8 @@ fn read(folder: &Path) -> Result<(Manifest, Retort)> {
         toml::from_str(&text).map_err(|e| wrong(e.message().to_owned()))?;
     let Some(retort) = manifest.tool.retort.take() else {
         return Err(wrong(
-            "it is no pack: a pack lists its losses, [tool.retort] losses = [\"my_loss\"]".to_owned(),
+            "it is no pack: a pack lists its losses, [tool.retort] losses = [\"my_loss\"]"
+                .to_owned(),
         ));
     };
     if !is_name(&manifest.project.name) {
@@ -115,7 +117,9 @@ fn read(folder: &Path) -> Result<(Manifest, Retort)> {
             )));
         }
         if !folder.join(loss).with_extension("py").is_file() {
-            return Err(wrong(format!("[tool.retort] losses has {loss:?}, but there is no {loss}.py")));
+            return Err(wrong(format!(
+                "[tool.retort] losses has {loss:?}, but there is no {loss}.py"
+            )));
         }
     }
     Ok((manifest, retort))
@@ -249,7 +253,8 @@ fn version() -> Result<String> {
 
 /// The module that a component starts with.
 fn app(losses: &[String]) -> String {
-    let (losses, sdk) = (json!(losses), format!("retort-sdk {} for Python", env!("CARGO_PKG_VERSION")));
+    let (losses, sdk) =
+        (json!(losses), format!("retort-sdk {} for Python", env!("CARGO_PKG_VERSION")));
     format!(
         "from wit_world.imports import host as imports\nfrom retort_sdk import host\nfrom retort_sdk.component import \
          world\n\nhost.use(imports)\nWitWorld = world({losses}, {sdk:?})\n"
@@ -280,7 +285,12 @@ fn componentize(name: &str, code: &Code, losses: &[String]) -> Result<Vec<u8>> {
         .map_err(|e| Failure::file("make the folder", &packages, e))?;
     let made = at("made.wasm");
     let mut command = tool();
-    command.arg("--wit-path").arg(at("wit")).args(["--world", "plugin", "componentize", "--stub-wasi"]);
+    command.arg("--wit-path").arg(at("wit")).args([
+        "--world",
+        "plugin",
+        "componentize",
+        "--stub-wasi",
+    ]);
     for part in ["pack", "app", "sdk"] {
         command.arg("--python-path").arg(at(part));
     }
@@ -384,7 +394,9 @@ mod tests {
         write("[project]\nname = \"near\"\n[tool.retort]\nlosses = [\"near\"]\n");
         assert!(all(dir.path()).unwrap_err().contains("there is no near.py"));
         std::fs::write(dir.path().join("near.py"), "").unwrap();
-        for (losses, part) in [("[]", "losses is empty"), ("[\"../x\"]", "\"../x\""), ("3", "losses")] {
+        for (losses, part) in
+            [("[]", "losses is empty"), ("[\"../x\"]", "\"../x\""), ("3", "losses")]
+        {
             write(&format!("[project]\nname = \"near\"\n[tool.retort]\nlosses = {losses}\n"));
             let why = all(dir.path()).unwrap_err();
             assert!(why.contains(part), "{why}");
