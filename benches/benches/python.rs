@@ -60,6 +60,7 @@ fn loading(c: &mut Criterion, components: &[(&'static str, PathBuf)]) {
     let cache = std::env::temp_dir().join("retort-bench-cache");
     let mut group = c.benchmark_group("load from the cache");
     for (language, file) in components {
+        let _ = component::load_cached(file, &Limits::default(), Some(&cache)); // compiles it
         group.bench_function(*language, |b| {
             b.iter(|| component::load_cached(file, &Limits::default(), Some(&cache)).is_ok());
         });
