@@ -3,6 +3,7 @@
 
 use super::build::Built;
 use super::digest;
+use crate::experiment::misread;
 use crate::failure::{Failure, Result};
 use crate::share::{about, sdk};
 use crate::terminal::{output, progress};
@@ -92,8 +93,7 @@ fn read(folder: &Path) -> Result<(Manifest, Retort)> {
     let file = folder.join(MANIFEST);
     let wrong = |why: String| Failure::usage(format!("{}: {why}", file.display()));
     let text = read_text(&file, MANIFEST_BYTES).map_err(|e| Failure::file("read", &file, e))?;
-    let mut manifest: Manifest =
-        toml::from_str(&text).map_err(|e| wrong(e.message().to_owned()))?;
+    let mut manifest: Manifest = toml::from_str(&text).map_err(|e| misread(&e, &text, &file))?;
     let Some(retort) = manifest.tool.retort.take() else {
         return Err(wrong(
             "it is no pack: a pack lists its losses, [tool.retort] losses = [\"my_loss\"]"
@@ -395,7 +395,7 @@ mod tests {
         assert!(all(dir.path()).unwrap_err().contains("there is no near.py"));
         std::fs::write(dir.path().join("near.py"), "").unwrap();
         for (losses, part) in
-            [("[]", "losses is empty"), ("[\"../x\"]", "\"../x\""), ("3", "losses")]
+            [("[]", "losses is empty"), ("[\"../x\"]", "\"../x\""), ("3", "line 4: invalid type")]
         {
             write(&format!("[project]\nname = \"near\"\n[tool.retort]\nlosses = {losses}\n"));
             let why = all(dir.path()).unwrap_err();
