@@ -31,9 +31,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         sdk.push((name.to_owned(), root.join(file)));
     }
     std::fs::write(out.join("sdk.rs"), list("FILES", &sdk)?)?;
-    let workflow = root.join("docs/ci/pack.yml");
-    println!("cargo::rerun-if-changed={}", workflow.display());
-    std::fs::copy(workflow, out.join("pack.yml"))?;
+    let of_python = root.join("sdk/python/retort_sdk");
+    let mut python = files(&of_python, "", ".py")?;
+    python.extend(files(&of_python, "", ".toml")?);
+    python.extend(files(&of_python, "", ".typed")?);
+    for (name, path) in &mut python {
+        *name = format!("retort_sdk/{}", path.file_name().unwrap_or_default().to_string_lossy());
+    }
+    std::fs::write(out.join("python_sdk.rs"), list("PYTHON", &python)?)?;
+    for name in ["pack.yml", "python-pack.yml"] {
+        let workflow = root.join("docs/ci").join(name);
+        println!("cargo::rerun-if-changed={}", workflow.display());
+        std::fs::copy(workflow, out.join(name))?;
+    }
 
     let module = match module(&root, &out)? {
         Some(path) => format!("Some(include_bytes!({:?}))", path.display().to_string()),

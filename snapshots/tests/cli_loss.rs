@@ -886,9 +886,10 @@ mod cache {
         std::fs::remove_file(&entry).unwrap();
         let other = cached.entry("a");
         // Another component's own entry, and its code with the hash that anybody can make.
-        let plain = retort_host::plugin::digest(&whole[32..]);
+        let code = &whole[..whole.len() - 32];
+        let plain = retort_host::plugin::digest(code);
         let plain = (0..32).map(|i| u8::from_str_radix(&plain[7 + 2 * i..9 + 2 * i], 16).unwrap());
-        let plain = [&plain.collect::<Vec<u8>>(), &whole[32..]].concat();
+        let plain = [code, &plain.collect::<Vec<u8>>()].concat();
         for planted in [&whole, &plain, &whole[..40].to_vec(), &Vec::new()] {
             std::fs::write(&other, planted).unwrap();
             cached.list("a");

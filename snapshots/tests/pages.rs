@@ -253,6 +253,29 @@ fn operations_of_the_interface() {
     made("interface.md", &page);
 }
 
+/// The SDK for Python has the operations' codes from the same list.
+#[test]
+fn operations_of_the_sdk_for_python() {
+    let mut text = String::from(
+        "\"\"\"The operations by their codes. Made from `sdk/src/op.rs`: `RETORT_BLESS=1 cargo test --workspace --test pages`\n\
+         writes it.\"\"\"\n\nfrom typing import Final\n\n",
+    );
+    for op in Op::ALL {
+        let (name, code) = (op.to_string().to_uppercase(), *op as u32);
+        writeln!(text, "{name}: Final = {code}\n\"\"\"{}\"\"\"", op.doc().trim()).unwrap();
+    }
+    let path = workspace().join("sdk/python/retort_sdk/op.py");
+    if std::fs::read_to_string(&path).unwrap().replace("\r\n", "\n") == text {
+        return;
+    }
+    let bless = std::env::var_os("RETORT_BLESS").is_some_and(|v| v == "1");
+    assert!(
+        bless,
+        "sdk/python/retort_sdk/op.py isn't made of today's operations; RETORT_BLESS=1 writes it"
+    );
+    std::fs::write(&path, text).unwrap();
+}
+
 #[test]
 fn commands_with_their_flags() {
     // What every command takes is said once, above.

@@ -2,7 +2,7 @@
 
 use crate::command::Common;
 use crate::failure::Result;
-use crate::share::new;
+use crate::share::new::{self, Language};
 use crate::terminal::output;
 use clap::Args;
 use serde_json::json;
@@ -16,11 +16,15 @@ pub struct New {
     /// Who publishes it.
     #[arg(long, default_value = "me")]
     author: String,
+    /// Write it in Python, to be built by componentize-py (pip install componentize-py).
+    #[arg(long)]
+    python: bool,
 }
 
 /// Runs the command.
 pub fn run(args: &New, common: &Common) -> Result<()> {
-    let files = new::make(&args.path, &args.author)?;
+    let language = if args.python { Language::Python } else { Language::Rust };
+    let files = new::make(&args.path, &args.author, language)?;
     if common.json {
         output::json(&json!({"pack": args.path, "files": files}));
         return Ok(());

@@ -16,12 +16,14 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Begin a loss: a folder that builds, checks and trains at once, without a clone of retort.
-    #[command(after_help = "Example:\n  retort plugin new my_loss --author ada")]
-    New(new::New),
-    /// Build a pack crate as a native library and as a WASM component.
     #[command(
-        after_help = "This runs cargo, and with it the pack's build scripts and macros, then loads the library that was \
-                      built:\nall of it native code with all your rights. Build only what you trust.\n\nExamples:\n  retort plugin build plugins\n  retort plugin build my_pack --wasm --out packs"
+        after_help = "Example:\n  retort plugin new my_loss --author ada\n  retort plugin new my_loss --python"
+    )]
+    New(new::New),
+    /// Build a pack crate as a native library and as a WASM component, or a pack in Python as a component.
+    #[command(
+        after_help = "Of a crate this runs cargo, and with it the pack's build scripts and macros, then loads the library that was \
+                      built:\nall of it native code with all your rights. Build only what you trust. Of a folder with a pyproject.toml it runs\ncomponentize-py (pip install componentize-py), which runs the pack's code in a sandbox.\n\nExamples:\n  retort plugin build plugins\n  retort plugin build my_pack --wasm --out packs"
     )]
     Build(Build),
     /// Build a pack, check all its losses in both forms, and verify their snapshots: for a pack's own CI.
@@ -47,7 +49,7 @@ pub enum Command {
         /// A plugin file, or a pack that was added.
         path: PathBuf,
     },
-    /// Make one file of a pack crate to be given away: built, checked, pinned, with its README and papers.
+    /// Make one file of a pack to be given away: built, checked, pinned, with its README and papers.
     #[command(
         after_help = "This builds as `plugin build` does, with the same rights. A loss that fails `loss check` is refused.\n\n\
                       Example:\n  retort plugin pack my_pack --author ada --out packs"
@@ -89,7 +91,7 @@ pub enum Command {
 /// Arguments of `retort plugin build`.
 #[derive(Args, Debug)]
 pub struct Build {
-    /// Folder of the pack crate.
+    /// Folder of the pack.
     path: PathBuf,
     /// Build the native library [default: both].
     #[arg(long)]
@@ -104,7 +106,7 @@ pub struct Build {
 /// Arguments of `retort plugin test`.
 #[derive(Args, Debug)]
 pub struct Test {
-    /// Folder of the pack crate.
+    /// Folder of the pack.
     #[arg(default_value = ".")]
     path: PathBuf,
     /// Folder of recorded snapshots [default: `snapshots` in the pack's].

@@ -36,10 +36,11 @@ impl Where {
 /// Arguments of `retort plugin pack`.
 #[derive(Args, Debug)]
 pub struct Pack {
-    /// Folder of the pack crate.
+    /// Folder of the pack.
     #[arg(default_value = ".")]
     path: PathBuf,
-    /// Who publishes it [default: `author` in its Cargo.toml's package.metadata.retort].
+    /// Who publishes it [default: `author` in its Cargo.toml's package.metadata.retort, or its pyproject.toml's
+    /// tool.retort].
     #[arg(long)]
     author: Option<String>,
     #[command(flatten)]

@@ -1,5 +1,6 @@
-//! Builds a pack crate as a native library and as a WASM component.
+//! Builds a pack crate as a native library and as a WASM component, and a pack in Python as a component.
 
+use super::python;
 use crate::failure::{Failure, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -25,10 +26,10 @@ pub struct Options {
 /// How cargo builds a pack, and where the results go.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Cargo {
-    /// Cargo's profile.
+    /// Cargo's profile, for a crate.
     #[arg(long, default_value = "release")]
     pub profile: String,
-    /// Where the results go [default: `retort` in cargo's target folder].
+    /// Where the results go [default: `retort` in cargo's target folder; `target/retort` in a pack in Python].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Install Rust's wasm target if it is missing.
@@ -45,13 +46,22 @@ pub struct Built {
     pub wasm: Option<PathBuf>,
 }
 
-/// Builds the pack crate in a folder.
+/// Builds the pack in a folder. One in Python has the component alone, whichever forms are wanted.
 pub fn build(path: &Path, options: &Options) -> Result<Built> {
+    if python::is_pack(path) {
+        if !options.wasm {
+            let path = path.display();
+            return Err(Failure::usage(format!(
+                "{path} is a pack in Python, which has one form, the component: build it without --native"
+            )));
+        }
+        return python::build(path, options.cargo.out.as_deref());
+    }
     let manifest = if path.is_dir() { path.join("Cargo.toml") } else { path.to_owned() };
     if !manifest.is_file() {
         return Err(Failure::usage(format!(
             "{} is no pack: there is no Cargo.toml. A pack is a crate whose lib.rs lists its losses \
-             with retort_sdk::losses!",
+             with retort_sdk::losses!, or a folder whose pyproject.toml lists those in Python",
             path.display()
         )));
     }
@@ -81,8 +91,11 @@ pub fn build(path: &Path, options: &Options) -> Result<Built> {
     Ok(Built { native, wasm })
 }
 
-/// What cargo knows of a pack crate: its package, from `cargo metadata`.
+/// What cargo knows of a pack crate: its package, from `cargo metadata`; of a pack in Python the same, from its manifest.
 pub fn package(path: &Path) -> Result<Value> {
+    if python::is_pack(path) {
+        return python::package(path);
+    }
     let manifest = if path.is_dir() { path.join("Cargo.toml") } else { path.to_owned() };
     if !manifest.is_file() {
         let path = path.display();

@@ -12,6 +12,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use wasmtime::Engine;
 
@@ -36,7 +37,7 @@ pub fn entry(engine: &Engine, digest: &str, interface: u32) -> String {
     format!("{content}-{interface}-{:016x}.cwasm", hasher.finish())
 }
 
-/// Bytes of the key, and of the hash that an entry starts with.
+/// Bytes of the key, and of the hash that an entry ends with.
 const HASH: usize = 32;
 /// What the key's file is called.
 const KEY: &str = "components.key";
@@ -68,33 +69,43 @@ impl Cache {
         Some(Cache { components, key })
     }
 
-    /// The code that [`store`](Self::store) kept under this name, if it is there and whole.
-    pub fn load(&self, name: &str) -> Option<Vec<u8>> {
-        let mut file = regular::open_itself(&self.components.join(name)).ok()?;
+    /// The file of the code that [`store`](Self::store) kept under this name, if it is there and whole.
+    ///
+    /// It is hashed as it is read, and meant to be mapped into memory: the code of a Python has 35 MB, and to copy them
+    /// takes longer than all else. Between the two nobody but this user can have changed it, and `store` never does: it
+    /// puts another file in its place.
+    pub fn find(&self, name: &str) -> Option<PathBuf> {
+        let path = self.components.join(name);
+        let file = regular::open_itself(&path).ok()?;
         let metadata = file.metadata().ok()?;
         check_ours(&metadata, 0o022).ok()?;
-        if metadata.len() > super::compile::CODE + HASH as u64 {
+        let length = metadata.len().checked_sub(HASH as u64)?;
+        if length > super::compile::CODE {
             return None;
         }
         let mut hash = [0; HASH];
-        file.read_exact(&mut hash).ok()?;
-        let mut code = Vec::with_capacity(metadata.len() as usize);
-        file.take(metadata.len()).read_to_end(&mut code).ok()?;
-        self.hash(name, &code).finalize_verify(&hash).then_some(code)
+        read_at(&file, &mut hash, length).ok()?;
+        let content = content(length, |part, at| read_at(&file, part, at).ok())?;
+        self.hash(name, &content).finalize_verify(&hash).then_some(path)
     }
 
     /// Keeps code. A cache that can't be written costs time, not the run.
     pub fn store(&self, name: &str, code: &[u8]) {
         self.sweep();
-        let mut bytes = self.hash(name, code).finalize().to_vec();
-        bytes.extend_from_slice(code);
+        let part = |part: &mut [u8], at: u64| {
+            let at = usize::try_from(at).ok()?;
+            part.copy_from_slice(code.get(at..at + part.len())?);
+            Some(())
+        };
+        let Some(content) = content(code.len() as u64, part) else { return };
+        let bytes = [code, &self.hash(name, &content).finalize()].concat();
         let _ = retort_core::fs::atomic_write(&self.components.join(name), &bytes);
     }
 
-    /// The keyed hash of code under a name: an entry is good for its own component only.
-    fn hash(&self, name: &str, code: &[u8]) -> HMAC {
+    /// The keyed hash of code, which is hashed, under a name: an entry is good for its own component only.
+    fn hash(&self, name: &str, content: &[u8]) -> HMAC {
         let mut hash = HMAC::new(self.key);
-        hash.update(Sha256::digest(code)); // the faster of the two on much
+        hash.update(content);
         hash.update(name);
         hash
     }
@@ -112,6 +123,58 @@ impl Cache {
             }
         }
     }
+}
+
+/// Bytes that are hashed at once.
+const PART: u64 = 1 << 18;
+
+/// The hash of so many bytes: of the hashes of their parts, which threads `read` in turns.
+fn content(length: u64, read: impl Fn(&mut [u8], u64) -> Option<()> + Sync) -> Option<[u8; 32]> {
+    const THREADS: usize = 4;
+    let (parts, next) = (length.div_ceil(PART), AtomicU64::new(0));
+    let work = || {
+        let (mut buffer, mut hashes) = (vec![0; PART as usize], Vec::new());
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= parts {
+                return Some(hashes);
+            }
+            let at = number * PART;
+            let part = buffer.get_mut(..PART.min(length - at) as usize)?;
+            read(part, at)?;
+            hashes.push((number, Sha256::digest(&*part)));
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores.min(THREADS).min(usize::try_from(parts).ok()?);
+    let hashes = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|thread| thread.join().ok()?).collect::<Option<Vec<_>>>()
+    });
+    let mut hashes = hashes?.concat();
+    hashes.sort_unstable_by_key(|(number, _)| *number);
+    let mut all = Sha256::new_with_prefix(length.to_le_bytes());
+    for (_, hash) in &hashes {
+        all.update(hash);
+    }
+    Some(all.finalize().into())
+}
+
+/// All bytes of a part of a file.
+#[cfg(unix)]
+fn read_at(file: &std::fs::File, part: &mut [u8], at: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, part, at)
+}
+
+#[cfg(windows)]
+fn read_at(file: &std::fs::File, mut part: &mut [u8], mut at: u64) -> std::io::Result<()> {
+    while !part.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, part, at)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            n => (part, at) = (&mut part[n..], at + n as u64),
+        }
+    }
+    Ok(())
 }
 
 /// The key of a cache, made if there is none that is this user's secret.

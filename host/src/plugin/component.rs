@@ -28,6 +28,8 @@ pub(super) fn engine() -> Result<&'static Engine, String> {
         let mut config = Config::new();
         config.wasm_component_model(true).epoch_interruption(true);
         config.relaxed_simd_deterministic(true).cranelift_nan_canonicalization(true);
+        // Where in a component a trap was helps nobody: its own lines do, and the SDK tells them.
+        config.generate_address_map(false);
         let engine = Engine::new(&config).map_err(|e| format!("{e:#}"))?;
         let weak = engine.weak();
         let tick = move || {
@@ -58,19 +60,26 @@ pub fn load_cached(
     let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let not = |why: String| PluginError::NotAPlugin { path: path.clone(), why: short(&why) };
     let bytes = read_file(path, limits.component_bytes, " (limit `component_bytes`)")?;
-    let interface = inspect(&bytes).map_err(not)?;
+    // Side by side: each goes through all of a file that may have 18 MB.
+    let (interface, digest) = std::thread::scope(|scope| {
+        let digest = scope.spawn(|| digest(&bytes));
+        (inspect(&bytes), digest.join())
+    });
+    let interface = interface.map_err(not)?;
     check_interface(path, interface)?;
+    let digest = digest.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 
     let engine = engine().map_err(not)?;
-    let digest = digest(&bytes);
     let entry = cache::entry(engine, &digest, interface);
     let cache = cache.and_then(Cache::open);
-    let kept = cache.as_ref().and_then(|cache| cache.load(&entry));
-    let component = if let Some(component) = kept.and_then(|code| revive(engine, &code).ok()) {
+    let kept = cache.as_ref().and_then(|cache| cache.find(&entry));
+    let kept = kept.and_then(|file| revive(engine, Compiled::File(&file)).ok());
+    let component = if let Some(component) = kept {
         component
     } else {
         let code = compile::compile(path, bytes, limits).map_err(not)?;
-        let component = revive(engine, &code).map_err(|e| not(format!("{e:#}")))?;
+        let component =
+            revive(engine, Compiled::Bytes(&code)).map_err(|e| not(format!("{e:#}")))?;
         if let Some(cache) = &cache {
             cache.store(&entry, &code);
         }
@@ -91,12 +100,26 @@ pub fn load_cached(
     Pack::new(origin, digest, interface, &description, Arc::new(code))
 }
 
+/// Machine code of a component.
+enum Compiled<'a> {
+    /// Compiled now.
+    Bytes(&'a [u8]),
+    /// An entry of the cache.
+    File(&'a Path),
+}
+
 /// A component of machine code that this program's compiler made, now or when it was put into the
 /// cache.
 #[expect(unsafe_code, reason = "machine code that this program made")]
-fn revive(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: the code comes from `compile`, or from a cache entry with this user's keyed hash.
-    unsafe { Component::deserialize(engine, code) }
+fn revive(engine: &Engine, code: Compiled<'_>) -> wasmtime::Result<Component> {
+    // SAFETY: the code comes from `compile`, or from a cache entry with this user's keyed hash, whose file is never
+    // written to again.
+    unsafe {
+        match code {
+            Compiled::Bytes(code) => Component::deserialize(engine, code),
+            Compiled::File(file) => Component::deserialize_file(engine, file),
+        }
+    }
 }
 
 /// Components and modules in one another, the outermost counted.

@@ -6,6 +6,7 @@ pub mod compile;
 pub mod component;
 pub mod embedded;
 pub mod native;
+mod python;
 pub mod registry;
 
 pub use cache::{folder as cache_folder, variable};

@@ -174,7 +174,7 @@ fn without_own(component: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 /// A custom section at the end: its number, its length, its name, its content.
-fn append(out: &mut Vec<u8>, name: &str, content: &[u8]) {
+pub(crate) fn append(out: &mut Vec<u8>, name: &str, content: &[u8]) {
     let name_length = leb(name.len());
     out.push(0);
     out.extend(leb(name_length.len() + name.len() + content.len()));

@@ -1,4 +1,4 @@
-//! A pack of a crate: built, checked, pinned, and described in one file.
+//! A pack of a folder, a crate's or one in Python: built, checked, pinned, and described in one file.
 
 use super::about::{About, TEXTS};
 use super::name::Name;
@@ -18,7 +18,7 @@ use std::process::Command;
 /// Most bytes of a README.
 const README_BYTES: u64 = 256 << 10;
 
-/// Builds a crate as a component, checks its losses, records their pins, and puts all of that into it. Where no
+/// Builds a pack as a component, checks its losses, records their pins, and puts all of that into it. Where no
 /// author is named, its manifest says who publishes it.
 pub fn make(
     path: &Path,
@@ -82,7 +82,8 @@ fn name(package: &Value, author: Option<&str>) -> Result<Name> {
     let of_manifest = package["metadata"]["retort"]["author"].as_str();
     let author = author.or(of_manifest).ok_or_else(|| {
         Failure::usage(
-            "who publishes it? Say so in its Cargo.toml, [package.metadata.retort] author = \"ada\", or with --author",
+            "who publishes it? Say so in its Cargo.toml, [package.metadata.retort] author = \"ada\", or its \
+             pyproject.toml, [tool.retort] author = \"ada\", or with --author",
         )
     })?;
     Name::new(author, package["name"].as_str().unwrap_or_default()).map_err(Failure::usage)

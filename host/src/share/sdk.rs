@@ -4,28 +4,61 @@ use super::home;
 use crate::failure::{Failure, Result};
 use crate::plugin::digest;
 use retort_core::fs::atomic_write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
+include!(concat!(env!("OUT_DIR"), "/python_sdk.rs"));
 
-/// The folder of the SDK's crate, written if it isn't there. It is named by its content, so that another retort has
-/// another.
-pub fn folder() -> Result<PathBuf> {
-    let all: String = FILES.iter().flat_map(|(name, text)| [*name, *text]).collect();
+/// The SDK for Python: the files of the folder `retort_sdk`.
+pub fn python() -> &'static [(&'static str, &'static str)] {
+    PYTHON
+}
+
+/// The WIT world of a pack.
+pub fn wit() -> &'static str {
+    FILES.iter().find(|(name, _)| *name == "wit/plugin.wit").map_or("", |(_, text)| text)
+}
+
+/// A folder that has the SDK for Python as the module `retort_sdk`, for editors; `pip install FOLDER/retort_sdk` installs
+/// it. What a pack is built of is the program's own.
+pub fn python_folder() -> Result<PathBuf> {
+    let folder = named("python", PYTHON)?;
+    let manifest = folder.join("retort_sdk/pyproject.toml");
+    if !manifest.is_file() {
+        let last = |name: &str| name.ends_with("pyproject.toml");
+        write(&folder, PYTHON.iter().filter(|(name, _)| !last(name)))?;
+        write(&folder, PYTHON.iter().filter(|(name, _)| last(name)))?;
+    }
+    Ok(folder)
+}
+
+/// A folder in the cache, named by what belongs into it, so that another retort has another.
+fn named(of: &str, files: &[(&str, &str)]) -> Result<PathBuf> {
+    let all: String = files.iter().flat_map(|(name, text)| [*name, *text]).collect();
     let name = digest(all.as_bytes());
     let name = name.trim_start_matches("sha256:").get(..16).unwrap_or_default().to_owned();
-    let folder = home::cache()?.join("sdk").join(format!("{}-{name}", env!("CARGO_PKG_VERSION")));
+    Ok(home::cache()?.join(of).join(format!("{}-{name}", env!("CARGO_PKG_VERSION"))))
+}
+
+fn write<'a>(folder: &Path, files: impl Iterator<Item = &'a (&'a str, &'a str)>) -> Result<()> {
+    for (name, text) in files {
+        let path = folder.join(name);
+        let dir = path.parent().unwrap_or(folder);
+        std::fs::create_dir_all(dir).map_err(|e| Failure::file("make the folder", dir, e))?;
+        atomic_write(&path, text.as_bytes()).map_err(Failure::new)?;
+    }
+    Ok(())
+}
+
+/// The folder of the SDK's crate, written if it isn't there.
+pub fn folder() -> Result<PathBuf> {
+    let folder = named("sdk", FILES)?;
     // Its manifest comes last, and says that all of it is there.
     let manifest = folder.join("Cargo.toml");
     if manifest.is_file() {
         return Ok(folder);
     }
-    for (name, text) in FILES.iter().filter(|(name, _)| !name.ends_with("Cargo.toml")) {
-        let path = folder.join(name);
-        let dir = path.parent().unwrap_or(&folder);
-        std::fs::create_dir_all(dir).map_err(|e| Failure::file("make the folder", dir, e))?;
-        atomic_write(&path, text.as_bytes()).map_err(Failure::new)?;
-    }
+    write(&folder, FILES.iter().filter(|(name, _)| !name.ends_with("Cargo.toml")))?;
     let text = standalone().map_err(|why| {
         Failure::new(format!("the SDK's manifest in this program is damaged: {why}"))
     })?;
