@@ -785,7 +785,8 @@ recall = { glyphs = [12.3, 45.6] }
 
     fn run(dir: &Path, device: &burn::tensor::Device) {
         if let Ok(run) = Run::open(dir) {
-            difference::differing(&run.info, &serde_json::json!(run.summary));
+            let json = serde_json::json!(run.summary);
+            difference::differing(&serde_json::json!(run.info), &json);
             let _ = (run.best(), run.role(), run.losses(), run.course.recalls());
         }
         page(dir, device);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, Dict, List
 
@@ -82,7 +83,7 @@ def range_in_words(field: Dict[str, Any]) -> str:
     low, high, above = limits.get("min"), limits.get("max"), limits.get("above", False)
 
     def shown(x: float) -> str:
-        return str(int(x)) if x == int(x) else repr(float(x))
+        return str(int(x)) if x == int(x) else format(Decimal(repr(float(x))), "f")
 
     if low is not None and high is not None:
         return f"above {shown(low)}, at most {shown(high)}" if above else f"{shown(low)} to {shown(high)}"

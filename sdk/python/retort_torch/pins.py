@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import re
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 import torch
@@ -72,6 +73,11 @@ def _number(x: float) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
+def _json(value: Any) -> str:
+    """As Rust writes it: exponents have no plus and no zeros before them."""
+    return re.sub(r"(?<=\de)(-?)\+?0*(?=\d)", r"\1", json.dumps(value, separators=(",", ":")))
+
+
 def _norm(values: Tensor) -> float:
     return float(values.detach().double().norm())
 
@@ -132,7 +138,7 @@ def _cases(loss: Loss) -> Iterator[Tuple[str, Dict[str, Any], Dict[str, Any]]]:
                 layout = _layout(_fresh(loss, **changed))
             except LossError:
                 layout = plain
-            name = _words("n 12 d 6", layout) + f" {field['name']} {json.dumps(value, separators=(',', ':'))}"
+            name = _words("n 12 d 6", layout) + f" {field['name']} {_json(value)}"
             yield name, batch(12, 6, 42, *layout), changed
 
 
@@ -192,7 +198,7 @@ def pin(what: Union[Loss, Function], like: Optional[Loss] = None) -> str:
         raise TypeError("pin(function, like=Loss(…)): say which loss's batches it is pinned on")
     lines = [TITLE, f"loss {loss.name}"]
     for field in loss.pack.losses[loss.name]["hyper"]:
-        shown = json.dumps(field["default"], separators=(",", ":"))
+        shown = _json(field["default"])
         lines.append(f"hyper {field['name']} {field['kind']} = {shown} ({range_in_words(field)})")
     for name, given, changed in _cases(loss):
         if isinstance(what, Loss):

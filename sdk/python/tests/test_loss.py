@@ -155,12 +155,17 @@ def test_hostile_code_ends_as_an_exception(tmp_path, code):
             loss(target=torch.randn(4, 4))
 
 
-def test_the_page_s_example_runs(tmp_path, monkeypatch):
+def test_the_page_s_examples_run(tmp_path, monkeypatch, capsys):
     page = Path(__file__).parents[3] / "docs" / "pytorch.md"
-    example = page.read_text().split("```python\n")[1].split("```")[0]
+    examples = [part.split("```")[0] for part in page.read_text().split("```python\n")[1:]]
     shutil.copy(os.environ["RETORT_PACK"], tmp_path / "retort_plugins.wasm")
     monkeypatch.chdir(tmp_path)
-    exec(compile(example, str(page), "exec"), {})
+    here = {}
+    for example in examples:
+        exec(compile(example, str(page), "exec"), here)
+    said = capsys.readouterr().out
+    assert "def forward(self, target, source)" in said and "n 12 d 6: value" in said
+    assert (tmp_path / "rkd.pt").exists() and here["pinned"].startswith("# retort snapshot")
 
 
 @pytest.mark.parametrize("code, value", [(24, [1.0, 3.0, 3.0]), (25, [1.0, 2.0, 2.0])])
