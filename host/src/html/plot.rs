@@ -1,7 +1,6 @@
 //! Plots as SVG, in the colours of the page around them.
 
-use super::escape;
-use std::fmt::Write as _;
+use maud::{Markup, html};
 
 /// A named curve.
 pub struct Curve<'a> {
@@ -40,48 +39,75 @@ impl Axes {
         HEIGHT - BOTTOM - share(v, self.y) * (HEIGHT - BOTTOM - TOP)
     }
 
+    /// A point of a line.
+    fn point(&self, x: f64, y: f64) -> String {
+        format!("{:.1},{:.1}", self.x(x), self.y(y))
+    }
+
     /// The grid with its numbers and the label of the horizontal axis.
-    fn draw(&self, svg: &mut String, x_label: &str, y_numbers: bool) {
-        for tick in ticks(self.x.0, self.x.1) {
-            let at = self.x(tick);
-            let _ = write!(
-                svg,
-                "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{:.1}\"/>\
-                 <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-                HEIGHT - BOTTOM,
-                HEIGHT - BOTTOM + 15.0,
-                short(tick)
-            );
+    fn grid(&self, x_label: &str, y_numbers: bool) -> Markup {
+        html! {
+            @for tick in ticks(self.x.0, self.x.1) {
+                @let x = at(self.x(tick));
+                line.grid x1=(x) x2=(x) y1=(TOP) y2=(at(HEIGHT - BOTTOM)) {}
+                text x=(x) y=(at(HEIGHT - BOTTOM + 15.0)) text-anchor="middle" { (short(tick)) }
+            }
+            @for tick in ticks(self.y.0, self.y.1).into_iter().filter(|_| y_numbers) {
+                @let y = self.y(tick);
+                line.grid x1=(LEFT) x2=(at(WIDTH - RIGHT)) y1=(at(y)) y2=(at(y)) {}
+                text x=(at(LEFT - 6.0)) y=(at(y + 4.0)) text-anchor="end" { (short(tick)) }
+            }
+            text x=(at(f64::midpoint(LEFT, WIDTH - RIGHT))) y=(at(HEIGHT - 5.0)) text-anchor="middle" {
+                (x_label)
+            }
         }
-        for tick in ticks(self.y.0, self.y.1).into_iter().filter(|_| y_numbers) {
-            let at = self.y(tick);
-            let _ = write!(
-                svg,
-                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
-                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                WIDTH - RIGHT,
-                LEFT - 6.0,
-                at + 4.0,
-                short(tick)
-            );
+    }
+
+    /// A curve; a point alone is a dot.
+    fn curve(&self, curve: &Curve, colour: usize) -> Markup {
+        let points: Vec<_> = curve.points.iter().filter(|p| is_finite(p)).collect();
+        let line: Vec<String> = points.iter().map(|(x, y)| self.point(*x, *y)).collect();
+        html! {
+            @if let [(x, y)] = points.as_slice() {
+                circle class={ "dot c" (colour) } cx=(at(self.x(*x))) cy=(at(self.y(*y))) r="3" {}
+            }
+            polyline class={ "curve c" (colour) } points=(line.join(" ")) {}
         }
-        let _ = write!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            f64::midpoint(LEFT, WIDTH - RIGHT),
-            HEIGHT - 5.0,
-            escape(x_label)
-        );
+    }
+
+    /// What tells a curve's values where it is pointed at.
+    fn marks(&self, curve: &Curve, colour: usize, x_label: &str) -> Markup {
+        let every = curve.points.len().div_ceil(MARKS).max(1);
+        let last = curve.points.len().saturating_sub(1);
+        let marked = curve.points.iter().enumerate().filter(|(n, _)| n % every == 0 || *n == last);
+        html! {
+            @for (_, (x, y)) in marked.filter(|(_, p)| is_finite(p)) {
+                circle class={ "hover c" (colour) } cx=(at(self.x(*x))) cy=(at(self.y(*y))) r="5" {
+                    title { (curve.name) ", " (x_label) " " (short(*x)) ": " (digits(*y)) }
+                }
+            }
+        }
     }
 }
 
-fn open(width: f64, height: f64, label: &str) -> String {
-    let label = escape(label);
-    format!("<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">")
+/// A drawing, with what it shows in words.
+fn drawing(width: f64, height: f64, label: &str, body: &Markup) -> Markup {
+    html! {
+        svg viewBox={ "0 0 " (width) " " (height) } role="img" aria-label=(label) { (body) }
+    }
+}
+
+/// A place in a drawing.
+fn at(place: f64) -> String {
+    format!("{place:.1}")
+}
+
+fn is_finite((x, y): &(f64, f64)) -> bool {
+    x.is_finite() && y.is_finite()
 }
 
 fn finite<'a>(curves: &'a [Curve]) -> impl Iterator<Item = &'a (f64, f64)> {
-    curves.iter().flat_map(|c| &c.points).filter(|p| p.0.is_finite() && p.1.is_finite())
+    curves.iter().flat_map(|c| &c.points).filter(|p| is_finite(p))
 }
 
 /// The least interval that holds all values that are finite, or a wider one if it has no width to
@@ -111,49 +137,17 @@ fn share(v: f64, interval: (f64, f64)) -> f64 {
 }
 
 /// Curves over one axis. `None` if there is nothing finite to draw.
-pub fn lines(curves: &[Curve], x_label: &str, label: &str) -> Option<String> {
+pub fn lines(curves: &[Curve], x_label: &str, label: &str) -> Option<Markup> {
     finite(curves).next()?;
     let axes =
         Axes { x: bounds(finite(curves).map(|p| p.0)), y: bounds(finite(curves).map(|p| p.1)) };
-    let mut svg = open(WIDTH, HEIGHT, label);
-    axes.draw(&mut svg, x_label, true);
-    for (i, curve) in curves.iter().enumerate() {
-        let points: Vec<_> =
-            curve.points.iter().filter(|p| p.0.is_finite() && p.1.is_finite()).collect();
-        let colour = i % COLOURS;
-        if let [only] = points.as_slice() {
-            let (x, y) = (axes.x(only.0), axes.y(only.1));
-            let _ = write!(
-                svg,
-                "<circle class=\"dot c{colour}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>"
-            );
-        }
-        let points: Vec<String> =
-            points.iter().map(|p| format!("{:.1},{:.1}", axes.x(p.0), axes.y(p.1))).collect();
-        let _ =
-            write!(svg, "<polyline class=\"curve c{colour}\" points=\"{}\"/>", points.join(" "));
-    }
-    // Above all lines, so that none hides another's values.
-    for (i, curve) in curves.iter().enumerate() {
-        let every = curve.points.len().div_ceil(MARKS).max(1);
-        let last = curve.points.len().saturating_sub(1);
-        let marked = curve.points.iter().enumerate().filter(|(n, _)| n % every == 0 || *n == last);
-        for (_, (x, y)) in marked.filter(|(_, p)| p.0.is_finite() && p.1.is_finite()) {
-            let _ = write!(
-                svg,
-                "<circle class=\"hover c{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"5\"><title>{}, {} {}: {}</title></circle>",
-                i % COLOURS,
-                axes.x(*x),
-                axes.y(*y),
-                escape(curve.name),
-                escape(x_label),
-                short(*x),
-                digits(*y)
-            );
-        }
-    }
-    svg.push_str("</svg>");
-    Some(svg)
+    let body = html! {
+        (axes.grid(x_label, true))
+        @for (i, curve) in curves.iter().enumerate() { (axes.curve(curve, i % COLOURS)) }
+        // Above all lines, so that none hides another's values.
+        @for (i, curve) in curves.iter().enumerate() { (axes.marks(curve, i % COLOURS, x_label)) }
+    };
+    Some(drawing(WIDTH, HEIGHT, label, &body))
 }
 
 /// A value with four digits or more.
@@ -161,24 +155,26 @@ fn digits(x: f64) -> String {
     if x != 0.0 && !(1e-3..1e7).contains(&x.abs()) { format!("{x:.3e}") } else { format!("{x:.4}") }
 }
 
-/// The names of curves with their colours, for under a plot; nothing for one without a name.
-pub fn legend<'a>(entries: impl IntoIterator<Item = (String, &'a str)>) -> String {
-    let mut html = "<ul class=\"legend\">".to_owned();
-    for (class, name) in entries {
-        let _ = write!(
-            html,
-            "<li><svg viewBox=\"0 0 10 10\" aria-hidden=\"true\"><circle class=\"{class}\" cx=\"5\" \
-             cy=\"5\" r=\"4\"/></svg>{}</li>",
-            escape(name)
-        );
+/// The names of curves with their colours, for under a plot.
+pub fn legend<'a>(entries: impl IntoIterator<Item = (String, &'a str)>) -> Markup {
+    html! {
+        ul.legend {
+            @for (class, name) in entries {
+                li {
+                    svg viewBox="0 0 10 10" aria-hidden="true" {
+                        circle class=(class) cx="5" cy="5" r="4" {}
+                    }
+                    (name)
+                }
+            }
+        }
     }
-    html + "</ul>"
 }
 
 /// The legend of curves, if there are several.
-pub fn legend_of(curves: &[Curve]) -> String {
+pub fn legend_of(curves: &[Curve]) -> Markup {
     if curves.len() < 2 {
-        return String::new();
+        return Markup::default();
     }
     legend(curves.iter().enumerate().map(|(i, c)| (format!("c{}", i % COLOURS), c.name)))
 }
@@ -190,48 +186,49 @@ pub fn histogram(
     highest: f64,
     x_label: &str,
     label: &str,
-) -> String {
+) -> Markup {
     let interval = |(low, high)| bounds([low, high].into_iter());
     let (range, tall) = (interval(range), interval((0.0, highest)));
     let axes = Axes { x: range, y: tall };
-    let mut svg = open(WIDTH, HEIGHT, label);
-    axes.draw(&mut svg, x_label, false);
-    for (class, heights) in densities {
+    let steps = |heights: &[f64]| {
         let width = (range.1 - range.0) / heights.len() as f64;
-        let mut points = format!("{:.1},{:.1}", axes.x(range.0), axes.y(0.0));
+        let mut points = vec![axes.point(range.0, 0.0)];
         for (i, height) in heights.iter().enumerate() {
             let height = if height.is_finite() { height.clamp(tall.0, tall.1) } else { 0.0 };
             let left = range.0 + i as f64 * width;
-            let right = (left + width).min(range.1);
-            let y = axes.y(height);
-            let _ = write!(points, " {:.1},{y:.1} {:.1},{y:.1}", axes.x(left), axes.x(right));
+            points.push(axes.point(left, height));
+            points.push(axes.point((left + width).min(range.1), height));
         }
-        let _ = write!(points, " {:.1},{:.1}", axes.x(range.1), axes.y(0.0));
-        let _ = write!(svg, "<polyline class=\"area {class}\" points=\"{points}\"/>");
-    }
-    svg + "</svg>"
+        points.push(axes.point(range.1, 0.0));
+        points.join(" ")
+    };
+    let body = html! {
+        (axes.grid(x_label, false))
+        @for (class, heights) in densities {
+            polyline class={ "area " (class) } points=(steps(heights)) {}
+        }
+    };
+    drawing(WIDTH, HEIGHT, label, &body)
 }
 
 /// Points in a square, equally scaled in both directions: `(x, y, colour, name)`. Those that aren't
 /// finite have no place in it.
-pub fn scatter(points: &[(f64, f64, usize, String)], label: &str) -> String {
+pub fn scatter(points: &[(f64, f64, usize, String)], label: &str) -> Markup {
     const SIDE: f64 = 400.0;
     let points = || points.iter().filter(|p| p.0.is_finite() && p.1.is_finite());
     let (x0, x1) = bounds(points().map(|p| p.0));
     let (y0, y1) = bounds(points().map(|p| p.1));
     let scale = (SIDE - 16.0) / 2.0 / half((x0, x1)).max(half((y0, y1)));
-    let mut svg = open(SIDE, SIDE, label);
-    for (x, y, colour, name) in points() {
-        let cx = SIDE / 2.0 + (x - f64::midpoint(x0, x1)) * scale;
-        let cy = SIDE / 2.0 - (y - f64::midpoint(y0, y1)) * scale;
-        let _ = write!(
-            svg,
-            "<circle class=\"dot c{}\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"3.6\"><title>{}</title></circle>",
-            colour % COLOURS,
-            escape(name)
-        );
-    }
-    svg + "</svg>"
+    let body = html! {
+        @for (x, y, colour, name) in points() {
+            @let cx = SIDE / 2.0 + (x - f64::midpoint(x0, x1)) * scale;
+            @let cy = SIDE / 2.0 - (y - f64::midpoint(y0, y1)) * scale;
+            circle class={ "dot c" (colour % COLOURS) } cx=(at(cx)) cy=(at(cy)) r="3.6" {
+                title { (name) }
+            }
+        }
+    };
+    drawing(SIDE, SIDE, label, &body)
 }
 
 /// A row of a dot plot.
@@ -250,7 +247,7 @@ pub struct Dot<'a> {
 
 /// Means with their standard deviations and single values, a line each. What isn't finite is drawn at
 /// the edge, or not at all.
-pub fn dots(rows: &[Dot], x_label: &str) -> String {
+pub fn dots(rows: &[Dot], x_label: &str) -> Markup {
     const LINE: f64 = 25.0;
     const TEXT: f64 = 15.0;
     // Names that don't fit beside the bars stand above them.
@@ -267,71 +264,48 @@ pub fn dots(rows: &[Dot], x_label: &str) -> String {
     let x = |v: f64| left + share(v.clamp(low, high), (low, high)) * (WIDTH - left - RIGHT);
     let names: Vec<Vec<String>> = rows.iter().map(|row| broken(row.name)).collect();
     let above = |i: usize| if beside { 0.0 } else { TEXT * names[i].len() as f64 };
-    let bottom = 6.0 + (0..rows.len()).map(|i| LINE + above(i)).sum::<f64>();
-    let mut svg = open(WIDTH, bottom + 36.0, x_label);
-    for tick in ticks(low, high) {
-        let at = x(tick);
-        let _ = write!(
-            svg,
-            "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"2\" y2=\"{bottom}\"/>\
-             <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            bottom + 14.0,
-            short(tick)
-        );
+    let (mut begins, mut bottom) = (Vec::new(), 6.0);
+    for i in 0..rows.len() {
+        begins.push(bottom);
+        bottom += LINE + above(i);
     }
-    let mut top = 6.0;
-    for (i, row) in rows.iter().enumerate() {
-        let (y, colour) = (top + above(i) + 0.5 * LINE, if row.reference { "c10" } else { "c0" });
-        let begin = top;
-        top += LINE + above(i);
-        if !row.mean.is_finite() {
-            continue;
+    let body = html! {
+        @for tick in ticks(low, high) {
+            @let at_tick = at(x(tick));
+            line.grid x1=(at_tick) x2=(at_tick) y1="2" y2=(bottom) {}
+            text x=(at_tick) y=(at(bottom + 14.0)) text-anchor="middle" { (short(tick)) }
         }
-        if beside {
-            let _ = write!(
-                svg,
-                "<text class=\"name\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                left - 10.0,
-                y + 4.0,
-                escape(row.name)
-            );
+        @for (i, row) in rows.iter().enumerate().filter(|(_, row)| row.mean.is_finite()) {
+            @let y = begins[i] + above(i) + 0.5 * LINE;
+            @if beside {
+                text.name x=(at(left - 10.0)) y=(at(y + 4.0)) text-anchor="end" { (row.name) }
+            } @else {
+                @for (n, part) in names[i].iter().enumerate() {
+                    text.name x=(at(left)) y=(at(begins[i] + TEXT * (n as f64 + 0.9))) { (part) }
+                }
+            }
+            @let [from, to] = ends(row).map(x);
+            (dot(row, y, (from, to), x))
         }
-        for (n, part) in names[i].iter().enumerate().filter(|_| !beside) {
-            let at = begin + TEXT * (n as f64 + 0.9);
-            let _ = write!(
-                svg,
-                "<text class=\"name\" x=\"{left:.1}\" y=\"{at:.1}\">{}</text>",
-                escape(part)
-            );
+        text x=(at(f64::midpoint(left, WIDTH - RIGHT))) y=(at(bottom + 31.0)) text-anchor="middle" {
+            (x_label)
         }
-        let [from, to] = ends(row).map(x);
-        let _ = write!(
-            svg,
-            "<line class=\"bar {colour}\" x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>"
-        );
-        for value in row.values.iter().filter(|v| v.is_finite()) {
-            let at = x(*value);
-            let _ = write!(
-                svg,
-                "<circle class=\"dot {colour}\" cx=\"{at:.1}\" cy=\"{y:.1}\" r=\"2.4\" opacity=\"0.55\"/>"
-            );
+    };
+    drawing(WIDTH, bottom + 36.0, x_label, &body)
+}
+
+/// A row's bar, its single values and its mean, at a height.
+fn dot(row: &Dot, y: f64, (from, to): (f64, f64), x: impl Fn(f64) -> f64) -> Markup {
+    let (y, colour) = (at(y), if row.reference { "c10" } else { "c0" });
+    html! {
+        line class={ "bar " (colour) } x1=(at(from)) x2=(at(to)) y1=(y) y2=(y) {}
+        @for value in row.values.iter().filter(|v| v.is_finite()) {
+            circle class={ "dot " (colour) } cx=(at(x(*value))) cy=(y) r="2.4" opacity="0.55" {}
         }
-        let _ = write!(
-            svg,
-            "<circle class=\"dot {colour}\" cx=\"{:.1}\" cy=\"{y:.1}\" r=\"5\"><title>{}: {:.1}</title></circle>",
-            x(row.mean),
-            escape(row.name),
-            row.mean
-        );
+        circle class={ "dot " (colour) } cx=(at(x(row.mean))) cy=(y) r="5" {
+            title { (row.name) ": " (format_args!("{:.1}", row.mean)) }
+        }
     }
-    let _ = write!(
-        svg,
-        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text></svg>",
-        f64::midpoint(left, WIDTH - RIGHT),
-        bottom + 31.0,
-        escape(x_label)
-    );
-    svg
 }
 
 /// Most letters of a name that stands beside its bar, and of a line of one above it.
@@ -430,7 +404,8 @@ mod tests {
             assert!(lines.iter().all(|line| line.trim_end().chars().count() <= ABOVE), "{lines:?}");
         }
         let row = |name| Dot { name, mean: 1.0, deviation: 0.0, values: vec![], reference: false };
-        let svg = dots(&[row("relaxed_contrastive with a long name"), row("RKD")], "Recall");
+        let svg = dots(&[row("relaxed_contrastive with a long name"), row("RKD")], "Recall")
+            .into_string();
         // From the left edge: nothing of it lies outside.
         assert!(
             svg.contains("<text class=\"name\" x=\"12.0\" y=\"19.5\">relaxed_contrastive with")
@@ -447,14 +422,15 @@ mod tests {
             let turned = Curve { name: "b", points: indexed().map(|(x, y)| (y, x)).collect() };
             let plot = lines(&[curve, turned], "step", "loss");
             assert_eq!(plot.is_some(), values.iter().any(|x| x.is_finite()), "{values:?}");
-            assert_drawable(&plot.unwrap_or_default(), &values);
+            assert_drawable(&plot.unwrap_or_default().into_string(), &values);
             let points: Vec<_> = values.iter().map(|&x| (x, -x, 0, String::new())).collect();
-            assert_drawable(&scatter(&points, "points"), &values);
+            assert_drawable(&scatter(&points, "points").into_string(), &values);
             if let [a, b, c] = values[..] {
                 let row =
                     Dot { name: "a", mean: a, deviation: b, values: vec![c], reference: false };
-                assert_drawable(&dots(&[row], "Recall"), &values);
-                assert_drawable(&histogram(&[("pos", vec![a, b])], (0.0, c), b, "x", "y"), &values);
+                let bars = histogram(&[("pos", vec![a, b])], (0.0, c), b, "x", "y");
+                assert_drawable(&dots(&[row], "Recall").into_string(), &values);
+                assert_drawable(&bars.into_string(), &values);
             }
         }
     }

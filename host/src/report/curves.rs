@@ -1,11 +1,10 @@
 //! Curves of everything that runs log: each loss term, each metric, the learning rate.
 
 use super::gather::{Gathered, Run};
-use crate::html::escape;
 use crate::html::plot::{Curve, legend_of, lines};
 use crate::run::line::Line;
+use maud::{Markup, html};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 /// Most points of a curve: more can't be seen.
 const POINTS: usize = 240;
@@ -60,7 +59,7 @@ fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
 }
 
 /// Recall@K over the epochs, all methods over each other: the mean over a method's seeds.
-pub fn together(gathered: &Gathered) -> String {
+pub fn together(gathered: &Gathered) -> Markup {
     let mut groups: Vec<(&str, Vec<Series>)> = Vec::new();
     for run in &gathered.runs {
         // Plain runs stand for themselves.
@@ -76,8 +75,7 @@ pub fn together(gathered: &Gathered) -> String {
     names.retain(|name| is_recall(name));
     names.sort_by_key(|name| (name.len(), name.as_str()));
     names.dedup();
-    let mut plots = String::new();
-    for name in names {
+    let plots = names.into_iter().filter_map(|name| {
         let curve = |(group, all): &(&'_ str, Vec<Series>)| {
             let points = mean(&all.iter().filter_map(|s| s.get(name)).collect::<Vec<_>>());
             (points.len() > 1).then(|| (group.to_string(), points))
@@ -85,25 +83,30 @@ pub fn together(gathered: &Gathered) -> String {
         let found: Vec<(String, Vec<(f64, f64)>)> = groups.iter().filter_map(curve).collect();
         let curves: Vec<Curve> =
             found.iter().map(|(name, points)| Curve { name, points: thin(points) }).collect();
-        let Some(svg) = lines(&curves, "epoch", name) else { continue };
-        let _ = write!(
-            plots,
-            "<figure><figcaption><b>{}</b></figcaption>{svg}{}</figure>",
-            escape(name),
-            legend_of(&curves)
-        );
+        figure(name, &curves, "epoch")
+    });
+    let plots: Vec<Markup> = plots.collect();
+    html! {
+        @if plots.is_empty() {
+            p.note {
+                "None of the runs was evaluated more than once, so there is no curve: "
+                code { "train.evaluate_every = 1" } " evaluates after every epoch."
+            }
+        } @else {
+            p.note {
+                "On unseen classes, after each epoch that was evaluated."
+                @if gathered.results.is_some() { " A curve is the mean over the seeds." }
+                " Point at a curve for its values."
+            }
+            div class="figures wide" { @for plot in &plots { (plot) } }
+        }
     }
-    if plots.is_empty() {
-        return "<p class=\"note\">None of the runs was evaluated more than once, so there is no curve: \
-                <code>train.evaluate_every = 1</code> evaluates after every epoch.</p>"
-            .to_owned();
-    }
-    let seeds =
-        if gathered.results.is_some() { " A curve is the mean over the seeds." } else { "" };
-    format!(
-        "<p class=\"note\">On unseen classes, after each epoch that was evaluated.{seeds} Point at a curve for its \
-         values.</p><div class=\"figures wide\">{plots}</div>"
-    )
+}
+
+/// A plot under its name. `None` if there is nothing finite to draw.
+fn figure(name: &str, curves: &[Curve], x_label: &str) -> Option<Markup> {
+    let plot = lines(curves, x_label, name)?;
+    Some(html! { figure { figcaption { b { (name) } } (plot) (legend_of(curves)) } })
 }
 
 fn is_recall(series: &str) -> bool {
@@ -125,7 +128,7 @@ fn mean(curves: &[&Vec<(f64, f64)>]) -> Vec<(f64, f64)> {
 }
 
 /// A group of runs at a time, a plot for each number that they log.
-pub fn section(gathered: &Gathered) -> String {
+pub fn section(gathered: &Gathered) -> Markup {
     let mut groups: Vec<(&str, Vec<&Run>)> = Vec::new();
     for run in &gathered.runs {
         match groups.iter_mut().find(|(name, _)| *name == run.group) {
@@ -133,53 +136,41 @@ pub fn section(gathered: &Gathered) -> String {
             None => groups.push((&run.group, vec![run])),
         }
     }
-    let mut html = String::new();
-    for (name, runs) in &groups {
-        let all: Vec<(&Run, (Series, Series))> = runs.iter().map(|r| (*r, series(r))).collect();
-        let mut plots = String::new();
-        for (over, pick) in [("step", 0), ("epoch", 1)] {
-            let side = |s: &'_ (Series, Series)| if pick == 0 { s.0.clone() } else { s.1.clone() };
-            let sides: Vec<(&Run, Series)> = all.iter().map(|(r, s)| (*r, side(s))).collect();
-            let mut names: Vec<&String> = sides.iter().flat_map(|(_, s)| s.keys()).collect();
-            names.sort_by_key(|n| (rank(n), n.as_str()));
-            names.dedup();
-            // Plain runs' Recall has a section of its own.
-            names.retain(|name| gathered.results.is_some() || !is_recall(name));
-            for series in names {
-                let curves: Vec<Curve> = sides
-                    .iter()
-                    .filter_map(|(run, s)| {
-                        Some(Curve { name: &run.member, points: thin(s.get(series)?) })
-                    })
-                    .collect();
-                // One point isn't a curve; the tables have it.
-                if curves.iter().all(|c| c.points.len() < 2) {
-                    continue;
-                }
-                let Some(svg) = lines(&curves, over, series) else { continue };
-                let _ = write!(
-                    plots,
-                    "<figure><figcaption><b>{}</b></figcaption>{svg}{}</figure>",
-                    escape(series),
-                    legend_of(&curves)
-                );
+    // Plain runs' Recall has a section of its own.
+    let recall = gathered.results.is_some();
+    let alone = groups.len() == 1;
+    let drawn = groups.iter().map(|(name, runs)| (name, plots(runs, recall)));
+    html! {
+        @for (i, (name, plots)) in drawn.filter(|(_, plots)| !plots.is_empty()).enumerate() {
+            @let plots = html! { div.figures { @for plot in &plots { (plot) } } };
+            @if alone { (plots) } @else {
+                details open[i == 0] { summary { (name) } (plots) }
             }
         }
-        if plots.is_empty() {
-            continue;
-        }
-        if groups.len() == 1 {
-            let _ = write!(html, "<div class=\"figures\">{plots}</div>");
-        } else {
-            let open = if html.is_empty() { " open" } else { "" };
-            let _ = write!(
-                html,
-                "<details{open}><summary>{}</summary><div class=\"figures\">{plots}</div></details>",
-                escape(name)
-            );
+    }
+}
+
+/// The plots of a group: over the steps, then over the epochs, with its Recall or without.
+fn plots(runs: &[&Run], recall: bool) -> Vec<Markup> {
+    let (steps, epochs): (Vec<Series>, Vec<Series>) = runs.iter().map(|run| series(run)).unzip();
+    let mut plots = Vec::new();
+    for (over, all) in [("step", steps), ("epoch", epochs)] {
+        let mut names: Vec<&String> = all.iter().flat_map(Series::keys).collect();
+        names.sort_by_key(|n| (rank(n), n.as_str()));
+        names.dedup();
+        names.retain(|name| recall || !is_recall(name));
+        for name in names {
+            let those = runs.iter().zip(&all).filter_map(|(run, series)| {
+                Some(Curve { name: &run.member, points: thin(series.get(name)?) })
+            });
+            let curves: Vec<Curve> = those.collect();
+            // One point isn't a curve; the tables have it.
+            if curves.iter().any(|c| c.points.len() > 1) {
+                plots.extend(figure(name, &curves, over));
+            }
         }
     }
-    html
+    plots
 }
 
 /// Losses first, rates last.

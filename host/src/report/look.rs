@@ -1,15 +1,14 @@
 //! Pictures of embeddings: nearest neighbours, distances of pairs, projections.
 
 use super::embedding::{View, Views};
-use crate::html::escape;
 use crate::html::plot::{COLOURS, histogram, legend, scatter};
 use base64::Engine as _;
 use image::{ExtendedColorType, ImageEncoder as _};
+use maud::{Markup, html};
 use retort_core::metric::{pca, separation, tsne};
 use retort_core::random::{key, stream};
 use retort_datasets::Dataset;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 /// Queries of the neighbours' pages.
 const QUERIES: usize = 8;
@@ -22,52 +21,66 @@ const POINTS: usize = 360;
 const PAIRS_OF: usize = 1000;
 
 /// Queries with their neighbours in each network: right in green, wrong in red.
-pub fn neighbours(views: &Views) -> String {
+pub fn neighbours(views: &Views) -> Markup {
     let shown: Vec<&View> = views.networks.iter().filter(|v| !v.untrained).collect();
     if shown.is_empty() {
-        return String::new();
+        return Markup::default();
     }
-    let labels = &shown[0].embeddings.labels;
-    let queries = queries(&shown, labels);
-    let html = format!(
-        "<p class=\"note\">Unseen pictures of {}: the one on top is looked up, its {NEIGHBOURS} nearest \
-         follow for each network. <span class=\"mark right\">Green ✓</span>: of its class. <span class=\"mark wrong\">Red \
-         ✗</span>: of another. {}{} Queries are drawn so that right and wrong answers are among them.</p>",
-        escape(&views.dataset),
-        among(views),
-        escape(&views.which)
-    );
+    let queries = queries(&shown, &shown[0].embeddings.labels);
     let mut pictures = Pictures { data: views.data.as_ref(), made: BTreeMap::new() };
-    let mut lists = "<div class=\"queries\">".to_owned();
-    for query in queries {
-        let class = class_name(views.data.as_ref(), query);
-        let _ = write!(
-            lists,
-            "<div class=\"query\"><div class=\"line asked\"><span>{}</span>\
-             <div class=\"pictures\">{}</div></div>",
-            escape(&class).replace('/', "/<wbr>").replace('_', "_<wbr>"),
-            pictures.tag(query, "", &class)
-        );
-        for view in &shown {
-            let nearest = view.nearest(query, NEIGHBOURS);
-            let right = nearest.iter().filter(|&&i| labels[i] == labels[query]).count();
-            let _ = write!(
-                lists,
-                "<div class=\"line\"><span>{} <small>{right} of {}</small></span><div class=\"pictures\">",
-                escape(&view.name),
-                nearest.len()
-            );
-            for i in nearest {
-                let (kind, mark) =
-                    if labels[i] == labels[query] { ("right", "✓") } else { ("wrong", "✗") };
-                let name = class_name(views.data.as_ref(), i);
-                lists.push_str(&pictures.tag(i, kind, &format!("{mark} {name}")));
-            }
-            lists.push_str("</div></div>");
+    let found: Vec<Markup> = queries.iter().map(|q| asked(*q, &shown, &mut pictures)).collect();
+    html! {
+        p.note {
+            "Unseen pictures of " (views.dataset) ": the one on top is looked up, its " (NEIGHBOURS)
+            " nearest follow for each network. " span class="mark right" { "Green ✓" }
+            ": of its class. " span class="mark wrong" { "Red ✗" } ": of another. " (among(views))
+            (views.which) " Queries are drawn so that right and wrong answers are among them."
         }
-        lists.push_str("</div>");
+        (pictures.store())
+        div.queries { @for query in &found { (query) } }
     }
-    html + &pictures.store() + &lists + "</div>"
+}
+
+/// A query, and its neighbours in each network.
+fn asked(query: usize, networks: &[&View], pictures: &mut Pictures) -> Markup {
+    let class = class_name(pictures.data, query);
+    let labels = &networks[0].embeddings.labels;
+    html! {
+        div.query {
+            div class="line asked" {
+                span { (breakable(&class)) }
+                div.pictures { (pictures.tag(query, "", &class)) }
+            }
+            @for view in networks { (answers(query, view, labels, pictures)) }
+        }
+    }
+}
+
+fn answers(query: usize, view: &View, labels: &[i64], pictures: &mut Pictures) -> Markup {
+    let nearest = view.nearest(query, NEIGHBOURS);
+    let is_right = |i: usize| labels[i] == labels[query];
+    let right = nearest.iter().filter(|i| is_right(**i)).count();
+    html! {
+        div.line {
+            span { (view.name) " " small { (right) " of " (nearest.len()) } }
+            div.pictures {
+                @for i in nearest {
+                    @let (kind, mark) = if is_right(i) { ("right", "✓") } else { ("wrong", "✗") };
+                    (pictures.tag(i, kind, &format!("{mark} {}", class_name(pictures.data, i))))
+                }
+            }
+        }
+    }
+}
+
+/// A name that may be broken within.
+fn breakable(name: &str) -> Markup {
+    html! {
+        @for part in name.split_inclusive(['/', '_']) {
+            (part)
+            @if part.ends_with(['/', '_']) { wbr; }
+        }
+    }
 }
 
 fn among(views: &Views) -> String {
@@ -113,25 +126,28 @@ struct Pictures<'a> {
 }
 
 impl Pictures<'_> {
-    fn tag(&mut self, i: usize, kind: &str, title: &str) -> String {
+    fn tag(&mut self, i: usize, kind: &str, title: &str) -> Markup {
         self.made.entry(i).or_insert_with(|| picture(self.data, i).unwrap_or_default());
-        let title = escape(title);
-        format!(
-            "<svg class=\"picture {kind}\" viewBox=\"0 0 40 40\" role=\"img\" aria-label=\"{title}\">\
-             <title>{title}</title><use href=\"#p{i}\"/></svg>"
-        )
+        html! {
+            svg class={ "picture " (kind) } viewBox="0 0 40 40" role="img" aria-label=(title) {
+                title { (title) }
+                use href={ "#p" (i) } {}
+            }
+        }
     }
 
     /// The pictures that tags show.
-    fn store(&self) -> String {
-        let image = |(i, source): (&usize, &String)| {
-            format!(
-                "<image id=\"p{i}\" width=\"40\" height=\"40\" preserveAspectRatio=\"xMidYMid slice\" \
-                 href=\"{source}\"/>"
-            )
-        };
-        let images: String = self.made.iter().map(image).collect();
-        format!("<svg class=\"store\" aria-hidden=\"true\"><defs>{images}</defs></svg>")
+    fn store(&self) -> Markup {
+        html! {
+            svg.store aria-hidden="true" {
+                defs {
+                    @for (i, source) in &self.made {
+                        image id={ "p" (i) } width="40" height="40"
+                            preserveAspectRatio="xMidYMid slice" href=(source) {}
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -164,63 +180,67 @@ fn picture(data: &dyn Dataset, i: usize) -> Option<String> {
 }
 
 /// Distances of positive and negative pairs.
-pub fn distances(views: &Views) -> String {
-    const BINS: usize = 48;
-    let mut html = "<p class=\"note\">Distances of pairs of unseen pictures, in units of their mean: of one \
-                    class and of two. The less the two overlap, the better a threshold tells them apart.</p>"
-        .to_owned();
-    html.push_str(&legend([
-        ("pos".to_owned(), "pairs of one class"),
-        ("neg".to_owned(), "pairs of two classes"),
-    ]));
-    html.push_str("<div class=\"figures\">");
-    for view in &views.networks {
-        let labels = &view.embeddings.labels;
-        let every = labels.len().div_ceil(PAIRS_OF).max(1);
-        // Neighbours in the data set share a class: whole classes are kept where some must go.
-        let kept: Vec<usize> =
-            (0..labels.len()).filter(|&i| (labels[i] as usize).is_multiple_of(every)).collect();
-        let (mut positive, mut negative) = (Vec::new(), Vec::new());
-        for (n, &a) in kept.iter().enumerate() {
-            for &b in &kept[n + 1..] {
-                let distance = view.squared_distance(a, b).sqrt();
-                if labels[a] == labels[b] { &mut positive } else { &mut negative }.push(distance);
-            }
+pub fn distances(views: &Views) -> Markup {
+    let kinds = [("pos", "pairs of one class"), ("neg", "pairs of two classes")];
+    html! {
+        p.note {
+            "Distances of pairs of unseen pictures, in units of their mean: of one class and of two. The \
+             less the two overlap, the better a threshold tells them apart."
         }
-        if positive.is_empty() || negative.is_empty() {
-            continue;
-        }
-        let sum: f64 = positive.iter().chain(&negative).sum();
-        let mean = (sum / (positive.len() + negative.len()) as f64).max(1e-12);
-        positive.iter_mut().chain(&mut negative).for_each(|d| *d /= mean);
-        let most = positive.iter().chain(&negative).fold(0.0f64, |a, &b| a.max(b)).max(1e-6);
-        let density = |values: &[f64]| {
-            let mut bins = vec![0.0; BINS];
-            for value in values {
-                let bin = ((value / most * BINS as f64) as usize).min(BINS - 1);
-                bins[bin] += BINS as f64 / (values.len() as f64 * most);
-            }
-            bins
-        };
-        let order = separation(&mut positive, &mut negative);
-        let (positive, negative) = (density(&positive), density(&negative));
-        let highest = positive.iter().chain(&negative).fold(0.0f64, |a, &b| a.max(b)) * 1.05;
-        let svg = histogram(
-            &[("neg", negative), ("pos", positive)],
-            (0.0, most),
-            highest,
-            "distance / mean distance",
-            &format!("distances of pairs in {}", view.name),
-        );
-        let _ = write!(
-            html,
-            "<figure><figcaption><b>{}.</b> A pair of one class is closer than a pair of two in {:.1} % of \
-             cases.</figcaption>{svg}</figure>",
-            escape(&view.name),
-            100.0 * order
-        );
+        (legend(kinds.map(|(class, name)| (class.to_owned(), name))))
+        div.figures { @for plot in views.networks.iter().filter_map(pairs) { (plot) } }
     }
-    html + "</div>"
+}
+
+/// A network's pairs. `None` if there are none of one class, or of two.
+fn pairs(view: &View) -> Option<Markup> {
+    const BINS: usize = 48;
+    let labels = &view.embeddings.labels;
+    let every = labels.len().div_ceil(PAIRS_OF).max(1);
+    // Neighbours in the data set share a class: whole classes are kept where some must go.
+    let kept: Vec<usize> =
+        (0..labels.len()).filter(|&i| (labels[i] as usize).is_multiple_of(every)).collect();
+    let (mut positive, mut negative) = (Vec::new(), Vec::new());
+    for (n, &a) in kept.iter().enumerate() {
+        for &b in &kept[n + 1..] {
+            let distance = view.squared_distance(a, b).sqrt();
+            if labels[a] == labels[b] { &mut positive } else { &mut negative }.push(distance);
+        }
+    }
+    if positive.is_empty() || negative.is_empty() {
+        return None;
+    }
+    let sum: f64 = positive.iter().chain(&negative).sum();
+    let mean = (sum / (positive.len() + negative.len()) as f64).max(1e-12);
+    positive.iter_mut().chain(&mut negative).for_each(|d| *d /= mean);
+    let most = positive.iter().chain(&negative).fold(0.0f64, |a, &b| a.max(b)).max(1e-6);
+    let density = |values: &[f64]| {
+        let mut bins = vec![0.0; BINS];
+        for value in values {
+            let bin = ((value / most * BINS as f64) as usize).min(BINS - 1);
+            bins[bin] += BINS as f64 / (values.len() as f64 * most);
+        }
+        bins
+    };
+    let order = separation(&mut positive, &mut negative);
+    let (positive, negative) = (density(&positive), density(&negative));
+    let highest = positive.iter().chain(&negative).fold(0.0f64, |a, &b| a.max(b)) * 1.05;
+    let plot = histogram(
+        &[("neg", negative), ("pos", positive)],
+        (0.0, most),
+        highest,
+        "distance / mean distance",
+        &format!("distances of pairs in {}", view.name),
+    );
+    Some(html! {
+        figure {
+            figcaption {
+                b { (view.name) "." } " A pair of one class is closer than a pair of two in "
+                (format_args!("{:.1}", 100.0 * order)) " % of cases."
+            }
+            (plot)
+        }
+    })
 }
 
 /// Which networks have no projection, and why.
@@ -230,13 +250,13 @@ fn left_out(views: &Views) -> String {
     if names.is_empty() {
         return String::new();
     }
-    format!(" Left out, to keep the page short: {}.", escape(&names.join(", ")))
+    format!(" Left out, to keep the page short: {}.", names.join(", "))
 }
 
 /// The same samples of a dozen classes, by principal components and by t-SNE.
-pub fn projections(views: &Views) -> String {
+pub fn projections(views: &Views) -> Markup {
     let shown: Vec<&View> = views.networks.iter().filter(|v| v.projected).collect();
-    let Some(first) = shown.first() else { return String::new() };
+    let Some(first) = shown.first() else { return Markup::default() };
     let labels = &first.embeddings.labels;
     let mut classes: Vec<i64> = labels.clone();
     classes.sort_unstable();
@@ -249,44 +269,37 @@ pub fn projections(views: &Views) -> String {
         let of = (0..labels.len()).filter(|&i| labels[i] == *class);
         samples.extend(of.take(each).map(|i| (i, colour)));
     }
-    let mut html = format!(
-        "<p class=\"note\">{} unseen pictures of {} classes, a colour each. Principal components keep large \
-         distances; t-SNE keeps neighbours, and its distances between clusters mean nothing.{}</p>",
-        samples.len(),
-        classes.len(),
-        left_out(views)
-    );
     let name = |class: i64| views.data.classes().get(class as usize).map_or("", String::as_str);
-    html.push_str(&legend(
-        classes.iter().enumerate().map(|(i, class)| (format!("c{i}"), name(*class))),
-    ));
-    html.push_str("<div class=\"figures pairs\">");
-    for view in &shown {
+    let colours = classes.iter().enumerate().map(|(i, class)| (format!("c{i}"), name(*class)));
+    let drawn = shown.iter().map(|view| {
         let rows: Vec<Vec<f64>> = samples
             .iter()
             .map(|(i, _)| view.row(*i).iter().map(|x| f64::from(*x)).collect())
             .collect();
         if rows.iter().flatten().any(|x| !x.is_finite()) {
-            let name = escape(&view.name);
-            let _ = write!(
-                html,
-                "<figure><figcaption><b>{name}</b> has embeddings that aren't finite.</figcaption></figure>"
-            );
-            continue;
+            let text = " has embeddings that aren't finite.";
+            return html! { figure { figcaption { b { (view.name) } (text) } } };
         }
-        for (how, places) in [("principal components", pca(&rows)), ("t-SNE", tsne(&rows))] {
-            let points: Vec<_> = places
-                .iter()
-                .zip(&samples)
-                .map(|(p, (_, colour))| (p.0, p.1, *colour, name(classes[*colour]).to_owned()))
-                .collect();
-            let _ = write!(
-                html,
-                "<figure><figcaption><b>{}</b>, {how}</figcaption>{}</figure>",
-                escape(&view.name),
-                scatter(&points, &format!("{}, {how}", view.name))
-            );
+        let place = |(p, (_, colour)): (&(f64, f64), &(usize, usize))| {
+            (p.0, p.1, *colour, name(classes[*colour]).to_owned())
+        };
+        html! {
+            @for (how, places) in [("principal components", pca(&rows)), ("t-SNE", tsne(&rows))] {
+                @let points: Vec<_> = places.iter().zip(&samples).map(place).collect();
+                figure {
+                    figcaption { b { (view.name) } ", " (how) }
+                    (scatter(&points, &format!("{}, {how}", view.name)))
+                }
+            }
         }
+    });
+    html! {
+        p.note {
+            (samples.len()) " unseen pictures of " (classes.len()) " classes, a colour each. Principal \
+             components keep large distances; t-SNE keeps neighbours, and its distances between \
+             clusters mean nothing." (left_out(views))
+        }
+        (legend(colours))
+        div class="figures pairs" { @for plot in drawn { (plot) } }
     }
-    html + "</div>"
 }

@@ -11,7 +11,7 @@ use crate::html;
 use crate::plugin::registry::short_name;
 use crate::terminal::clean;
 use gather::{Gathered, Run};
-use std::fmt::Write as _;
+use maud::{Markup, html};
 use std::path::{Path, PathBuf};
 
 /// What a report is made of.
@@ -60,10 +60,10 @@ pub fn write(out: &Path, options: &Options, say: &dyn Fn(&str)) -> Result<Writte
 }
 
 fn render(gathered: &Gathered, views: Option<&embedding::Views>, lacks: &[String]) -> String {
-    let mut sections: Vec<(&str, &str, String)> = Vec::new();
-    let mut put = |id, title, html: String| {
-        if !html.is_empty() {
-            sections.push((id, title, html));
+    let mut sections: Vec<(&str, &str, Markup)> = Vec::new();
+    let mut put = |id, title, body: Markup| {
+        if !body.0.is_empty() {
+            sections.push((id, title, body));
         }
     };
     put("comparison", "Comparison", tables::comparison(gathered));
@@ -76,31 +76,23 @@ fn render(gathered: &Gathered, views: Option<&embedding::Views>, lacks: &[String
     put("curves", "Curves", curves::section(gathered));
     put("settings", "Settings and digests", tables::settings(&gathered.runs));
 
-    let mut html = html::open(&gathered.title);
-    let _ = write!(html, "<h1>{}</h1>", html::escape(&gathered.title));
-    html.push_str(&tables::finding(gathered));
-    if !gathered.about.is_empty() {
-        let _ = write!(html, "<p class=\"about\">{}</p>", html::escape(gathered.about.trim()));
-    }
-    for lack in lacks {
-        let _ = write!(html, "<p class=\"note\">This report has {}.</p>", html::escape(lack));
-    }
-    html.push_str("<nav class=\"contents\">");
-    for (id, title, _) in &sections {
-        let _ = write!(html, "<a href=\"#{id}\">{title}</a>");
-    }
-    html.push_str("</nav>");
-    for (id, title, body) in &sections {
-        let _ = write!(html, "<section id=\"{id}\"><h2>{title}</h2>{body}</section>");
-    }
-    let _ = write!(
-        html,
-        "<footer>{} runs · written by retort {} · this page holds everything it shows and loads nothing</footer>{}",
-        gathered.runs.len(),
-        env!("CARGO_PKG_VERSION"),
-        html::CLOSE
-    );
-    html
+    let body = html! {
+        h1 { (gathered.title) }
+        (tables::finding(gathered))
+        @if !gathered.about.is_empty() { p.about { (gathered.about.trim()) } }
+        @for lack in lacks { p.note { "This report has " (lack) "." } }
+        nav.contents {
+            @for (id, title, _) in &sections { a href={ "#" (id) } { (title) } }
+        }
+        @for (id, title, body) in &sections {
+            section id=(id) { h2 { (title) } (body) }
+        }
+        footer {
+            (gathered.runs.len()) " runs · written by retort " (env!("CARGO_PKG_VERSION"))
+            " · this page holds everything it shows and loads nothing"
+        }
+    };
+    html::page(&gathered.title, &body)
 }
 
 /// Losses of a run, for people.

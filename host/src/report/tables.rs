@@ -2,29 +2,28 @@
 
 use super::gather::{Gathered, Run};
 use super::losses;
-use crate::html::escape;
 use crate::html::plot::{Dot, dots};
-use crate::suite::result::{Recall, Results, Table};
+use crate::suite::result::{Recall, Results, Table, Trials};
 use crate::suite::table::{LEGEND, sentence, values};
-use std::fmt::Write as _;
+use maud::{Markup, html};
 
 /// What was found, in a sentence or two.
-pub fn finding(gathered: &Gathered) -> String {
+pub fn finding(gathered: &Gathered) -> Markup {
     let Some(results) = &gathered.results else { return verdict(&gathered.runs) };
-    let mut html = String::new();
-    for table in &results.tables {
-        for column in &table.columns {
-            let Some(test) = &column.test else { continue };
-            let mut text = sentence(&column.dataset, test);
-            if !table.setting.is_empty() {
-                text = format!("{}, {text}", table.setting);
+    html! {
+        @for table in &results.tables {
+            @for column in &table.columns {
+                @if let Some(test) = &column.test {
+                    p class="lead serif" {
+                        @if !table.setting.is_empty() { (table.setting) ", " }
+                        @let k = column.ks.first().unwrap_or(&1);
+                        @let above = format!(" points of Recall@{k} above");
+                        (sentence(&column.dataset, test).replace(" points above", &above)) "."
+                    }
+                }
             }
-            let k = column.ks.first().unwrap_or(&1);
-            let text = text.replace(" points above", &format!(" points of Recall@{k} above"));
-            let _ = write!(html, "<p class=\"lead serif\">{}.</p>", escape(&text));
         }
     }
-    html
 }
 
 /// Runs that compete: the targets, or where there are none all, that have come to their end on the first one's
@@ -41,7 +40,7 @@ fn rivals(runs: &[Run]) -> Vec<&Run> {
 }
 
 /// What single runs found.
-fn verdict(runs: &[Run]) -> String {
+fn verdict(runs: &[Run]) -> Markup {
     let score = |run: &Run| recall(run).first().copied();
     let mut ranked: Vec<(&Run, usize, f64)> = rivals(runs)
         .into_iter()
@@ -51,7 +50,7 @@ fn verdict(runs: &[Run]) -> String {
     ranked.retain(|(_, k, _)| Some(*k) == least);
     ranked.sort_by(|a, b| b.2.total_cmp(&a.2));
     let text = match ranked.as_slice() {
-        [] => return String::new(),
+        [] => return Markup::default(),
         [(run, k, r)] => {
             let data = &run.experiment.data.name;
             format!("{}: Recall@{k} is {r:.1} % on the unseen classes of {data}", run.name)
@@ -64,113 +63,126 @@ fn verdict(runs: &[Run]) -> String {
             next.name
         ),
     };
-    format!("<p class=\"lead serif\">{}.</p>", escape(&text))
+    html! { p class="lead serif" { (text) "." } }
 }
 
 /// The comparison: of a suite's methods, or of the runs.
-pub fn comparison(gathered: &Gathered) -> String {
+pub fn comparison(gathered: &Gathered) -> Markup {
     match &gathered.results {
         Some(results) => suite(results),
         None => runs(&gathered.runs),
     }
 }
 
-fn suite(results: &Results) -> String {
+fn suite(results: &Results) -> Markup {
     let seeds: Vec<String> = results.seeds.iter().map(u64::to_string).collect();
-    let mut html =
-        format!("<p class=\"note\">{LEGEND} Seeds: {}. Bold: the best method.", seeds.join(", "));
-    let all = || results.tables.iter().flat_map(|t| &t.rows).flat_map(|r| &r.cells);
-    if all().flat_map(|c| &c.recall).any(|r| r.published.is_some()) {
-        html.push_str(" Small below: the paper's published numbers.");
-    }
-    if results.missing > 0 {
-        let _ = write!(html, " {} trainings are missing.", results.missing);
-    }
-    html.push_str("</p>");
-    for table in &results.tables {
-        if !table.setting.is_empty() {
-            let _ = write!(html, "<h3>{}</h3>", escape(&table.setting));
+    let cells = results.tables.iter().flat_map(|t| &t.rows).flat_map(|r| &r.cells);
+    let published = cells.flat_map(|c| &c.recall).any(|r| r.published.is_some());
+    html! {
+        p.note {
+            (LEGEND) " Seeds: " (seeds.join(", ")) ". Bold: the best method."
+            @if published { " Small below: the paper's published numbers." }
+            @if results.missing > 0 { " " (results.missing) " trainings are missing." }
         }
-        html.push_str(&one(table));
-        html.push_str(&dot_plots(table));
-        for sweep in &table.sweeps {
-            let _ = write!(
-                html,
-                "<details><summary>The sweep of {} <small>{} trials; the table has the best, chosen on \
-                 these same classes</small></summary><div class=\"scroll\"><table class=\"numbers\"><thead>\
-                 <tr><th>Trial</th>",
-                escape(&sweep.method),
-                sweep.trials.len()
-            );
-            for dataset in &sweep.datasets {
-                let _ = write!(html, "<th>{} R@{}</th>", escape(dataset), sweep.k);
-            }
-            html.push_str("</tr></thead><tbody>");
-            for (trial, means) in &sweep.trials {
-                let _ = write!(html, "<tr><th>{}</th>", escape(&values(trial)));
-                for mean in means {
-                    let mean = mean.map_or("–".to_owned(), |m| format!("{m:.1}"));
-                    let _ = write!(html, "<td>{mean}</td>");
+        @for table in &results.tables {
+            @if !table.setting.is_empty() { h3 { (table.setting) } }
+            (one(table))
+            (dot_plots(table))
+            @for sweep in &table.sweeps { (trials(sweep)) }
+        }
+    }
+}
+
+/// A sweep's trials, folded away.
+fn trials(sweep: &Trials) -> Markup {
+    html! {
+        details {
+            summary {
+                "The sweep of " (sweep.method) " "
+                small {
+                    (sweep.trials.len())
+                    " trials; the table has the best, chosen on these same classes"
                 }
-                html.push_str("</tr>");
             }
-            html.push_str("</tbody></table></div>");
-            if let Some(fewer) = sweep.fewer() {
-                let _ = write!(html, "<p class=\"note\">{}.</p>", escape(&fewer));
+            div.scroll {
+                table.numbers {
+                    thead {
+                        tr {
+                            th { "Trial" }
+                            @for dataset in &sweep.datasets { th { (dataset) " R@" (sweep.k) } }
+                        }
+                    }
+                    tbody {
+                        @for (trial, means) in &sweep.trials {
+                            tr {
+                                th { (values(trial)) }
+                                @for mean in means { td { (percent(*mean)) } }
+                            }
+                        }
+                    }
+                }
             }
-            html.push_str("</details>");
+            @if let Some(fewer) = sweep.fewer() { p.note { (fewer) "." } }
         }
     }
-    html
 }
 
-fn one(table: &Table) -> String {
-    let mut html = "<div class=\"scroll\"><table class=\"numbers\"><thead>".to_owned();
-    if table.columns.len() > 1 {
-        html.push_str("<tr><th></th>");
-        for column in &table.columns {
-            let (n, name) = (column.ks.len(), escape(&column.dataset));
-            let _ = write!(html, "<th class=\"group\" colspan=\"{n}\">{name}</th>");
-        }
-        html.push_str("</tr>");
-    }
-    html.push_str("<tr><th>Method</th>");
-    for k in table.columns.iter().flat_map(|c| &c.ks) {
-        let _ = write!(html, "<th>R@{k}</th>");
-    }
-    html.push_str("</tr></thead><tbody>");
-    for row in &table.rows {
-        let class = if row.source { " class=\"reference\"" } else { "" };
-        let _ = write!(html, "<tr{class}><th>{}", escape(&row.name));
-        if !row.chosen.is_empty() {
-            let _ = write!(html, " <small>{}</small>", escape(&values(&row.chosen)));
-        }
-        html.push_str("</th>");
-        for recall in row.cells.iter().flat_map(|c| &c.recall) {
-            html.push_str(&cell(recall));
-        }
-        html.push_str("</tr>");
-    }
-    html + "</tbody></table></div>"
+/// A number of percent, if there is one.
+fn percent(number: Option<f64>) -> String {
+    number.map_or("–".to_owned(), |x| format!("{x:.1}"))
 }
 
-fn cell(recall: &Recall) -> String {
-    let class = if recall.best { " class=\"best\"" } else { "" };
-    let mean = recall.mean.map_or("–".to_owned(), |m| format!("{m:.1}"));
-    let deviation = recall
-        .deviation
-        .map(|d| format!("<span class=\"sd\"> ± {d:.1}</span>"))
-        .unwrap_or_default();
-    let published = recall.published;
-    let published =
-        published.map(|p| format!("<span class=\"published\">{p:.1}</span>")).unwrap_or_default();
-    format!("<td{class}>{mean}{deviation}{published}</td>")
+fn one(table: &Table) -> Markup {
+    html! {
+        div.scroll {
+            table.numbers {
+                thead {
+                    @if table.columns.len() > 1 {
+                        tr {
+                            th {}
+                            @for column in &table.columns {
+                                th.group colspan=(column.ks.len()) { (column.dataset) }
+                            }
+                        }
+                    }
+                    tr {
+                        th { "Method" }
+                        @for k in table.columns.iter().flat_map(|c| &c.ks) { th { "R@" (k) } }
+                    }
+                }
+                tbody {
+                    @for row in &table.rows {
+                        tr class=[row.source.then_some("reference")] {
+                            th {
+                                (row.name)
+                                @if !row.chosen.is_empty() { " " small { (values(&row.chosen)) } }
+                            }
+                            @for recall in row.cells.iter().flat_map(|c| &c.recall) { (cell(recall)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
-fn dot_plots(table: &Table) -> String {
-    let mut html = "<div class=\"figures wide\">".to_owned();
-    for (d, column) in table.columns.iter().enumerate() {
-        let Some(k) = column.ks.first() else { continue };
+fn cell(recall: &Recall) -> Markup {
+    html! {
+        td class=[recall.best.then_some("best")] {
+            (percent(recall.mean))
+            @if let Some(deviation) = recall.deviation {
+                span.sd { (format_args!(" ± {deviation:.1}")) }
+            }
+            @if let Some(published) = recall.published {
+                span.published { (format_args!("{published:.1}")) }
+            }
+        }
+    }
+}
+
+fn dot_plots(table: &Table) -> Markup {
+    let plots = table.columns.iter().enumerate().filter_map(|(d, column)| {
+        let k = *column.ks.first()?;
         let rows: Vec<Dot> = table
             .rows
             .iter()
@@ -185,17 +197,21 @@ fn dot_plots(table: &Table) -> String {
                 })
             })
             .collect();
-        if rows.len() > 1 {
-            let _ = write!(
-                html,
-                "<figure><figcaption><b>Recall@{k} on {}.</b> Mean, standard deviation and each seed; grey: the source, and \
-                 without transfer.</figcaption>{}</figure>",
-                escape(&column.dataset),
-                dots(&rows, &format!("Recall@{k} in %"))
-            );
+        (rows.len() > 1).then_some((column, k, rows))
+    });
+    html! {
+        div class="figures wide" {
+            @for (column, k, rows) in plots {
+                figure {
+                    figcaption {
+                        b { "Recall@" (k) " on " (column.dataset) "." }
+                        " Mean, standard deviation and each seed; grey: the source, and without transfer."
+                    }
+                    (dots(&rows, &format!("Recall@{k} in %")))
+                }
+            }
         }
     }
-    html + "</div>"
 }
 
 /// Recall@K of a finished run, by K.
@@ -203,7 +219,7 @@ fn recall(run: &Run) -> Vec<(usize, f64)> {
     run.summary.recall.iter().flatten().map(|(k, r)| (*k, *r)).collect()
 }
 
-fn runs(runs: &[Run]) -> String {
+fn runs(runs: &[Run]) -> Markup {
     let mut ks: Vec<usize> = runs.iter().flat_map(recall).map(|r| r.0).collect();
     ks.sort_unstable();
     ks.dedup();
@@ -218,74 +234,75 @@ fn runs(runs: &[Run]) -> String {
             && rivals.iter().any(|rival| std::ptr::eq(*rival, run))
             && r.total_cmp(&most(k)).is_eq()
     };
-    let mut html = "<p class=\"note\">Recall@K in % on classes that no training has seen. Bold: the best of the \
-                    targets, or of all where there are none.</p>\
-                    <div class=\"scroll\"><table class=\"numbers\"><thead><tr><th>Run</th>"
-        .to_owned();
-    for k in &ks {
-        let _ = write!(html, "<th>R@{k}</th>");
-    }
-    html.push_str(
-        "<th>Losses</th><th>Network</th><th>Dimensions</th><th>Parameters</th><th>Time</th></tr></thead><tbody>",
-    );
-    for run in runs {
-        let class = if run.experiment.source.is_none() { " class=\"reference\"" } else { "" };
-        let _ = write!(html, "<tr{class}><th>{}</th>", escape(&run.name));
-        let recall = recall(run);
-        for k in &ks {
-            let own = recall.iter().find(|r| r.0 == *k).map(|r| r.1);
-            let class =
-                if own.is_some_and(|r| is_best(run, *k, r)) { " class=\"best\"" } else { "" };
-            let own = own.map_or("–".to_owned(), |r| format!("{:.1}", 100.0 * r));
-            let _ = write!(html, "<td{class}>{own}</td>");
+    html! {
+        p.note {
+            "Recall@K in % on classes that no training has seen. Bold: the best of the targets, or of \
+             all where there are none."
         }
-        let seconds = run.summary.seconds.filter(|_| !recall.is_empty());
-        let unfinished = if run.summary.failed.is_some() { "failed" } else { "not finished" };
-        let _ = write!(
-            html,
-            "<td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            escape(&losses(run)),
-            escape(&run.experiment.network.name),
-            run.experiment.network.embedding,
-            run.summary.parameters.map_or("–".to_owned(), |n| n.to_string()),
-            seconds.map_or(unfinished.to_owned(), |s| format!("{s:.0} s")),
-        );
+        div.scroll {
+            table.numbers {
+                thead {
+                    tr {
+                        th { "Run" }
+                        @for k in &ks { th { "R@" (k) } }
+                        th { "Losses" } th { "Network" } th { "Dimensions" } th { "Parameters" }
+                        th { "Time" }
+                    }
+                }
+                tbody {
+                    @for run in runs {
+                        @let source = run.experiment.source.is_none();
+                        tr class=[source.then_some("reference")] {
+                            th { (run.name) }
+                            @for k in &ks {
+                                @let own = recall(run).iter().find(|r| r.0 == *k).map(|r| r.1);
+                                @let best = own.is_some_and(|r| is_best(run, *k, r));
+                                td class=[best.then_some("best")] { (percent(own.map(|r| 100.0 * r))) }
+                            }
+                            td { (losses(run)) }
+                            td { (run.experiment.network.name) }
+                            td { (run.experiment.network.embedding) }
+                            td { (run.summary.parameters.map_or("–".to_owned(), |n| n.to_string())) }
+                            td { (time(run)) }
+                        }
+                    }
+                }
+            }
+        }
     }
-    html + "</tbody></table></div>"
+}
+
+/// How long a run took, or why it hasn't come to its end.
+fn time(run: &Run) -> String {
+    match run.summary.seconds.filter(|_| !recall(run).is_empty()) {
+        Some(seconds) => format!("{seconds:.0} s"),
+        None if run.summary.failed.is_some() => "failed".to_owned(),
+        None => "not finished".to_owned(),
+    }
 }
 
 /// The configuration of every run, and the digests of what it used.
-pub fn settings(runs: &[Run]) -> String {
-    let mut html = String::new();
-    for run in runs {
-        let text =
-            |fact: &Option<String>| fact.as_ref().map_or("–".to_owned(), |text| escape(text));
-        let (made, device) = (&run.info.identity, &run.info.device);
-        let _ = write!(
-            html,
-            "<details><summary>{} <small>{}</small></summary><dl><dt>Folder</dt><dd><code>{}</code></dd>\
-             <dt>retort</dt><dd>{}</dd><dt>Seed</dt><dd>{}</dd><dt>Device</dt><dd>{} {}</dd>",
-            escape(&run.name),
-            escape(&losses(run)),
-            escape(&run.folder.display().to_string()),
-            text(&made.retort),
-            run.experiment.seed,
-            text(&device.name),
-            text(&device.driver),
-        );
-        if let Some(why) = &run.summary.failed {
-            let _ = write!(html, "<dt>Failed</dt><dd>{}</dd>", escape(why));
+pub fn settings(runs: &[Run]) -> Markup {
+    html! { @for run in runs { (setting(run)) } }
+}
+
+fn setting(run: &Run) -> Markup {
+    let (made, device) = (&run.info.identity, &run.info.device);
+    let known = |fact: &Option<String>| fact.clone().unwrap_or_else(|| "–".to_owned());
+    html! {
+        details {
+            summary { (run.name) " " small { (losses(run)) } }
+            dl {
+                dt { "Folder" } dd { code { (run.folder.display()) } }
+                dt { "retort" } dd { (known(&made.retort)) }
+                dt { "Seed" } dd { (run.experiment.seed) }
+                dt { "Device" } dd { (known(&device.name)) " " (known(&device.driver)) }
+                @if let Some(why) = &run.summary.failed { dt { "Failed" } dd { (why) } }
+                @for file in &made.plugins {
+                    dt { (file.loss) } dd { (file.origin) ", " code { (file.digest) } }
+                }
+            }
+            pre { (run.config.trim_end()) }
         }
-        for file in &made.plugins {
-            let _ = write!(
-                html,
-                "<dt>{}</dt><dd>{}, <code>{}</code></dd>",
-                escape(&file.loss),
-                escape(&file.origin),
-                escape(&file.digest)
-            );
-        }
-        let _ = write!(html, "</dl><pre>{}</pre></details>", escape(run.config.trim_end()));
     }
-    html
 }

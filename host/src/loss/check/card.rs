@@ -1,90 +1,100 @@
 //! The loss card: one self-contained HTML page about a loss.
 
 use super::{Status, Subject, Verdict, cpu, in_words};
+use crate::html;
 use crate::html::plot::{Curve, legend_of, lines};
-use crate::html::{self, escape};
 use crate::loss::case::Case;
 use burn::tensor::{FloatDType, TensorData};
+use maud::{Markup, html};
 use retort_core::Session;
-use std::fmt::Write as _;
 
 /// The page of a loss and its verdicts.
 pub fn page(subject: &Subject, verdicts: &[Verdict]) -> String {
     let (loss, pack) = (&subject.found.definition, &subject.found.pack);
-    let name = escape(&loss.name);
-    let mut html = html::open(&format!("{} · loss card", loss.name));
-    let _ = write!(html, "<h1 class=\"code\">{name}</h1>");
-    let mut paragraphs = loss.doc.split("\n\n");
-    let _ = write!(html, "<p class=\"lead\">{}</p>", escape(paragraphs.next().unwrap_or_default()));
-    for paragraph in paragraphs {
-        let class = if paragraph.contains('=') { " class=\"formula\"" } else { "" };
-        let _ = write!(html, "<p{class}>{}</p>", escape(paragraph));
-    }
-    let _ = write!(html, "<p class=\"paper\">{}</p>", escape(&loss.paper));
-
-    let failed = verdicts.iter().filter(|v| v.status == Status::Fails).count();
-    let holds = verdicts.iter().filter(|v| v.status == Status::Holds).count();
-    let summary = match failed {
-        0 => format!("{holds} of {} properties hold, none fails", verdicts.len()),
-        n => format!("{n} of {} properties fail", verdicts.len()),
-    };
-    let _ = write!(html, "<h2>Properties</h2><p>{summary}.</p><table class=\"verdicts\">");
-    for verdict in verdicts {
-        let asks = verdict.property.asks();
-        let input = verdict.input.as_ref().map(in_words);
-        let input = input.map(|i| format!("<br><code>{}</code>", escape(&i))).unwrap_or_default();
-        let remedy = verdict.remedy().map(|r| format!("<br>{}", escape(r))).unwrap_or_default();
-        let status = verdict.status.to_string().to_lowercase();
-        let _ = write!(
-            html,
-            "<tr class=\"{status}\"><th>{}<small>{asks}</small></th><td class=\"status\">{status}</td>\
-             <td>{}{input}{remedy}</td></tr>",
-            verdict.property,
-            escape(&verdict.detail)
-        );
-    }
-    html.push_str("</table>");
-    plots(&mut html, subject);
-
-    if !loss.hyper.is_empty() {
-        html.push_str(
-            "<h2>Hyperparameters</h2><table><tr><th>Name</th><th>Value</th><th>Allowed</th>\
-             <th>Meaning</th></tr>",
-        );
-        for field in &loss.hyper {
-            let value = subject.hyper.get(&field.name).unwrap_or(&field.default);
-            let allowed = match field.choices.as_slice() {
-                [] => field.range.to_string(),
-                words => words.join(", "),
-            };
-            let _ = write!(
-                html,
-                "<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td></tr>",
-                escape(&field.name),
-                escape(&value.to_string()),
-                escape(&allowed),
-                escape(&field.doc)
-            );
+    let body = html! {
+        h1.code { (loss.name) }
+        (about(&loss.doc))
+        p.paper { (loss.paper) }
+        h2 { "Properties" }
+        p { (summary(verdicts)) "." }
+        table.verdicts { @for verdict in verdicts { (row(verdict)) } }
+        h2 { "What it looks like" }
+        (plots(subject))
+        (options(subject))
+        @if !loss.source.is_empty() {
+            h2 { "Definition" }
+            pre { (loss.source) }
         }
-        html.push_str("</table>");
-    }
-    if !loss.source.is_empty() {
-        let _ = write!(html, "<h2>Definition</h2><pre>{}</pre>", escape(&loss.source));
-    }
-    let _ = write!(
-        html,
-        "<footer>{} · <code>{}</code> · interface {} · {} · checked with retort {}</footer>{}",
-        pack.origin,
-        pack.digest,
-        pack.description.interface,
-        escape(&pack.description.sdk),
-        env!("CARGO_PKG_VERSION"),
-        html::CLOSE
-    );
-    html
+        footer {
+            (pack.origin) " · " code { (pack.digest) } " · interface " (pack.description.interface)
+            " · " (pack.description.sdk) " · checked with retort " (env!("CARGO_PKG_VERSION"))
+        }
+    };
+    html::page(&format!("{} · loss card", loss.name), &body)
 }
 
-fn plots(html: &mut String, subject: &Subject) {
+/// A loss's doc: what it does, and its formulas.
+fn about(doc: &str) -> Markup {
+    let mut paragraphs = doc.split("\n\n");
+    html! {
+        p.lead { (paragraphs.next().unwrap_or_default()) }
+        @for paragraph in paragraphs {
+            p class=[paragraph.contains('=').then_some("formula")] { (paragraph) }
+        }
+    }
+}
+
+fn summary(verdicts: &[Verdict]) -> String {
+    let of = |status| verdicts.iter().filter(|v| v.status == status).count();
+    match of(Status::Fails) {
+        0 => format!("{} of {} properties hold, none fails", of(Status::Holds), verdicts.len()),
+        n => format!("{n} of {} properties fail", verdicts.len()),
+    }
+}
+
+fn row(verdict: &Verdict) -> Markup {
+    let status = verdict.status.to_string().to_lowercase();
+    html! {
+        tr class=(status) {
+            th { (verdict.property) small { (verdict.property.asks()) } }
+            td.status { (status) }
+            td {
+                (verdict.detail)
+                @if let Some(input) = &verdict.input { br; code { (in_words(input)) } }
+                @if let Some(remedy) = verdict.remedy() { br; (remedy) }
+            }
+        }
+    }
+}
+
+/// The loss's hyperparameters, if it has any.
+fn options(subject: &Subject) -> Markup {
+    let fields = &subject.found.definition.hyper;
+    if fields.is_empty() {
+        return Markup::default();
+    }
+    html! {
+        h2 { "Hyperparameters" }
+        table {
+            tr { th { "Name" } th { "Value" } th { "Allowed" } th { "Meaning" } }
+            @for field in fields {
+                tr {
+                    th { (field.name) }
+                    td { (subject.hyper.get(&field.name).unwrap_or(&field.default)) }
+                    td {
+                        @match field.choices.as_slice() {
+                            [] => (field.range),
+                            words => (words.join(", ")),
+                        }
+                    }
+                    td { (field.doc) }
+                }
+            }
+        }
+    }
+}
+
+fn plots(subject: &Subject) -> Markup {
     let figures = [
         (
             "Along a line between two batches",
@@ -100,13 +110,22 @@ fn plots(html: &mut String, subject: &Subject) {
             pair_weight(subject),
         ),
     ];
-    html.push_str("<h2>What it looks like</h2><div class=\"figures wide\">");
-    for (title, text, svg) in figures {
-        let svg = svg.unwrap_or_else(|| "<p>It has no gradient there.</p>".to_owned());
-        let _ =
-            write!(html, "<figure><figcaption><b>{title}.</b> {text}</figcaption>{svg}</figure>");
+    html! {
+        div class="figures wide" {
+            @for (title, text, plot) in figures {
+                figure {
+                    figcaption { b { (title) "." } " " (text) }
+                    @if let Some(plot) = plot { (plot) } @else { p { "It has no gradient there." } }
+                }
+            }
+        }
     }
-    html.push_str("</div>");
+}
+
+/// Curves over one axis, with their names.
+fn named(curves: &[Curve], x_label: &str, label: &str) -> Option<Markup> {
+    let plot = lines(curves, x_label, label)?;
+    Some(html! { (plot) (legend_of(curves)) })
 }
 
 /// A session after its first step, and the case.
@@ -120,7 +139,7 @@ fn values(data: &TensorData) -> Vec<f64> {
     data.iter::<f64>().collect()
 }
 
-fn along_a_line(subject: &Subject) -> Option<String> {
+fn along_a_line(subject: &Subject) -> Option<Markup> {
     let (a, b) = (subject.case(8, 4, 31), subject.case(8, 4, 32));
     let mut session = warm(subject, &a)?;
     let mut value = Vec::new();
@@ -149,18 +168,17 @@ fn along_a_line(subject: &Subject) -> Option<String> {
         value.push((t, evaluation.value));
     }
     let curves = [Curve { name: "value", points: value }, Curve { name: "slope", points: slope }];
-    let svg = lines(&curves, "position between the batches", "value and slope")?;
-    Some(svg + &legend_of(&curves))
+    named(&curves, "position between the batches", "value and slope")
 }
 
 /// The force between two samples against their distance: of one class and of two for a loss that
 /// reads labels; near and far in the source for one that reads the source.
-fn pair_weight(subject: &Subject) -> Option<String> {
+fn pair_weight(subject: &Subject) -> Option<Markup> {
     let mut session = warm(subject, &subject.case(8, 4, 31))?;
     let used = session.inputs_used();
     let by_labels = used.contains("labels");
     if !used.contains("target") || !(by_labels || used.contains("source")) {
-        return Some("<p>It doesn't compare samples' embeddings.</p>".to_owned());
+        return Some(html! { p { "It doesn't compare samples' embeddings." } });
     }
     let kinds = if by_labels {
         ["same class", "other class"]
@@ -207,6 +225,5 @@ fn pair_weight(subject: &Subject) -> Option<String> {
         }
         curves.push(Curve { name, points });
     }
-    let svg = lines(&curves, "distance of the two target embeddings", "pull")?;
-    Some(svg + &legend_of(&curves))
+    named(&curves, "distance of the two target embeddings", "pull")
 }
