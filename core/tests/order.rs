@@ -165,7 +165,7 @@ fn a_loss_may_ask_what_a_step_has() {
             ("target", None, 1.0),
             ("labels", None, 1.0),
             ("ids", None, 1.0),
-            ("classes", None, 1.0),
+            ("classes", None, 0.0), // it wasn't said
             ("epoch", None, 1.0),
             ("source", None, 0.0),
             ("target_features", None, 0.0),

@@ -43,7 +43,10 @@ fn row(text: &mut Text, close: Option<char>, depth: usize) -> Markup {
 
 /// What begins with this character.
 fn atom(c: char, text: &mut Text, depth: usize) -> Option<Markup> {
-    let is_word = |c: &char| c.is_alphabetic() && lowered(*c).is_none() && raised(*c).is_none();
+    let is_word = |c: &char| {
+        let is_sign = matches!(c, 'Σ' | 'Π') || lowered(*c).is_some() || raised(*c).is_some();
+        c.is_alphabetic() && !is_sign
+    };
     if c.is_whitespace() {
         let mut spaces = 1;
         while text.next_if(|c| c.is_whitespace()).is_some() {
