@@ -186,14 +186,14 @@ def _pinned(loss: Loss, given: Dict[str, Any], changed: bool) -> List[str]:
     return lines
 
 
-def pin(what: Union[Loss, Function], like: Optional[Loss] = None) -> str:
-    """The pin of a pack's loss, as `retort snapshot record` writes it; or that of your own function on the batches of
-    the pack's loss `like`, whose value and gradients it should have: `retort snapshot verify` reads either.
+def pin(what: Union[Loss, Function], like: Union[Loss, str, None] = None) -> str:
+    """The pin of a pack's loss, as `retort snapshot record` writes it and `retort snapshot verify` compares it; or, in
+    the same lines, value and gradients of your own function on the plain batches of the pack's loss `like`.
 
     A function gets those of `target`, `source`, `labels`, `ids`, `target_features`, `source_features` that it asks
     for by name, in float64, and is pinned with `like`'s hyperparameters as they are.
     """
-    loss = what if isinstance(what, Loss) else like
+    loss = what if isinstance(what, Loss) else Loss(like) if isinstance(like, str) else like
     if loss is None:
         raise TypeError("pin(function, like=Loss(…)): say which loss's batches it is pinned on")
     lines = [TITLE, f"loss {loss.name}"]
@@ -219,14 +219,15 @@ def _of_function(function: Function, given: Dict[str, Any]) -> Tuple[Tensor, Dic
     return value, _gradients(value, leaves)
 
 
-def check(function: Function, loss: Loss, tolerance: float = 1e-6) -> List[str]:
-    """Compares your own loss with a pack's, value and gradients in float64 on the pack's pinned batches: where they part,
+def check(function: Function, loss: Union[Loss, str], tolerance: float = 1e-6) -> List[str]:
+    """Compares your own loss with a pack's (`"pack.wasm#rkd"`, or a `Loss`), value and gradients in float64 on the pack's pinned batches: where they part,
     a line each, which are printed, too. None: they agree.
 
     `tolerance` is relative. Losses with parameters of their own are compared in value and in the inputs' gradients only
     where yours has none, because theirs begin at random.
     """
     found: List[str] = []
+    loss = Loss(loss) if isinstance(loss, str) else loss
     for name, given, changed in _cases(loss):
         if changed:
             continue

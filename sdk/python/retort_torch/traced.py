@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 
 from . import ops
 from .errors import LossError, Refused
+from .hyper import named
 from .step import Interpreter
 
 _INPUT, _PARAM, _LOG = 1, 3, 8
@@ -58,26 +59,36 @@ class Traced(nn.Module):
     Called with the example's tensors by name, or in the order of `names`; feature maps are `target_features_0`, …
     """
 
-    def __init__(self, loss: str, graph: fx.GraphModule, shapes: Dict[str, Tuple[int, ...]]) -> None:
+    def __init__(self, loss: str, graph: fx.GraphModule, example: Dict[str, Tensor]) -> None:
         super().__init__()
-        self.loss, self.graph, self.shapes, self.names = loss, graph, shapes, list(shapes)
+        self.loss, self.graph, self.names = loss, graph, list(example)
+        #: Of each tensor, its shape, and its type if it holds floats.
+        self.expected = {name: (list(t.shape), t.dtype if t.is_floating_point() else None) for name, t in example.items()}
 
-    def forward(self, *tensors: Tensor, **named: Tensor) -> Tensor:
-        if named:
-            tensors = tensors + tuple(named[name] for name in self.names[len(tensors) :] if name in named)
+    def forward(self, *tensors: Tensor, **given: Tensor) -> Tensor:
+        if given:
+            tensors = tensors + self._ordered(len(tensors), given)
         if not torch.jit.is_tracing():
             self._check(tensors)
         return self.graph(*tensors)
 
+    def _ordered(self, first: int, given: Dict[str, Tensor]) -> Tuple[Tensor, ...]:
+        for name in given:
+            if name not in self.names[first:]:
+                raise TypeError(f"{self.loss}: its trace takes no {name}{named(name, self.names)}")
+        return tuple(given[name] for name in self.names[first:] if name in given)
+
     def _check(self, tensors: Tuple[Tensor, ...]) -> None:
         if len(tensors) != len(self.names):
-            raise LossError(f"{self.loss}: its trace takes {', '.join(self.names)}")
+            raise TypeError(f"{self.loss}: its trace takes {', '.join(self.names)}, and got {len(tensors)} of these")
         for name, tensor in zip(self.names, tensors):
-            if tuple(tensor.shape) != self.shapes[name]:
+            shape, dtype = self.expected[name]
+            if list(tensor.shape) != shape:
                 raise LossError(
-                    f"{self.loss}: {name} has shape {list(tensor.shape)}, and it was traced with "
-                    f"{list(self.shapes[name])}: trace it again"
+                    f"{self.loss}: {name} has shape {list(tensor.shape)}, and it was traced with {shape}: trace it again"
                 )
+            if dtype is not None and tensor.dtype != dtype:
+                raise LossError(f"{self.loss}: {name} is {tensor.dtype}, and it was traced with {dtype}: trace it again")
 
 
 def graph(run: Recorder, result: int) -> Traced:
@@ -92,12 +103,12 @@ def graph(run: Recorder, result: int) -> Traced:
             moving.add(i)
     nodes, drawn = fx.Graph(), {}
     tracer = fx.proxy.GraphAppendingTracer(nodes)
-    shapes: Dict[str, Tuple[int, ...]] = {}
+    example: Dict[str, Tensor] = {}
     for i in sorted(needed):
         if tape[i][0] == _INPUT:
             name = _identifier(_key(tape[i]))
-            if name not in shapes:
-                shapes[name] = tuple(run.values[i].shape)
+            if name not in example:
+                example[name] = run.values[i]
                 drawn[name] = fx.Proxy(nodes.placeholder(name), tracer)
     found: Dict[int, Any] = {}
     for i in sorted(needed):
@@ -122,7 +133,7 @@ def graph(run: Recorder, result: int) -> Traced:
     nodes.eliminate_dead_code()
     module = fx.GraphModule(root, nodes)
     module.recompile()
-    return Traced(run.loss, module, shapes)
+    return Traced(run.loss, module, example)
 
 
 def _key(entry: Tuple[int, List[int], List[float], str]) -> str:
