@@ -240,7 +240,7 @@ fn wrong_input_gets_one_sentence_and_leaves_nothing() {
         (&["--input=empty", "--dataset=glyphs"], 2, "cannot be used with"),
         (&["--dataset=glyfs"], 2, "did you mean glyphs?"),
         (&["--dataset=omniglot"], 1, "no folder was given"),
-        (&["--model=resnet18"], 2, "it holds convnet, not resnet18; leave --model out"),
+        (&["--model=resnet18"], 2, "it holds convnet, not resnet18: leave --model out"),
         (&["--model=resnet19"], 2, "did you mean resnet18?"),
         (&["--dtype=f16"], 2, "f32"),
         (&["--batch=0"], 2, "0 is not in"),

@@ -168,7 +168,8 @@ fn every_network_is_told_by_its_keys() {
 
 fn error(path: &Path) -> String {
     let options = OpenOptions::default();
-    let message = checkpoint::open(path, &options, &cpu().inner()).unwrap_err().to_string();
+    let message = checkpoint::open(path, &options, &cpu().inner()).unwrap_err();
+    let message = Failure::from(message).message;
     assert!(message.contains(path.to_str().unwrap()), "{message}");
     message
 }

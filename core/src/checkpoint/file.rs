@@ -259,7 +259,7 @@ pub fn dtype_name(dtype: DType) -> &'static str {
 
 fn safetensors(path: &Path) -> Result<Whole, String> {
     let bytes = Arc::new(read_regular(path, u64::MAX).map_err(|e| e.to_string())?);
-    let File { tensors, mut metadata } = tensors::read(bytes.clone())?;
+    let File { tensors, mut metadata } = tensors::read(&bytes)?;
     let about = metadata.remove("retort");
     let container = if about.is_some() { Container::Retort } else { Container::Safetensors };
     let held = vec![Held::Bytes(bytes)];

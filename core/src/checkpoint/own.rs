@@ -11,7 +11,7 @@ use crate::tensors;
 use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot as _, bridge};
 use burn::tensor::{DType, Device, TensorData};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The format's number.
@@ -83,7 +83,7 @@ pub fn encode(
     };
     let about =
         serde_json::to_string(&about).map_err(|e| CheckpointError::Collect(e.to_string()))?;
-    let metadata = HashMap::from([("retort".to_owned(), about)]);
+    let metadata = BTreeMap::from([("retort".to_owned(), about)]);
     tensors::write(all, Some(metadata)).map_err(CheckpointError::Collect)
 }
 
@@ -103,7 +103,7 @@ pub fn export(path: &Path, backbone: &Backbone, prefix: &str) -> Result<usize, C
     let state = state_dict(backbone)?;
     let named = state.iter().map(|(name, data)| (format!("{prefix}{name}"), data));
     // What other libraries look for to know whose layouts these are.
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     let bytes = tensors::write(named, Some(metadata)).map_err(CheckpointError::Collect)?;
     atomic_write(path, &bytes)?;
     Ok(state.len())

@@ -45,11 +45,11 @@ pub struct File {
 /// # Errors
 ///
 /// Its header makes no sense, or has a tensor of a type that retort doesn't read.
-pub fn read(bytes: Arc<Vec<u8>>) -> Result<File, String> {
-    let (header, parsed) = header::read(&bytes)
+pub fn read(bytes: &Arc<Vec<u8>>) -> Result<File, String> {
+    let (header, parsed) = header::read(bytes)
         .map_err(|e| format!("it isn't a whole safetensors file ({e}); use another copy of it"))?;
     let mut tensors = BTreeMap::new();
-    for (name, info) in parsed.tensors() {
+    for (name, info) in parsed.tensors().into_iter().collect::<BTreeMap<_, _>>() {
         let dtype = dtype(info.dtype)
             .ok_or_else(|| format!("{name} has type {:?}, which isn't supported", info.dtype))?;
         let (from, to) = (8 + header + info.data_offsets.0, 8 + header + info.data_offsets.1);
@@ -69,7 +69,7 @@ pub fn read(bytes: Arc<Vec<u8>>) -> Result<File, String> {
 /// A tensor is of a type that no such file holds.
 pub fn write<'a>(
     tensors: impl IntoIterator<Item = (String, &'a TensorData)>,
-    metadata: Option<HashMap<String, String>>,
+    metadata: Option<BTreeMap<String, String>>,
 ) -> Result<Vec<u8>, String> {
     let view = |(name, data): (String, &'a TensorData)| {
         let dtype = TYPES.iter().find(|(_, burn)| *burn == data.dtype()).map(|(file, _)| *file);
@@ -81,5 +81,6 @@ pub fn write<'a>(
         Ok((name, view))
     };
     let views: Vec<_> = tensors.into_iter().map(view).collect::<Result<_, String>>()?;
+    let metadata = metadata.map(|all| all.into_iter().collect());
     safetensors::serialize(views, metadata).map_err(|e| e.to_string())
 }

@@ -37,12 +37,11 @@ pub struct Build {
 pub fn run(command: &Command, common: &Common) -> Result<()> {
     let Command::Build(args) = command;
     let limits = limits(&[])?;
-    let (all, unread) = match &args.index {
-        Some(index) => gallery::of(&Registry::open(Some(index))?, &limits)?,
-        None => {
-            let losses = Losses::new(limits)?;
-            (vec![Shown::builtin(losses.builtin().description.clone())], Vec::new())
-        }
+    let (all, unread) = if let Some(index) = &args.index {
+        gallery::of(&Registry::open(Some(index))?, &limits)?
+    } else {
+        let losses = Losses::new(limits)?;
+        (vec![Shown::builtin(losses.builtin().description.clone())], Vec::new())
     };
     let losses = gallery::write(&all, &args.out)?;
     if common.json {

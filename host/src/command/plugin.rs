@@ -68,7 +68,7 @@ pub enum Command {
     Versions(share::Versions),
     /// Say who you are to a registry: noted in a file that nobody else can read.
     #[command(
-        after_help = "The password or token is asked for, or read from standard input. Where nothing may be noted, RETORT_REGISTRY_USER and\nRETORT_REGISTRY_PASSWORD, or RETORT_REGISTRY_TOKEN, and RETORT_REGISTRY_CERTIFICATE (a file) say it to the registry\nthat is named. A login is sent over HTTPS, or to this machine itself.\n\nExamples:\n  retort plugin login oci://packs.example --user ada\n  retort plugin login oci://packs.example --user ada --certificate authority.pem <password.txt"
+        after_help = "The password or token is asked for, or read from standard input. Where nothing may be noted, RETORT_REGISTRY_USER and\nRETORT_REGISTRY_PASSWORD, or RETORT_REGISTRY_TOKEN, and RETORT_REGISTRY_CERTIFICATE (a file) say it to the registry\nthat is named. A login is sent over HTTPS, or to this machine itself.\n\nExamples:\n  retort plugin login oci://packs.example --user ada\n  retort plugin login oci://packs.example --user ada --certificate authority.pem"
     )]
     Login(login::Login),
     /// Forget who you are to a registry.

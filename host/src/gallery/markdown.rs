@@ -3,6 +3,7 @@
 
 use maud::{Markup, PreEscaped, html};
 use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
+use std::fmt::Write as _;
 
 /// Most events that are shown.
 const MOST: usize = 20_000;
@@ -18,14 +19,10 @@ pub fn render(text: &str) -> Markup {
                 linked.push(leads);
                 if leads {
                     let url = escaped(&dest_url);
-                    out += &format!("<a rel=\"nofollow noopener\" href=\"{url}\">");
+                    let _ = write!(out, "<a rel=\"nofollow noopener\" href=\"{url}\">");
                 }
             }
-            Event::End(TagEnd::Link) => {
-                if linked.pop() == Some(true) {
-                    out += "</a>";
-                }
-            }
+            Event::End(TagEnd::Link) if linked.pop() == Some(true) => out += "</a>",
             Event::Start(Tag::CodeBlock(kind)) => {
                 let _: CodeBlockKind = kind;
                 out += "<pre><code>";
@@ -33,9 +30,11 @@ pub fn render(text: &str) -> Markup {
             Event::End(TagEnd::CodeBlock) => out += "</code></pre>",
             Event::Start(tag) => open(&mut out, &tag),
             Event::End(tag) => close(&mut out, tag),
-            Event::Code(code) => out += &format!("<code>{}</code>", escaped(&code)),
+            Event::Code(code) => {
+                let _ = write!(out, "<code>{}</code>", escaped(&code));
+            }
             Event::Text(text) | Event::Html(text) | Event::InlineHtml(text) => {
-                out += &escaped(&text)
+                out += &escaped(&text);
             }
             Event::SoftBreak => out.push('\n'),
             Event::HardBreak => out += "<br>",
@@ -51,7 +50,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// The element of a tag. A page has a heading of its own, so that a README's begin two lower.
-fn element(tag: &TagEnd) -> Option<&'static str> {
+fn element(tag: TagEnd) -> Option<&'static str> {
     Some(match tag {
         TagEnd::Paragraph => "p",
         TagEnd::Heading(HeadingLevel::H1) => "h3",
@@ -71,14 +70,14 @@ fn element(tag: &TagEnd) -> Option<&'static str> {
 }
 
 fn open(out: &mut String, tag: &Tag) {
-    if let Some(name) = element(&tag.to_end()) {
-        *out += &format!("<{name}>");
+    if let Some(name) = element(tag.to_end()) {
+        let _ = write!(out, "<{name}>");
     }
 }
 
 fn close(out: &mut String, tag: TagEnd) {
-    if let Some(name) = element(&tag) {
-        *out += &format!("</{name}>");
+    if let Some(name) = element(tag) {
+        let _ = write!(out, "</{name}>");
     }
 }
 

@@ -94,7 +94,7 @@ pub fn loss(shown: &Shown, loss: &Definition) -> String {
         @if !loss.hyper.is_empty() { h2 { "Hyperparameters" } (hyper(&loss.hyper)) }
         (checks(shown, newest, loss))
         (about(shown))
-        @if shown.versions.len() > 0 { h2 { "Versions" } (versions(&shown.versions)) }
+        @if !shown.versions.is_empty() { h2 { "Versions" } (versions(&shown.versions)) }
         @if let Some(about) = shown.about.as_ref().filter(|about| !about.readme.is_empty()) {
             h2 { "README" }
             div.readme { (markdown::render(&about.readme)) }

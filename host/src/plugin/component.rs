@@ -101,6 +101,7 @@ pub fn load_cached(
 }
 
 /// Machine code of a component.
+#[derive(Clone, Copy)]
 enum Compiled<'a> {
     /// Compiled now.
     Bytes(&'a [u8]),

@@ -12,12 +12,11 @@ pub fn words(field: &Field) -> Vec<Value> {
     match field.kind {
         Kind::Choice => field.choices.iter().map(|word| Value::from(word.as_str())).collect(),
         Kind::Boolean => vec![Value::from(false), Value::from(true)],
-        Kind::Float | Kind::Integer | Kind::Text => Vec::new(),
         // Each word alone: combinations would be very many.
         Kind::Choices => {
             field.choices.iter().map(|word| Value::from(vec![word.as_str()])).collect()
         }
-        Kind::Floats | Kind::Integers | Kind::Unknown => Vec::new(),
+        _ => Vec::new(),
     }
 }
 
