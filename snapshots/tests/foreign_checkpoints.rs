@@ -311,7 +311,7 @@ fn an_embedding_layer_is_taken_or_named_and_never_made_up() {
     // Renamings that can't be meant.
     std::fs::write(&path, saved("x", &two()[..22], None)).unwrap();
     for (map, says) in [
-        ("head=embedding", "it has no layer head, which head=embedding would rename"),
+        ("head=embedding", "it has no layer head, neither behind student.backbone. nor beside it"),
         ("head", "\"head\" is no renaming of a layer"),
         ("blocks.0=blocks.1", "two of its tensors would have the key blocks.1."),
     ] {
