@@ -2,7 +2,7 @@
 //! they shouldn't. `.ci/registry` walks through a real one.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::too_many_lines, reason = "tests")]
 
 mod server;
 
@@ -352,7 +352,7 @@ fn a_download_that_is_killed_leaves_nothing_and_goes_on_where_it_stopped() {
             }
             let answer = held.answer(&asked);
             if is_pack(&asked, answer.body.len()) && tries.fetch_add(1, Ordering::Relaxed) == 0 {
-                return Answer { cut: Some((100_000, Duration::from_secs(60))), ..answer };
+                return Answer { cut: Some((100_000, Duration::from_mins(1))), ..answer };
             }
             answer
         });
@@ -428,7 +428,7 @@ fn what_a_registry_may_not_do_is_said_in_a_sentence() {
                 "WWW-Authenticate",
                 "Bearer realm=\"http://tokens.example/token\",service=\"x\"",
             ),
-            "isn't signed" if asked.path.ends_with(".sig") => Answer::new("404 Not Found", ""),
+            "isn't signed" if asked.path.contains(".sig") => Answer::new("404 Not Found", ""),
             _ => answer,
         }
     });

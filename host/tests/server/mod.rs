@@ -44,7 +44,7 @@ impl Answer {
     }
 
     pub fn with(mut self, name: &str, value: &str) -> Self {
-        self.headers += &format!("{name}: {value}\r\n");
+        std::fmt::Write::write_fmt(&mut self.headers, format_args!("{name}: {value}\r\n")).unwrap();
         self
     }
 
