@@ -15,6 +15,7 @@ mod select;
 
 pub use digest::digest;
 pub use file::{Container, Weights, dtype_name};
+pub use fit::shown;
 pub use folder::{files_of, weights_in};
 pub use guess::NoNetwork;
 pub use misfit::{Choice, Misfit, Remedy};

@@ -29,17 +29,7 @@ pub fn workspace() -> &'static Path {
 /// # Panics
 /// If it isn't there: these tests are never skipped.
 pub fn golden(file: &str) -> PathBuf {
-    let folder = std::env::var_os("RETORT_GOLDEN").map_or_else(
-        || workspace().join("../shared/golden"),
-        |path| workspace().join(PathBuf::from(path)),
-    );
-    let path = folder.join(file);
-    assert!(
-        path.exists(),
-        "the golden data has no {}: put it beside the clone as shared/golden, or set RETORT_GOLDEN",
-        path.display()
-    );
-    path
+    shared("golden", "RETORT_GOLDEN", file)
 }
 
 /// A file of the cases on which retort fell short once: in `RETORT_CASES`, or in `../shared/cases`
@@ -48,17 +38,7 @@ pub fn golden(file: &str) -> PathBuf {
 /// # Panics
 /// If it isn't there: these tests are never skipped.
 pub fn cases(file: &str) -> PathBuf {
-    let folder = std::env::var_os("RETORT_CASES").map_or_else(
-        || workspace().join("../shared/cases"),
-        |path| workspace().join(PathBuf::from(path)),
-    );
-    let path = folder.join(file);
-    assert!(
-        path.exists(),
-        "there is no {}: put it beside the clone as shared/cases, or set RETORT_CASES",
-        path.display()
-    );
-    path
+    shared("cases", "RETORT_CASES", file)
 }
 
 /// A file of the recent losses' numbers: in `RETORT_GOLDEN_NEXT`, or in `../shared/golden-next` beside the
@@ -67,15 +47,19 @@ pub fn cases(file: &str) -> PathBuf {
 /// # Panics
 /// If it isn't there: these tests are never skipped.
 pub fn golden_next(file: &str) -> PathBuf {
-    let folder = std::env::var_os("RETORT_GOLDEN_NEXT").map_or_else(
-        || workspace().join("../shared/golden-next"),
-        |path| workspace().join(PathBuf::from(path)),
-    );
-    let path = folder.join(file);
+    shared("golden-next", "RETORT_GOLDEN_NEXT", file)
+}
+
+/// A file of a folder that a variable names, or that lies in `../shared` beside the workspace.
+fn shared(folder: &str, variable: &str, file: &str) -> PathBuf {
+    let named = std::env::var_os(variable).map(PathBuf::from);
+    let folder = named.unwrap_or_else(|| Path::new("../shared").join(folder));
+    let path = workspace().join(&folder).join(file);
     assert!(
         path.exists(),
-        "there is no {}: put it beside the clone as shared/golden-next, or set RETORT_GOLDEN_NEXT",
-        path.display()
+        "there is no {}: put {} beside the clone, or set {variable}",
+        path.display(),
+        folder.display()
     );
     path
 }

@@ -170,7 +170,7 @@ pub(super) fn features(backbone: &Backbone) -> Option<usize> {
 }
 
 /// A hundred characters of what may be long.
-pub(super) fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     match text.char_indices().nth(100) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

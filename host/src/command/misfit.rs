@@ -1,7 +1,7 @@
 //! What would make a file's weights fit, in the words that were typed.
 
 use crate::failure::Failure;
-use retort_core::checkpoint::{CheckpointError, Choice, Misfit, Remedy};
+use retort_core::checkpoint::{CheckpointError, Choice, Misfit, Remedy, shown};
 
 /// What each option of [`OpenOptions`](retort_core::checkpoint::OpenOptions) is called where a file is opened;
 /// none where there is no such flag.
@@ -129,13 +129,5 @@ fn what(remedy: &Remedy, words: &Words, elsewhere: &mut bool) -> String {
                 choices.iter().filter_map(|choice| words.flag(*choice)).collect();
             format!("leave {} out", typed.join(", "))
         }
-    }
-}
-
-/// A hundred characters of what may be long.
-fn shown(text: &str) -> String {
-    match text.char_indices().nth(100) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }

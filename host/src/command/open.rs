@@ -8,7 +8,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args};
 use retort_core::checkpoint::{self, Checkpoint, OpenOptions, Selection, Weights};
 use retort_core::trainer::checkpoint_in;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn pixels() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(8..=1024)
@@ -73,14 +73,16 @@ pub struct Foreign {
 impl Foreign {
     /// Opens a run's checkpoint, or one of any origin, onto a device.
     pub fn checkpoint(&self, path: &Path, device: &Device) -> Result<Checkpoint> {
-        let options = OpenOptions { select: self.pick.selection(), ..self.open.options() };
-        open(path, &options, device, &misfit::IMPORT)
+        open(path, &self.options(), device, &misfit::IMPORT)
     }
 
     /// The same, with the digest of the bytes that it was read from.
     pub fn digested(&self, path: &Path, device: &Device) -> Result<(Checkpoint, String)> {
-        let options = OpenOptions { select: self.pick.selection(), ..self.open.options() };
-        open_digested(path, &options, device, &misfit::IMPORT)
+        open_digested(path, &self.options(), device, &misfit::IMPORT)
+    }
+
+    fn options(&self) -> OpenOptions {
+        OpenOptions { select: self.pick.selection(), ..self.open.options() }
     }
 }
 
@@ -104,10 +106,8 @@ impl Open {
 }
 
 fn open(path: &Path, options: &OpenOptions, device: &Device, words: &Words) -> Result<Checkpoint> {
-    let path = checkpoint_in(path);
-    let loaded = checkpoint::open(&path, options, device).map_err(|e| misfit::failure(e, words))?;
-    remark(&path, &loaded.remarks);
-    Ok(loaded)
+    let (path, weights) = read(path, options, words)?;
+    built(&path, weights, options, device, words)
 }
 
 /// Opens a run's checkpoint, or one of any origin, and gives the digest of the bytes that it was read from.
@@ -117,13 +117,29 @@ pub fn open_digested(
     device: &Device,
     words: &Words,
 ) -> Result<(Checkpoint, String)> {
-    let (path, model) = (checkpoint_in(path), options.model.as_deref());
-    let unfit = |e| misfit::failure(e, words);
-    let weights = Weights::read_as(&path, &options.select, model).map_err(unfit)?;
+    let (path, weights) = read(path, options, words)?;
     let digest = weights.digest().map_err(|e| Failure::file("read", &path, e))?;
-    let loaded = checkpoint::open_weights(&path, weights, options, device).map_err(unfit)?;
-    remark(&path, &loaded.remarks);
-    Ok((loaded, digest))
+    Ok((built(&path, weights, options, device, words)?, digest))
+}
+
+fn read(path: &Path, options: &OpenOptions, words: &Words) -> Result<(PathBuf, Weights)> {
+    let path = checkpoint_in(path);
+    let weights = Weights::read_as(&path, &options.select, options.model.as_deref());
+    let weights = weights.map_err(|e| misfit::failure(e, words))?;
+    Ok((path, weights))
+}
+
+fn built(
+    path: &Path,
+    weights: Weights,
+    options: &OpenOptions,
+    device: &Device,
+    words: &Words,
+) -> Result<Checkpoint> {
+    let loaded = checkpoint::open_weights(path, weights, options, device);
+    let loaded = loaded.map_err(|e| misfit::failure(e, words))?;
+    remark(path, &loaded.remarks);
+    Ok(loaded)
 }
 
 /// Says what was done to make a checkpoint fit.

@@ -1,49 +1,19 @@
 //! The pages of a gallery.
 
 use super::{Shown, markdown, math};
+use crate::command::parts;
+use crate::html::Page;
 use crate::share::key;
 use crate::share::registry::entry::Entry;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 use retort_sdk::schema::{Definition, Field};
-use sha2::{Digest as _, Sha256};
-use std::fmt::Display;
 
-const STYLE: &str = include_str!("../html/style.css");
 const OWN: &str = include_str!("gallery.css");
 const SEARCH: &str = include_str!("search.js");
 
-/// Foreign text, without what acts; maud escapes it.
-fn seen(text: &str) -> String {
-    crate::terminal::clean::text(text).into_owned()
-}
-
-/// A page. Nothing leaves it, and the one script that runs is the search's, known by its hash.
-fn page(title: &str, script: bool, content: &Markup) -> String {
-    let allowed = if script {
-        format!("; script-src 'sha256-{}'", STANDARD.encode(Sha256::digest(SEARCH)))
-    } else {
-        String::new()
-    };
-    let policy = format!("default-src 'none'; style-src 'unsafe-inline'{allowed}");
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="Content-Security-Policy" content=(policy);
-                title { (title) }
-                style { (PreEscaped(STYLE)) (PreEscaped(OWN)) }
-            }
-            body {
-                main { (content) }
-                @if script { script { (PreEscaped(SEARCH)) } }
-            }
-        }
-    };
-    page.into_string() + "\n"
+/// A page in the gallery's style.
+fn page(title: &str, script: Option<&'static str>, content: &Markup) -> String {
+    Page { title, style: OWN, script, ..Page::default() }.with(content)
 }
 
 /// The first page: every loss, and a field that looks for words in them.
@@ -59,15 +29,15 @@ pub fn first(all: &[Shown]) -> String {
                     li.card {
                         a href=(format!("{}/{}.html", shown.folder(), loss.name)) { (loss.name) }
                         @if shown.name.is_some() { " " small { (shown.title()) } }
-                        p { (seen(&summary(loss))) }
-                        p.paper { small { (seen(&loss.paper)) } }
+                        p { (summary(loss)) }
+                        p.paper { small { (loss.paper) } }
                     }
                 }
             }
         }
         footer { "Made by " code { "retort gallery build" } "." }
     };
-    page("Losses", true, &content)
+    page("Losses", Some(SEARCH), &content)
 }
 
 fn summary(loss: &Definition) -> String {
@@ -80,15 +50,15 @@ pub fn loss(shown: &Shown, loss: &Definition) -> String {
     let content = html! {
         p.about { a href="../../index.html" { "All losses" } " · " (shown.title()) }
         h1.code { (loss.name) }
-        p.lead { (seen(&summary(loss))) }
-        @if !loss.paper.is_empty() { p.paper { (seen(&loss.paper)) } }
+        p.lead { (summary(loss)) }
+        @if !loss.paper.is_empty() { p.paper { (loss.paper) } }
         pre.install { (install(shown, loss)) }
         @for paragraph in loss.doc.split("\n\n").skip(1) {
             @if math::is_equation(paragraph) {
-                (math::typeset(&seen(paragraph)))
-                details { summary { small { "As written" } } pre { (seen(paragraph)) } }
+                (math::typeset(paragraph))
+                details { summary { small { "As written" } } pre { (paragraph) } }
             } @else {
-                p { (seen(paragraph)) }
+                p { (paragraph) }
             }
         }
         @if !loss.hyper.is_empty() { h2 { "Hyperparameters" } (hyper(&loss.hyper)) }
@@ -100,7 +70,7 @@ pub fn loss(shown: &Shown, loss: &Definition) -> String {
             div.readme { (markdown::render(&about.readme)) }
         }
     };
-    page(&loss.name, false, &content)
+    page(&loss.name, None, &content)
 }
 
 fn install(shown: &Shown, loss: &Definition) -> String {
@@ -118,18 +88,14 @@ fn hyper(fields: &[Field]) -> Markup {
                 @for field in fields {
                     tr {
                         th { code { (field.name) } }
-                        td { (seen(&value(&field.default))) }
-                        td { @if field.choices.is_empty() { (field.range) } @else { (seen(&field.choices.join(", "))) } }
-                        td { (seen(&field.doc)) }
+                        td { (parts::default(field)) }
+                        td { (parts::range(field)) }
+                        td { (field.doc) }
                     }
                 }
             }
         } }
     }
-}
-
-fn value(value: &serde_json::Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// What the checks found: the index's word, with the author's details.
@@ -149,9 +115,9 @@ fn checks(shown: &Shown, newest: Option<&Entry>, loss: &Definition) -> Markup {
         table.verdicts { tbody {
             @for (property, verdict) in &listed.checks {
                 tr class=(class(verdict)) {
-                    th { (seen(property)) }
-                    td.status { (seen(verdict)) }
-                    td { (seen(&details(property))) }
+                    th { (property) }
+                    td.status { (verdict) }
+                    td { (details(property)) }
                 }
             }
         } }
@@ -179,8 +145,8 @@ fn about(shown: &Shown) -> Markup {
                     dt { (name) }
                     dd {
                         @if text.starts_with("https://") || text.starts_with("http://") {
-                            a rel="nofollow noopener" href=(seen(text)) { (seen(text)) }
-                        } @else { (seen(text)) }
+                            a rel="nofollow noopener" href=(text) { (text) }
+                        } @else { (text) }
                     }
                 }
             }
@@ -193,16 +159,15 @@ fn versions(all: &[Entry]) -> Markup {
         let key = entry.key.as_deref().and_then(|key| key::fingerprint(key).ok());
         key.unwrap_or_else(|| "nobody".to_owned())
     };
-    let cell = |text: &dyn Display| seen(&text.to_string());
     html! {
         div.scroll { table {
             thead { tr { th { "version" } th { "signed by" } th { "digest" } th {} } }
             tbody {
                 @for entry in all {
                     tr {
-                        td { (cell(&entry.version)) }
+                        td { (entry.version) }
                         td { code { (signer(entry)) } }
-                        td { code { (cell(&entry.digest)) } }
+                        td { code { (entry.digest) } }
                         td { @if entry.yanked { "taken back" } }
                     }
                 }

@@ -3,30 +3,59 @@
 pub mod plot;
 
 use crate::terminal::clean;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest as _, Sha256};
 
 const STYLE: &str = include_str!("style.css");
 
-/// What a page may load: nothing.
-const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
+/// A page: its title, and what it has beside the common style.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Page<'a> {
+    /// Its title, of whatever text.
+    pub title: &'a str,
+    /// A style of its own.
+    pub style: &'static str,
+    /// Whether it holds pictures, as data.
+    pub pictures: bool,
+    /// The one script that runs in it.
+    pub script: Option<&'static str>,
+}
 
-/// A page. No request leaves it: the policy forbids them. What would act instead of being seen, in
-/// whatever text of it, is shown by its number.
-pub fn page(title: &str, body: &Markup) -> String {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                title { (title) }
-                style { (PreEscaped(STYLE)) }
+impl Page<'_> {
+    /// The page with this body. No request leaves it: its policy forbids them, and knows the script by its hash. What
+    /// would act instead of being seen, in whatever text of it, is shown by its number.
+    pub fn with(self, body: &Markup) -> String {
+        let pictures = if self.pictures { "; img-src data:" } else { "" };
+        let script = self.script.map(|script| {
+            format!("; script-src 'sha256-{}'", STANDARD.encode(Sha256::digest(script)))
+        });
+        let script = script.unwrap_or_default();
+        let policy = format!("default-src 'none'{pictures}; style-src 'unsafe-inline'{script}");
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta http-equiv="Content-Security-Policy" content=(policy);
+                    title { (self.title) }
+                    style { (PreEscaped(STYLE)) (PreEscaped(self.style)) }
+                }
+                body {
+                    main { (body) }
+                    @if let Some(script) = self.script { script { (PreEscaped(script)) } }
+                }
             }
-            body { main { (body) } }
-        }
-    };
-    clean::text(&page.into_string()).into_owned() + "\n"
+        };
+        clean::text(&page.into_string()).into_owned() + "\n"
+    }
+}
+
+/// A page of text and drawings in the common style.
+pub fn page(title: &str, body: &Markup) -> String {
+    Page { title, pictures: true, ..Page::default() }.with(body)
 }
 
 #[cfg(test)]

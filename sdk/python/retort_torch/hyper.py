@@ -73,7 +73,7 @@ def _one(loss: str, field: Dict[str, Any], kind: str, value: Any) -> Any:
     inside = abs(value) < float("inf")
     inside = inside and (low is None or (value > low if above else value >= low)) and (high is None or value <= high)
     if not inside:
-        raise PackError(f"{loss}: {name} = {shown} is out of range: {_range(low, high, above)}")
+        raise PackError(f"{loss}: {name} = {shown} is out of range: {range_in_words(field)}")
     return int(value) if kind == "integer" else float(value)
 
 
@@ -90,9 +90,3 @@ def range_in_words(field: Dict[str, Any]) -> str:
     if low is not None:
         return f"{'above' if above else 'at least'} {shown(low)}"
     return f"at most {shown(high)}" if high is not None else "any"
-
-
-def _range(low: Any, high: Any, above: bool) -> str:
-    parts = [f"{'above' if above else 'at least'} {low:g}"] if low is not None else []
-    parts += [f"at most {high:g}"] if high is not None else []
-    return ", ".join(parts) or "any finite number"
