@@ -18,12 +18,19 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub struct Folder {
     root: PathBuf,
+    /// Whether somebody named it: their own is empty before anything is published there.
+    named: bool,
 }
 
 impl Folder {
     /// That folder, which needn't be there yet.
     pub fn at(root: PathBuf) -> Self {
-        Folder { root }
+        Folder { root, named: true }
+    }
+
+    /// The user's own.
+    pub fn own() -> Result<Self> {
+        Ok(Folder { root: home::folder()?.join("registry"), named: false })
     }
 
     fn folder(&self, name: &Name) -> PathBuf {
@@ -98,6 +105,10 @@ impl Place for Folder {
     }
 
     fn packs(&self) -> Result<Vec<Name>> {
+        if self.named && !self.root.is_dir() {
+            let why = "there is no such folder; `retort plugin publish` makes one, and without --registry it is your own";
+            return Err(Failure::usage(format!("can't look for packs in {}: {why}", self.shown())));
+        }
         let packs = names(&self.root).take(MOST).flat_map(|author| {
             names(&self.root.join(&author))
                 .take(MOST)

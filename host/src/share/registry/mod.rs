@@ -8,7 +8,7 @@ pub mod site;
 
 use super::about::About;
 use super::name::{Name, Wanted};
-use super::{home, key};
+use super::key;
 use crate::failure::{Failure, Result};
 use crate::plugin::{digest, variable};
 use entry::Entry;
@@ -84,7 +84,7 @@ impl Registry {
     pub fn open(named: Option<&Path>) -> Result<Self> {
         let set = || variable("RETORT_REGISTRY");
         let Some(root) = named.map(Path::to_owned).or_else(set) else {
-            return Ok(Registry(Box::new(folder::Folder::at(home::folder()?.join("registry")))));
+            return Ok(Registry(Box::new(folder::Folder::own()?)));
         };
         let text = root.to_str().unwrap_or_default();
         match text.split_once("://") {
