@@ -7,8 +7,8 @@ pub mod oci;
 pub mod site;
 
 use super::about::About;
-use super::name::{Name, Wanted};
 use super::key;
+use super::name::{Name, Wanted};
 use crate::failure::{Failure, Result};
 use crate::plugin::{digest, variable};
 use entry::Entry;
