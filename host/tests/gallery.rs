@@ -110,8 +110,10 @@ fn what_a_pack_says_of_itself_stays_text() {
 #[test]
 fn a_folder_that_is_not_there_is_told_and_not_taken_for_an_empty_registry() {
     let dir = tempfile::tempdir().unwrap();
-    for args in [&["gallery", "build", "none", "--out=g"][..], &["search", "x", "--registry=none"]]
-    {
+    for args in [
+        &["gallery", "build", "none", "--out=g"][..],
+        &["plugin", "search", "x", "--registry=none"],
+    ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_retort"));
         let output = command.args(args).current_dir(dir.path()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -46,7 +46,7 @@ pub fn render(text: &str) -> Markup {
 }
 
 fn escaped(text: &str) -> String {
-    html! { (text) }.into_string().replace('"', "&quot;")
+    html! { (crate::terminal::clean::text(text)) }.into_string().replace('"', "&quot;")
 }
 
 /// The element of a tag. A page has a heading of its own, so that a README's begin two lower.
