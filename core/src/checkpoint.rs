@@ -1,4 +1,4 @@
-//! Checkpoints: [retort's own](own), and with [`open`] what PyTorch and others wrote.
+//! Checkpoints: retort's own (`own.rs`), and with [`open`] what PyTorch and others wrote.
 
 mod advice;
 mod digest;
