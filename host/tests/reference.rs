@@ -1,10 +1,13 @@
-//! The relaxed losses' authors' command lines with only the program's name changed, and the paper's
-//! experiments as files.
+//! The relaxed losses' authors' command lines with only the program's name changed, and the suites that have the
+//! same settings.
 
 #![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests; values are copied")]
 
+use retort_core::Limits;
+use retort_host::plugin::registry::Registry;
+use retort_host::suite::{Over, Source, Suite, builtin};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 /// All command lines of the authors' README that train.
@@ -25,10 +28,6 @@ target --gpu-id 0 --loss Relaxed_Contra --model resnet18 --embedding-size 128 --
 const SMALL: &[&str] =
     &["--set=data.classes=16", "--set=data.images=8", "--set=data.size=32", "--json"];
 
-fn experiments() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../experiments")
-}
-
 fn retort(args: &[&str], dir: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_retort")).args(args).current_dir(dir).output().unwrap()
 }
@@ -48,33 +47,66 @@ fn config(line: &str, dir: &Path) -> Value {
     json_of(&train(line, &["--print-config", "--json"], dir))
 }
 
+/// An option of a line.
+fn option<'a>(line: &'a str, name: &str) -> &'a str {
+    let mut words = line.split_whitespace().skip_while(|word| *word != name);
+    words.nth(1).unwrap_or_else(|| panic!("no {name} in {line}"))
+}
+
+/// What decides how a network learns: not which files it begins with, how often it is looked at, or by how many
+/// threads it is fed.
+fn learning(experiment: &Value) -> Value {
+    let mut all = experiment.clone();
+    for key in ["/source", "/pretrained", "/seed", "/recall_at", "/train/evaluate_every", "/train/workers"] {
+        if let Some(value) = all.pointer_mut(key) {
+            *value = Value::Null;
+        }
+    }
+    for loss in all["loss"].as_array_mut().unwrap() {
+        // Those of the suites are the losses' defaults.
+        loss["hyper"] = Value::Null;
+    }
+    all
+}
+
+/// The paper's settings exist once, in the suites; the authors' command lines say the same.
 #[test]
-fn every_documented_command_line_is_one_of_the_experiments() {
+fn every_documented_command_line_is_one_of_the_suites() {
     let dir = tempfile::tempdir().unwrap();
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(experiments()).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let role = if name.starts_with("source") { "source" } else { "target" };
-        let file = path.display().to_string();
-        files.push((name, config(&format!("{role} {file}"), dir.path())));
-        // What is printed as a file is the same experiment.
-        let printed = train(&format!("{role} {file} --print-config"), &[], dir.path());
-        std::fs::write(dir.path().join("printed.toml"), &printed.stdout).unwrap();
-        let again = config(&format!("{role} printed.toml"), dir.path());
-        assert_eq!(again, files.last().unwrap().1);
-    }
-    let mut seen = Vec::new();
+    let mut registry = Registry::new(Limits::default()).unwrap();
     for line in DOCUMENTED.lines().filter(|line| !line.is_empty()) {
-        let wanted = config(line, dir.path());
-        let found = files.iter().find(|(_, experiment)| *experiment == wanted);
-        let (name, _) = found.unwrap_or_else(|| panic!("no file is {line}\n{wanted:#}"));
-        seen.push(name);
+        let name = match (option(line, "--model"), option(line, "--embedding-size")) {
+            ("resnet18", _) => "compression",
+            (_, "64") => "dimension_reduction",
+            _ => "self_transfer",
+        };
+        let path = Path::new(name);
+        let suite = Suite::parse(&builtin::text(path).unwrap(), path).unwrap();
+        let over = Over::default();
+        let wanted = suite.wanted(&over, &mut registry).unwrap();
+        let wanted = wanted.into_iter().find(|wanted| {
+            suite.dataset[wanted.dataset].name == option(line, "--dataset").to_lowercase()
+                && suite.method[wanted.method].name == "Relaxed Contra"
+        });
+        let wanted = wanted.unwrap();
+        let experiment = if line.starts_with("source") {
+            match suite.source(wanted.dataset, wanted.setting, wanted.seed, &over).unwrap() {
+                Source::Trained(experiment) => *experiment,
+                Source::Given(path) => panic!("{name} gives {}", path.display()),
+            }
+        } else {
+            wanted.experiment
+        };
+        let said = config(line, dir.path());
+        let (said, suites) = (learning(&said), learning(&serde_json::to_value(experiment).unwrap()));
+        assert_eq!(said, suites, "{line}, and {name}");
+        // What is printed as a file is the same experiment.
+        let printed = train(line, &["--print-config"], dir.path());
+        std::fs::write(dir.path().join("printed.toml"), &printed.stdout).unwrap();
+        let role = line.split_whitespace().next().unwrap();
+        let again = config(&format!("{role} printed.toml"), dir.path());
+        assert_eq!(learning(&again), said, "{line}");
     }
-    seen.sort();
-    let count = seen.len();
-    seen.dedup();
-    assert_eq!(seen.len(), count, "two lines are one file");
     assert!(!dir.path().join("runs").exists(), "printing made a run");
 }
 
