@@ -26,7 +26,7 @@ use std::path::Path;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const PICTURES: &str = "../../datasets/tests/pictures";
+const PICTURES: &str = "../../datasets/tests/datasets/pictures";
 
 type Outcome = Result<(), String>;
 

@@ -1,4 +1,4 @@
-"""The operations by their codes. Made from `sdk/src/op.rs`: `RETORT_BLESS=1 cargo test --workspace --test pages`
+"""The operations by their codes. Made from `sdk/src/op.rs`: `RETORT_BLESS=1 cargo test --workspace --test snapshots pages`
 writes it."""
 
 from typing import Final

@@ -1,4 +1,4 @@
-"""Every golden case of every loss, values and gradients, as `snapshots/tests/parity.rs` compares them."""
+"""Every golden case of every loss, values and gradients, as `snapshots/tests/snapshots/parity.rs` compares them."""
 
 import json
 import os

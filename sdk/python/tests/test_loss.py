@@ -170,7 +170,7 @@ def test_the_page_s_examples_run(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("code, value", [(24, [1.0, 3.0, 3.0]), (25, [1.0, 2.0, 2.0])])
 def test_equal_elements_share_the_gradient_and_nan_is_kept_as_in_the_rust_host(code, value):
-    """As `core/tests/order.rs` has it."""
+    """As `core/tests/core/order.rs` has it."""
     nan = float("nan")
     a = torch.tensor([1.0, 2.0, 3.0, nan, 1.0], requires_grad=True)
     b = torch.tensor([1.0, 3.0, 2.0, 1.0, nan], requires_grad=True)
