@@ -11,41 +11,26 @@ const WASM: &str = "wasm32-unknown-unknown";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    let root = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("..").canonicalize()?;
+    let host = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).canonicalize()?;
 
-    let pins = files(&root.join("snapshots/snapshots"), "loss_", ".snap")?;
+    // Links in a clone, files in a package.
+    let carried = |folder: &str| host.join("carried").join(folder).canonicalize();
+    let pins = files(&carried("pins")?, "loss_", ".snap")?;
     std::fs::write(out.join("pins.rs"), list("PINS", &pins)?)?;
-    let suites = files(&root.join("suites"), "", ".toml")?;
+    let suites = files(&carried("suites")?, "", ".toml")?;
     std::fs::write(out.join("suites.rs"), list("SUITES", &suites)?)?;
-
-    let mut sdk = files(&root.join("sdk/src"), "", ".rs")?;
-    for (name, _) in &mut sdk {
-        *name = format!("src/{name}.rs");
-    }
-    for (name, file) in [
-        ("wit/plugin.wit", "sdk/wit/plugin.wit"),
-        ("sdk/Cargo.toml", "sdk/Cargo.toml"),
-        ("workspace/Cargo.toml", "Cargo.toml"),
-    ] {
-        println!("cargo::rerun-if-changed={}", root.join(file).display());
-        sdk.push((name.to_owned(), root.join(file)));
-    }
-    std::fs::write(out.join("sdk.rs"), list("FILES", &sdk)?)?;
-    let of_python = root.join("sdk/python/retort_sdk");
-    let mut python = files(&of_python, "", ".py")?;
-    python.extend(files(&of_python, "", ".toml")?);
-    python.extend(files(&of_python, "", ".typed")?);
-    for (name, path) in &mut python {
-        *name = format!("retort_sdk/{}", path.file_name().unwrap_or_default().to_string_lossy());
-    }
-    std::fs::write(out.join("python_sdk.rs"), list("PYTHON", &python)?)?;
-    for name in ["pack.yml", "python-pack.yml"] {
-        let workflow = root.join("docs/ci").join(name);
-        println!("cargo::rerun-if-changed={}", workflow.display());
-        std::fs::copy(workflow, out.join(name))?;
+    for (name, file) in files(&carried("ci")?, "", ".yml")? {
+        std::fs::copy(file, out.join(format!("{name}.yml")))?;
     }
 
-    let module = match module(&root, &out)? {
+    // The workspace, where this is a clone of it.
+    let root = host.join("..").canonicalize().ok();
+    let root = root.filter(|root| root.join("plugins/Cargo.toml").is_file());
+    let built = match &root {
+        Some(root) => module(root, &out)?,
+        None => None,
+    };
+    let module = match built {
         Some(path) => format!("Some(include_bytes!({:?}))", path.display().to_string()),
         None => "None".to_owned(),
     };
@@ -55,7 +40,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Where the demo finds the losses' source. A program that is given away names no folder: on another
     // machine anybody may have made it.
     println!("cargo::rerun-if-env-changed=RETORT_CLONE");
-    let clone = std::env::var("RETORT_CLONE").unwrap_or_else(|_| root.display().to_string());
+    let clone = std::env::var("RETORT_CLONE")
+        .unwrap_or_else(|_| root.map(|root| root.display().to_string()).unwrap_or_default());
     println!("cargo::rustc-env=RETORT_CLONE={clone}");
     Ok(())
 }
@@ -88,7 +74,8 @@ fn list(name: &str, files: &[(String, PathBuf)]) -> Result<String, Box<dyn Error
 
 /// Builds the losses for WASM, by a cargo of its own in a target folder of its own: this one's is locked.
 /// None, with a warning, where Rust's wasm target isn't installed or the build fails, and where
-/// `RETORT_EMBED=0` says so; the program then builds the pack when it needs it, from the clone.
+/// `RETORT_EMBED=0` says so; the program then builds the pack when it needs it, from the clone. (A host that was
+/// packaged alone has no clone: it has its losses linked in, and not as a component.)
 fn module(root: &Path, out: &Path) -> Result<Option<PathBuf>, Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed=RETORT_EMBED");
     if std::env::var("RETORT_EMBED").is_ok_and(|v| v == "0") {

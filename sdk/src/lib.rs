@@ -33,6 +33,8 @@ mod hyper;
 pub mod op;
 mod plugin;
 pub mod schema;
+#[cfg(feature = "sources")]
+pub mod sources;
 mod step;
 mod tensor;
 

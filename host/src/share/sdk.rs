@@ -4,10 +4,10 @@ use super::home;
 use crate::failure::{Failure, Result};
 use crate::plugin::digest;
 use retort_core::fs::atomic_write;
+use retort_sdk::sources::{CRATE, PYTHON};
 use std::path::{Path, PathBuf};
 
-include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
-include!(concat!(env!("OUT_DIR"), "/python_sdk.rs"));
+const MANIFEST: &str = "Cargo.toml";
 
 /// The SDK for Python: the files of the folder `retort_sdk`.
 pub fn python() -> &'static [(&'static str, &'static str)] {
@@ -16,7 +16,7 @@ pub fn python() -> &'static [(&'static str, &'static str)] {
 
 /// The WIT world of a pack.
 pub fn wit() -> &'static str {
-    FILES.iter().find(|(name, _)| *name == "wit/plugin.wit").map_or("", |(_, text)| text)
+    CRATE.iter().find(|(name, _)| *name == "wit/plugin.wit").map_or("", |(_, text)| text)
 }
 
 /// A folder that has the SDK for Python as the module `retort_sdk`, for editors; `pip install FOLDER/retort_sdk` installs
@@ -52,13 +52,13 @@ fn write<'a>(folder: &Path, files: impl Iterator<Item = &'a (&'a str, &'a str)>)
 
 /// The folder of the SDK's crate, written if it isn't there.
 pub fn folder() -> Result<PathBuf> {
-    let folder = named("sdk", FILES)?;
+    let folder = named("sdk", CRATE)?;
     // Its manifest comes last, and says that all of it is there.
-    let manifest = folder.join("Cargo.toml");
+    let manifest = folder.join(MANIFEST);
     if manifest.is_file() {
         return Ok(folder);
     }
-    write(&folder, FILES.iter().filter(|(name, _)| !name.ends_with("Cargo.toml")))?;
+    write(&folder, CRATE.iter().filter(|(name, _)| *name != MANIFEST))?;
     let text = standalone().map_err(|why| {
         Failure::new(format!("the SDK's manifest in this program is damaged: {why}"))
     })?;
@@ -72,38 +72,12 @@ pub fn patch() -> Result<String> {
     Ok(format!("patch.crates-io.retort-sdk.path={}", serde_json::Value::from(folder)))
 }
 
-/// The SDK's manifest without its workspace.
+/// The SDK's manifest as that of a workspace of its own.
 fn standalone() -> std::result::Result<String, String> {
-    let text = |wanted: &str| FILES.iter().find(|(name, _)| *name == wanted).map(|(_, text)| *text);
-    let read = |name: &str| {
-        let text = text(name).ok_or_else(|| format!("it has no {name}"))?;
-        toml::from_str::<toml::Table>(text).map_err(|e| e.to_string())
-    };
-    let (workspace, mut sdk) = (read("workspace/Cargo.toml")?, read("sdk/Cargo.toml")?);
-    let of = |table: &str, key: &str| {
-        let found = workspace.get("workspace").and_then(|w| w.get(table)).and_then(|t| t.get(key));
-        found.cloned().ok_or_else(|| format!("the workspace has no {table}.{key}"))
-    };
-    let inherits =
-        |value: &toml::Value| value.get("workspace").and_then(toml::Value::as_bool) == Some(true);
-    let inherited = |table: &mut toml::Table, from: &str| {
-        for (key, value) in table.iter_mut().filter(|(_, value)| inherits(value)) {
-            *value = of(from, key)?;
-        }
-        Ok::<(), String>(())
-    };
+    let text = CRATE.iter().find(|(name, _)| *name == MANIFEST).map(|(_, text)| *text);
+    let text = text.ok_or_else(|| format!("it has no {MANIFEST}"))?;
+    let mut sdk = toml::from_str::<toml::Table>(text).map_err(|e| e.to_string())?;
     sdk.remove("lints");
     sdk.insert("workspace".to_owned(), toml::Value::Table(toml::Table::new()));
-    for (key, from) in [("package", "package"), ("dependencies", "dependencies")] {
-        if let Some(table) = sdk.get_mut(key).and_then(toml::Value::as_table_mut) {
-            inherited(table, from)?;
-        }
-    }
-    let targets = sdk.get_mut("target").and_then(toml::Value::as_table_mut);
-    for (_, target) in targets.into_iter().flatten() {
-        if let Some(table) = target.get_mut("dependencies").and_then(toml::Value::as_table_mut) {
-            inherited(table, "dependencies")?;
-        }
-    }
     toml::to_string(&sdk).map_err(|e| e.to_string())
 }

@@ -16,6 +16,8 @@ mod gallery;
 mod getting;
 mod hostile;
 mod metrics;
+#[cfg(unix)]
+mod package;
 mod program;
 mod reference;
 #[allow(clippy::too_many_lines, reason = "one story")]
