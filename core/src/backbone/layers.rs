@@ -1,6 +1,7 @@
 //! What the networks are made of: first values, layers that can be listed as they run, batch norm as
 //! PyTorch has it, pooling and embedding.
 
+use crate::kernel::{self, Running};
 use crate::random;
 use burn::module::{Module, Param, ParamId, RunningState};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -245,14 +246,23 @@ impl BatchNorm {
         let [n, _, h, w] = x.dims();
         let unbiased = (n * h * w) as f64 / (n * h * w).saturating_sub(1).max(1) as f64;
         let device = x.device();
+        let running = Running {
+            mean: self.running_mean.value_sync().to_device(&device),
+            variance: self.running_var.value_sync().to_device(&device),
+            momentum: self.momentum,
+        };
+        if let Some(done) = kernel::batch_norm(&x, [&gamma, &beta], &running, EPSILON) {
+            self.running_mean.update(done.mean);
+            self.running_var.update(done.variance);
+            return done.output;
+        }
         let result = batch_norm_train(x, gamma, beta, EPSILON);
         let mix = |kept: Tensor<1>, new: Tensor<1>, scale: f64| {
-            let kept = kept.to_device(&device) * (1.0 - self.momentum);
-            (kept + new.detach() * (self.momentum * scale)).detach()
+            (kept * (1.0 - self.momentum) + new.detach() * (self.momentum * scale)).detach()
         };
-        let mean = mix(self.running_mean.value_sync(), result.mean, 1.0);
+        let mean = mix(running.mean, result.mean, 1.0);
         self.running_mean.update(mean);
-        let var = mix(self.running_var.value_sync(), result.variance, unbiased);
+        let var = mix(running.variance, result.variance, unbiased);
         self.running_var.update(var);
         result.output
     }
