@@ -2,7 +2,8 @@
 //!
 //! Codes are part of the binary interface: append only, pinned by a snapshot. `args` are tensor
 //! handles, `attrs` numbers, `name` a string; dimensions count from the left, from 0. What an operation
-//! takes and gives is told by the same list: hosts check calls by it.
+//! takes and gives is told by the same list: hosts check calls by it. In its texts `a` and `b` are the operands,
+//! and attributes have the names that the list gives them; the methods of the SDK have these texts, too.
 
 /// What an operation takes or gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,12 @@ macro_rules! ops {
                 }),* }
             }
         }
+
+        /// An operation's documentation, for the method that asks for it.
+        macro_rules! op_doc {
+            $(($name) => { concat!($($doc),+) };)*
+        }
+        pub(crate) use op_doc;
     };
 }
 
@@ -133,19 +140,19 @@ ops! {
     24 Max(Float, Float) -> Float
     /// The smaller of `a` and `b`; where they are equal, each gets half of the gradient. NaN where either is.
     25 Min(Float, Float) -> Float
-    /// `a + attrs[0]`
+    /// `a + x`
     26 AddScalar(Float) [x: Number] -> Float
-    /// `a * attrs[0]`
+    /// `a * x`
     27 MulScalar(Float) [x: Number] -> Float
-    /// `a / attrs[0]`
+    /// `a / x`
     28 DivScalar(Float) [x: Number] -> Float
-    /// `a ^ attrs[0]`
+    /// `a ^ x`
     29 PowScalar(Float) [x: Number] -> Float
     /// 1 where `a > b`, else 0, also where either is NaN; no gradient.
     30 Greater(Float, Float) -> Float
     /// 1 where `a == b`, else 0; no gradient. Both floats or both integers; 0 equals -0, and NaN equals nothing.
     31 Equal(Any, Any) -> Float
-    /// `a` where the mask `args[2]` is not 0, else `b`; args `[a, b, mask]`. The other branch gets no gradient, not even NaN.
+    /// `a` where the mask is not 0, else `b`; args `[a, b, mask]`. The other branch gets no gradient, not even NaN.
     32 Select(Float, Float, Float) -> Float
 
     // One operand, element by element.
@@ -157,15 +164,15 @@ ops! {
     42 Ln(Float) -> Float
     /// `ln(1 + a)`, exact near 0.
     43 Ln1p(Float) -> Float
-    /// Square root.
+    /// Square root. Its gradient at 0 is infinite.
     44 Sqrt(Float) -> Float
     /// `max(a, 0)`; no gradient at 0. NaN stays.
     45 Relu(Float) -> Float
     /// `|a|`; no gradient at 0.
     46 Abs(Float) -> Float
-    /// `max(a, attrs[0])`; no gradient below, all of it at the bound. NaN stays.
+    /// `max(a, x)`; no gradient below, all of it at the bound. NaN stays.
     47 ClampMin(Float) [x: Number] -> Float
-    /// `min(a, attrs[0])`; no gradient above, all of it at the bound. NaN stays.
+    /// `min(a, x)`; no gradient above, all of it at the bound. NaN stays.
     48 ClampMax(Float) [x: Number] -> Float
     /// The same values as a constant: no gradient flows through.
     49 Detach(Float) -> Float
@@ -178,18 +185,18 @@ ops! {
     /// Cosine.
     53 Cos(Float) -> Float
 
-    // Reductions. Those along a dimension `attrs[0]` keep it with size 1.
+    // Reductions.
     /// Sum of all elements, a scalar.
     60 Sum(Float) -> Float
-    /// Sum along a dimension.
+    /// Sum along dimension `dim`, which stays with size 1.
     61 SumDim(Float) [dim: Dimension] -> Float
-    /// Mean along a dimension.
+    /// Mean along dimension `dim`, which stays with size 1.
     62 MeanDim(Float) [dim: Dimension] -> Float
-    /// Largest element along a dimension; of equal ones the first gets the gradient. NaN where one is, and then the first NaN gets it.
+    /// Largest element along dimension `dim`, which stays with size 1; of equal ones the first gets the gradient. NaN where one is, and then the first NaN gets it.
     63 MaxDim(Float) [dim: Dimension] -> Float
-    /// Smallest element along a dimension; of equal ones the first gets the gradient. NaN where one is, and then the first NaN gets it.
+    /// Smallest element along dimension `dim`, which stays with size 1; of equal ones the first gets the gradient. NaN where one is, and then the first NaN gets it.
     64 MinDim(Float) [dim: Dimension] -> Float
-    /// Running sum along a dimension, which keeps its size.
+    /// Running sum along dimension `dim`, which keeps its size.
     65 CumSum(Float) [dim: Dimension] -> Float
 
     // Shape and selection.
@@ -197,43 +204,43 @@ ops! {
     80 Matmul(Float, Float) -> Float
     /// Exchanges the last two dimensions.
     81 Transpose(Float) -> Float
-    /// The same elements in shape `attrs`.
+    /// The same elements in the shape `dims`.
     82 Reshape(Float) [dims: Shape] -> Float
-    /// Elements `attrs[1]..attrs[2]` of dimension `attrs[0]`.
+    /// Elements `start..end` of dimension `dim`.
     83 Slice(Float) [dim: Dimension, start: Size, end: Size] -> Float
-    /// Joins floats along dimension `attrs[0]`.
+    /// `a`, then `b`, along dimension `dim`.
     84 Cat(Float, Float) [dim: Dimension] -> Float
-    /// Rows `args[1]` `[m]` of `args[0]` `[n, …]`: `[m, …]`.
+    /// Rows `index` `[m]` of `a` `[n, …]`: `[m, …]`; args `[a, index]`.
     85 Rows(Float, Int) -> Float
-    /// `out[.., i, ..] = a[.., index[.., i, ..], ..]` along dimension `attrs[0]`; args `[a, index]`.
+    /// `out[.., i, ..] = a[.., index[.., i, ..], ..]` along dimension `dim`; args `[a, index]`.
     86 Gather(Float, Int) [dim: Dimension] -> Float
-    /// Exchanges dimensions `attrs[0]` and `attrs[1]`.
+    /// Exchanges dimensions `dim` and `with`.
     87 SwapDims(Float) [dim: Dimension, with: Dimension] -> Float
-    /// Average over windows of `[n, c, h, w]` that give `[n, c, attrs[0], attrs[1]]`.
+    /// Average over windows of `[n, c, h, w]` that give `[n, c, height, width]`.
     88 AdaptiveAvgPool(Float) [height: Size, width: Size] -> Float
 
     // Integers.
-    /// Positions that sort dimension `attrs[0]` upwards; equal elements (also 0 and -0) keep their order, NaNs come last in theirs. The same on every device.
+    /// Positions that sort dimension `dim` upwards; equal elements (also 0 and -0) keep their order, NaNs come last in theirs. The same on every device.
     100 Argsort(Float) [dim: Dimension] -> Int
-    /// `[n]` integers below `attrs[0]`: `[n, attrs[0]]` floats, one 1 a row.
+    /// `[n]` integers below `classes`, others are refused: `[n, classes]` floats, one 1 a row.
     101 OneHot(Int) [classes: Size] -> Float
-    /// Identity matrix `[attrs[0], attrs[0]]`.
+    /// Identity matrix `[n, n]`.
     102 Eye() [n: Size] -> Float
-    /// Joins integers along dimension `attrs[0]`.
+    /// `a`, then `b`, along dimension `dim`; integers.
     103 CatIndex(Int, Int) [dim: Dimension] -> Int
-    /// The same integers in shape `attrs`.
+    /// The same integers in the shape `dims`.
     104 ReshapeIndex(Int) [dims: Shape] -> Int
     /// Integers as floats.
     105 Float(Int) -> Float
-    /// Elements `attrs[1]..attrs[2]` of dimension `attrs[0]` of integers.
+    /// Elements `start..end` of dimension `dim` of integers.
     106 SliceIndex(Int) [dim: Dimension, start: Size, end: Size] -> Int
-    /// `out[.., i, ..] = a[.., index[.., i, ..], ..]` for integers; args `[a, index]`.
+    /// `out[.., i, ..] = a[.., index[.., i, ..], ..]` along dimension `dim`, of integers; args `[a, index]`.
     107 GatherIndex(Int, Int) [dim: Dimension] -> Int
-    /// Integers `attrs[0]..attrs[1]`.
+    /// Integers `start..end`.
     108 Range() [start: Size, end: Size] -> Int
     /// `a + b` for integers.
     109 AddIndex(Int, Int) -> Int
-    /// `a` modulo `attrs[0]`, never negative, for integers.
+    /// `a` modulo `divisor`, never negative, for integers.
     110 ModIndex(Int) [divisor: Size] -> Int
 }
 

@@ -3,10 +3,13 @@
 //! They are `Copy`, because the host frees them all together when the step ends; a handle kept
 //! beyond its step is refused, never mistaken for another tensor.
 
-use crate::{ffi::Host, op::Op};
+use crate::ffi::Host;
+use crate::op::{Op, op_doc};
 use std::ops::{Add, Div, Mul, Neg, Range, Sub};
 
 /// Floats, of at most four dimensions. Operations on two tensors broadcast from the right.
+///
+/// In the docs of its methods `a` is the tensor itself, and `b` the other one.
 #[derive(Clone, Copy, Debug)]
 pub struct Tensor {
     pub(crate) host: Host,
@@ -46,54 +49,36 @@ fn with(host: Host, op: Op, first: u64, more: &[u64], attrs: &[f64]) -> u64 {
 }
 
 macro_rules! unary {
-    ($($(#[doc = $doc:literal])+ $name:ident $op:ident)*) => {
-        impl Tensor { $($(#[doc = $doc])+ #[track_caller] pub fn $name(self) -> Tensor { self.op(Op::$op, &[], &[]) })* }
+    ($($name:ident $op:ident)*) => {
+        impl Tensor { $(#[doc = op_doc!($op)] #[track_caller] pub fn $name(self) -> Tensor { self.op(Op::$op, &[], &[]) })* }
     };
 }
 unary! {
-    /// `eˣ`, element by element.
     exp Exp
-    /// Natural logarithm.
     ln Ln
-    /// `ln(1 + x)`, exact near 0.
     ln_1p Ln1p
-    /// Square root. Its gradient at 0 is infinite: clamp first, or use the shared distances.
     sqrt Sqrt
-    /// `[x]₊ = max(x, 0)`.
     relu Relu
-    /// `|x|`
     abs Abs
-    /// Hyperbolic tangent.
     tanh Tanh
-    /// `1 / (1 + e⁻ˣ)`
     sigmoid Sigmoid
-    /// Sine.
     sin Sin
-    /// Cosine.
     cos Cos
-    /// Sum of all elements: a scalar.
     sum Sum
-    /// Exchanges the last two dimensions: `[…, n, m]` gives `[…, m, n]`.
     t Transpose
-    /// The same values as a constant: no gradient flows through.
     detach Detach
 }
 
 macro_rules! reduce {
-    ($($(#[doc = $doc:literal])+ $name:ident $op:ident)*) => {
-        impl Tensor { $($(#[doc = $doc])+ #[track_caller] pub fn $name(self, dim: usize) -> Tensor { self.op(Op::$op, &[], &[dim as f64]) })* }
+    ($($name:ident $op:ident)*) => {
+        impl Tensor { $(#[doc = op_doc!($op)] #[track_caller] pub fn $name(self, dim: usize) -> Tensor { self.op(Op::$op, &[], &[dim as f64]) })* }
     };
 }
 reduce! {
-    /// Sum along `dim`, which stays with size 1.
     sum_dim SumDim
-    /// Mean along `dim`, which stays with size 1.
     mean_dim MeanDim
-    /// Largest along `dim`, which stays with size 1.
     max_dim MaxDim
-    /// Smallest along `dim`, which stays with size 1.
     min_dim MinDim
-    /// Running sum along `dim`.
     cumsum CumSum
 }
 
@@ -156,7 +141,9 @@ impl Tensor {
         self.sum() / self.dims().iter().product::<usize>()
     }
 
-    /// `xᵖ`
+    #[doc = op_doc!(PowScalar)]
+    ///
+    /// `x` is `p` here.
     #[track_caller]
     pub fn powf(self, p: f64) -> Tensor {
         self.op(Op::PowScalar, &[], &[p])
@@ -168,37 +155,41 @@ impl Tensor {
         self * self
     }
 
-    /// `max(x, min)`, without gradient where `x < min`.
+    #[doc = op_doc!(ClampMin)]
+    ///
+    /// `x` is `min` here.
     #[track_caller]
     pub fn clamp_min(self, min: f64) -> Tensor {
         self.op(Op::ClampMin, &[], &[min])
     }
 
-    /// `min(x, max)`, without gradient where `x > max`.
+    #[doc = op_doc!(ClampMax)]
+    ///
+    /// `x` is `max` here.
     #[track_caller]
     pub fn clamp_max(self, max: f64) -> Tensor {
         self.op(Op::ClampMax, &[], &[max])
     }
 
-    /// The larger of the two, element by element; where they are equal, each gets half of the gradient.
+    #[doc = op_doc!(Max)]
     #[track_caller]
     pub fn max(self, rhs: Tensor) -> Tensor {
         self.op(Op::Max, &[rhs.id], &[])
     }
 
-    /// The smaller of the two, element by element; where they are equal, each gets half of the gradient.
+    #[doc = op_doc!(Min)]
     #[track_caller]
     pub fn min(self, rhs: Tensor) -> Tensor {
         self.op(Op::Min, &[rhs.id], &[])
     }
 
-    /// Mask: 1 where `self > rhs`, else 0. No gradient.
+    #[doc = op_doc!(Greater)]
     #[track_caller]
     pub fn greater(self, rhs: Tensor) -> Tensor {
         self.op(Op::Greater, &[rhs.id], &[])
     }
 
-    /// Mask: 1 where both are equal, else 0. No gradient.
+    #[doc = op_doc!(Equal)]
     #[track_caller]
     pub fn equal(self, rhs: Tensor) -> Tensor {
         self.op(Op::Equal, &[rhs.id], &[])
@@ -222,61 +213,61 @@ impl Tensor {
         Tensor { host: self.host, id: self.host.call(Op::Constant, &[], &[0.0, x], "") }
     }
 
-    /// `self` where the mask isn't 0, else `other`; the branch not taken gets no gradient.
+    #[doc = op_doc!(Select)]
     #[track_caller]
     pub fn select(self, mask: Tensor, other: Tensor) -> Tensor {
         self.op(Op::Select, &[other.id, mask.id], &[])
     }
 
-    /// Matrix product: `[…, n, k]` by `[…, k, m]` gives `[…, n, m]`.
+    #[doc = op_doc!(Matmul)]
     #[track_caller]
     pub fn matmul(self, rhs: Tensor) -> Tensor {
         self.op(Op::Matmul, &[rhs.id], &[])
     }
 
-    /// The same elements in another shape.
+    #[doc = op_doc!(Reshape)]
     #[track_caller]
     pub fn reshape<const D: usize>(self, dims: [usize; D]) -> Tensor {
         self.op(Op::Reshape, &[], &dims.map(|d| d as f64))
     }
 
-    /// Exchanges two dimensions.
+    #[doc = op_doc!(SwapDims)]
     #[track_caller]
-    pub fn swap_dims(self, a: usize, b: usize) -> Tensor {
-        self.op(Op::SwapDims, &[], &[a as f64, b as f64])
+    pub fn swap_dims(self, dim: usize, with: usize) -> Tensor {
+        self.op(Op::SwapDims, &[], &[dim as f64, with as f64])
     }
 
-    /// Elements `range` of dimension `dim`.
+    #[doc = op_doc!(Slice)]
     #[track_caller]
     pub fn slice(self, dim: usize, range: Range<usize>) -> Tensor {
         self.op(Op::Slice, &[], &[dim as f64, range.start as f64, range.end as f64])
     }
 
-    /// `self`, then `rhs`, along dimension `dim`.
+    #[doc = op_doc!(Cat)]
     #[track_caller]
     pub fn cat(self, dim: usize, rhs: Tensor) -> Tensor {
         self.op(Op::Cat, &[rhs.id], &[dim as f64])
     }
 
-    /// Rows by number: `[n, …]` and `[m]` give `[m, …]`.
+    #[doc = op_doc!(Rows)]
     #[track_caller]
     pub fn rows(self, index: Index) -> Tensor {
         self.op(Op::Rows, &[index.id], &[])
     }
 
-    /// `out[i, j] = self[i, index[i, j]]` for `dim` 1, and so on.
+    #[doc = op_doc!(Gather)]
     #[track_caller]
     pub fn gather(self, dim: usize, index: Index) -> Tensor {
         self.op(Op::Gather, &[index.id], &[dim as f64])
     }
 
-    /// Positions that sort `dim` upwards; equal elements keep their order, NaNs come last.
+    #[doc = op_doc!(Argsort)]
     #[track_caller]
     pub fn argsort(self, dim: usize) -> Index {
         Index { host: self.host, id: with(self.host, Op::Argsort, self.id, &[], &[dim as f64]) }
     }
 
-    /// Average over windows: `[n, c, h, w]` gives `[n, c, height, width]`.
+    #[doc = op_doc!(AdaptiveAvgPool)]
     #[track_caller]
     pub fn adaptive_avg_pool(self, height: usize, width: usize) -> Tensor {
         self.op(Op::AdaptiveAvgPool, &[], &[height as f64, width as f64])
@@ -318,7 +309,7 @@ impl Tensor {
         self * (1.0 - self.eye(self.dim(0)))
     }
 
-    /// The identity matrix `[n, n]`, on this tensor's device.
+    #[doc = op_doc!(Eye)]
     #[track_caller]
     pub fn eye(self, n: usize) -> Tensor {
         Tensor { host: self.host, id: self.host.call(Op::Eye, &[], &[n as f64], "") }
@@ -354,7 +345,7 @@ impl Index {
         self.len() == 0
     }
 
-    /// `[n]` integers below `classes`: `[n, classes]`, one 1 a row. Others are refused.
+    #[doc = op_doc!(OneHot)]
     #[track_caller]
     pub fn one_hot(self, classes: usize) -> Tensor {
         self.tensor(Op::OneHot, &[], &[classes as f64])
@@ -373,7 +364,7 @@ impl Index {
         self.tensor(Op::Equal, &[rhs.id], &[])
     }
 
-    /// The same integers in another shape.
+    #[doc = op_doc!(ReshapeIndex)]
     #[track_caller]
     pub fn reshape<const D: usize>(self, dims: [usize; D]) -> Index {
         self.op(Op::ReshapeIndex, &[], &dims.map(|d| d as f64))
@@ -391,37 +382,39 @@ impl Index {
         self.reshape([self.dims().iter().product()])
     }
 
-    /// `self`, then `rhs`, along dimension `dim`.
+    #[doc = op_doc!(CatIndex)]
     #[track_caller]
     pub fn cat(self, dim: usize, rhs: Index) -> Index {
         self.op(Op::CatIndex, &[rhs.id], &[dim as f64])
     }
 
-    /// Elements `range` of dimension `dim`.
+    #[doc = op_doc!(SliceIndex)]
     #[track_caller]
     pub fn slice(self, dim: usize, range: Range<usize>) -> Index {
         self.op(Op::SliceIndex, &[], &[dim as f64, range.start as f64, range.end as f64])
     }
 
-    /// `out[i, j] = self[i, index[i, j]]` for `dim` 1, and so on.
+    #[doc = op_doc!(GatherIndex)]
     #[track_caller]
     pub fn gather(self, dim: usize, index: Index) -> Index {
         self.op(Op::GatherIndex, &[index.id], &[dim as f64])
     }
 
-    /// `self + rhs`, element by element.
+    #[doc = op_doc!(AddIndex)]
     #[track_caller]
     pub fn plus(self, rhs: Index) -> Index {
         self.op(Op::AddIndex, &[rhs.id], &[])
     }
 
-    /// Remainders of the division by `n`, never negative.
+    #[doc = op_doc!(ModIndex)]
+    ///
+    /// `divisor` is `n` here.
     #[track_caller]
     pub fn modulo(self, n: usize) -> Index {
         self.op(Op::ModIndex, &[], &[n as f64])
     }
 
-    /// The integers as floats.
+    #[doc = op_doc!(Float)]
     #[track_caller]
     pub fn float(self) -> Tensor {
         self.tensor(Op::Float, &[], &[])
