@@ -8,9 +8,9 @@ use crate::loss::Feature;
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
+use burn::tensor::Tensor;
 use burn::tensor::module::{avg_pool2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
-use burn::tensor::{Tensor, activation::relu};
 
 /// The network of this file.
 pub const NETWORKS: &[Entry] = &[Entry::new(
@@ -51,7 +51,7 @@ macro_rules! layers {
             /// Convolution, batch norm and ReLU by name, if the network has them.
             fn layer(&self, name: &str, x: Tensor<4>) -> Option<Tensor<4>> {
                 Some(match name {
-                    $(stringify!($conv) => relu(self.$bn.run(self.$conv.run(x))),)*
+                    $(stringify!($conv) => self.$bn.run_relu(self.$conv.run(x)),)*
                     _ => return None,
                 })
             }

@@ -6,9 +6,9 @@ use crate::loss::Feature;
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
+use burn::tensor::Tensor;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
-use burn::tensor::{Tensor, activation::relu};
 use retort_datasets::part::read;
 use retort_sdk::{Hyper as _, hyper};
 
@@ -76,7 +76,7 @@ impl Network for ConvNet {
     fn forward(&self, mut x: Tensor<4>) -> Output {
         let mut features = Vec::new();
         for block in &self.blocks {
-            x = relu(block.bn.run(block.conv.run(x)));
+            x = block.bn.run_relu(block.conv.run(x));
             let [_, _, h, w] = x.dims();
             if h > 1 && w > 1 {
                 x = max_pool2d(x, MaxPoolOptions::new([2, 2]).with_stride([2, 2]));

@@ -1,11 +1,12 @@
 //! What the networks are made of: first values, layers that can be listed as they run, batch norm as
 //! PyTorch has it, pooling and embedding.
 
-use crate::kernel::{self, Running};
+use crate::kernel::{self, Norm};
 use crate::random;
 use burn::module::{Module, Param, ParamId, RunningState};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{LayerNorm, Linear, LinearConfig, PaddingConfig2d};
+use burn::tensor::activation::relu;
 use burn::tensor::module::{batch_norm, batch_norm_train};
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use std::cell::RefCell;
@@ -217,7 +218,7 @@ impl<const D: usize> Layer<D> for LayerNorm {
 impl Layer<4> for BatchNorm {
     fn run(&self, x: Tensor<4>) -> Tensor<4> {
         note(self.gamma.id, "batch_norm", &x.dims(), 0);
-        self.forward(x)
+        self.forward(x, false)
     }
 }
 
@@ -238,47 +239,55 @@ pub struct BatchNorm {
 const EPSILON: f64 = 1e-5;
 
 impl BatchNorm {
+    /// Normalises, then ReLU.
+    pub fn run_relu(&self, x: Tensor<4>) -> Tensor<4> {
+        note(self.gamma.id, "batch_norm", &x.dims(), 0);
+        self.forward(x, true)
+    }
+
     /// Normalises; on an autodiff device by the batch's statistics, unless frozen.
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    fn forward(&self, x: Tensor<4>, rectified: bool) -> Tensor<4> {
         if is_half(x.dtype()) {
             let dtype = FloatDType::from(x.dtype());
-            return self.forward(full(x)).cast(dtype);
+            return self.forward(full(x), rectified).cast(dtype);
         }
+        let rectify = |x| if rectified { relu(x) } else { x };
         let (gamma, beta) = (self.gamma.val(), self.beta.val());
-        if self.frozen || !x.device().is_autodiff() {
-            let (mean, var) = (self.running_mean.value(), self.running_var.value());
-            let device = x.device();
-            return batch_norm(
-                x,
-                gamma,
-                beta,
-                mean.to_device(&device),
-                var.to_device(&device),
-                EPSILON,
-            );
-        }
-        let [n, _, h, w] = x.dims();
-        let unbiased = (n * h * w) as f64 / (n * h * w).saturating_sub(1).max(1) as f64;
         let device = x.device();
-        let running = Running {
-            mean: self.running_mean.value_sync().to_device(&device),
-            variance: self.running_var.value_sync().to_device(&device),
-            momentum: self.momentum,
+        let fixed = self.frozen || !device.is_autodiff();
+        let kept = |kept: &RunningState<Tensor<1>>| {
+            let kept = if fixed { kept.value() } else { kept.value_sync() };
+            kept.to_device(&device)
         };
-        if let Some(done) = kernel::batch_norm(&x, [&gamma, &beta], &running, EPSILON) {
+        let norm = Norm {
+            gamma,
+            beta,
+            mean: kept(&self.running_mean),
+            variance: kept(&self.running_var),
+            momentum: self.momentum,
+            epsilon: EPSILON,
+            relu: rectified,
+        };
+        if fixed {
+            return kernel::normalise(&x, &norm).unwrap_or_else(|| {
+                let Norm { gamma, beta, mean, variance, .. } = norm;
+                rectify(batch_norm(x, gamma, beta, mean, variance, EPSILON))
+            });
+        }
+        if let Some(done) = kernel::batch_norm(&x, &norm) {
             self.running_mean.update(done.mean);
             self.running_var.update(done.variance);
             return done.output;
         }
-        let result = batch_norm_train(x, gamma, beta, EPSILON);
+        let [n, _, h, w] = x.dims();
+        let unbiased = (n * h * w) as f64 / (n * h * w).saturating_sub(1).max(1) as f64;
+        let result = batch_norm_train(x, norm.gamma, norm.beta, EPSILON);
         let mix = |kept: Tensor<1>, new: Tensor<1>, scale: f64| {
             (kept * (1.0 - self.momentum) + new.detach() * (self.momentum * scale)).detach()
         };
-        let mean = mix(running.mean, result.mean, 1.0);
-        self.running_mean.update(mean);
-        let var = mix(running.variance, result.variance, unbiased);
-        self.running_var.update(var);
-        result.output
+        self.running_mean.update(mix(norm.mean, result.mean, 1.0));
+        self.running_var.update(mix(norm.variance, result.variance, unbiased));
+        rectify(result.output)
     }
 }
 

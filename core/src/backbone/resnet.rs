@@ -107,7 +107,7 @@ impl Network for ResNet {
     }
 
     fn forward(&self, x: Tensor<4>) -> Output {
-        let x = relu(self.bn1.run(self.conv1.run(x)));
+        let x = self.bn1.run_relu(self.conv1.run(x));
         let pool = MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]);
         let mut x = max_pool2d(x, pool);
         let mut features = Vec::new();
@@ -129,11 +129,12 @@ impl Block {
             Some((conv, bn)) => bn.run(conv.run(x.clone())),
             None => x.clone(),
         };
-        let x = relu(self.bn1.run(self.conv1.run(x)));
-        let mut x = self.bn2.run(self.conv2.run(x));
-        if let (Some(conv), Some(bn)) = (&self.conv3, &self.bn3) {
-            x = bn.run(conv.run(relu(x)));
-        }
+        let x = self.bn1.run_relu(self.conv1.run(x));
+        let x = self.conv2.run(x);
+        let x = match (&self.conv3, &self.bn3) {
+            (Some(conv), Some(bn)) => bn.run(conv.run(self.bn2.run_relu(x))),
+            _ => self.bn2.run(x),
+        };
         relu(x + shortcut)
     }
 }

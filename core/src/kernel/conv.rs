@@ -4,13 +4,14 @@
 //!
 //! How work is cut depends on shapes alone, so results are the same bytes on any number of threads.
 
+use super::flex::{numbers, tensor};
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Autodiff, Flex, TensorMetadata};
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Tensor};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -468,16 +469,6 @@ impl<const N: usize> Backward<Flex, N> for Step {
             gradients.register::<Flex>(node.id, of);
         }
     }
-}
-
-/// The numbers of a contiguous tensor.
-fn numbers(tensor: &FlexTensor) -> &[f32] {
-    let length = tensor.shape().num_elements();
-    &tensor.storage::<f32>()[tensor.layout().start_offset()..][..length]
-}
-
-fn tensor<const D: usize>(values: Vec<f32>, dims: [usize; D]) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, dims))
 }
 
 /// A convolution of `[n, c, h, w]` with `[filters, c, kh, kw]`, on the CPU in 32 bits; none elsewhere.

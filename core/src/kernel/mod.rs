@@ -4,11 +4,12 @@
 
 mod batch_norm;
 mod conv;
+mod flex;
 mod mix;
 mod parts;
 mod update;
 
-pub(crate) use batch_norm::{Running, batch_norm};
+pub(crate) use batch_norm::{Norm, batch_norm, normalise};
 pub(crate) use conv::conv2d;
 pub(crate) use mix::mix;
 pub(crate) use parts::takes;

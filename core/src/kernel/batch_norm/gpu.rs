@@ -1,13 +1,13 @@
-//! Batch norm in training by two launches each way, where Burn's operations take about a dozen; with its running
-//! statistics.
+//! On a GPU: a cube for each channel that is reduced, a thread for each number that is written.
 
+use super::{Norm, Normalised, unbiased};
 use burn::backend::Autodiff;
 use burn::backend::Wgpu;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use burn_wgpu::CubeTensor;
 use cubecl::calculate_cube_count_elemwise;
 use cubecl::client::Client;
@@ -17,66 +17,41 @@ use cubecl::prelude::*;
 /// Threads that reduce a channel.
 const THREADS: u32 = 256;
 
-/// Running statistics `[c]`, and what becomes of them.
-#[derive(Debug)]
-pub(crate) struct Running {
-    pub(crate) mean: Tensor<1>,
-    pub(crate) variance: Tensor<1>,
-    /// Share of this batch in the new ones.
-    pub(crate) momentum: f64,
-}
-
-/// Result of a batch norm.
-#[derive(Debug)]
-pub(crate) struct Normalised {
-    /// `[n, c, h, w]`
-    pub(crate) output: Tensor<4>,
-    /// The new running mean, `[c]`.
-    pub(crate) mean: Tensor<1>,
-    /// The new running variance, of the unbiased one of this batch, `[c]`.
-    pub(crate) variance: Tensor<1>,
-}
-
 /// What the backward pass needs.
 #[derive(Clone, Debug)]
 struct Saved {
     /// `[n, c, h, w]`, contiguous.
     x: CubeTensor,
-    /// `[c]`
-    gamma: CubeTensor,
     /// Each channel's mean, then each one's inverse deviation: `[2 c]`.
     batch: CubeTensor,
+    /// What each channel is multiplied with, then what is added to it: `[2 c]`.
+    scales: CubeTensor,
+    relu: bool,
 }
 
-/// Normalises `[n, c, h, w]` on an autodiff device by its own statistics, if all lies on a GPU, in 32 bits.
-pub(crate) fn batch_norm(
-    x: &Tensor<4>,
-    [gamma, beta]: [&Tensor<1>; 2],
-    running: &Running,
-    epsilon: f64,
-) -> Option<Normalised> {
+/// See [`super::batch_norm`].
+pub(super) fn batch_norm(x: &Tensor<4>, norm: &Norm) -> Option<Normalised> {
     type Own = Autodiff<Wgpu>;
-    let narrow = x.dtype() == DType::F32 && gamma.dtype() == DType::F32;
-    narrow.then_some(())?;
     let x = x.clone().try_into_primitive::<Own>().ok()?;
-    let gamma = gamma.clone().try_into_primitive::<Own>().ok()?;
-    let beta = beta.clone().try_into_primitive::<Own>().ok()?;
+    let gamma = norm.gamma.clone().try_into_primitive::<Own>().ok()?;
+    let beta = norm.beta.clone().try_into_primitive::<Own>().ok()?;
     let kept = |kept: &Tensor<1>| {
         let tracked = kept.clone().try_into_primitive::<Own>().map(|t| t.into_primitive());
         tracked.or_else(|_| kept.clone().try_into_primitive::<Wgpu>()).ok()
     };
-    let kept = [kept(&running.mean)?, kept(&running.variance)?];
+    let kept = [kept(&norm.mean)?, kept(&norm.variance)?];
 
     let (x, node_x) = x.into_parts();
     let (gamma, node_gamma) = gamma.into_parts();
     let (beta, node_beta) = beta.into_parts();
     let x = contiguous(x);
-    let (batch, new) = measure(&x, kept, running.momentum, epsilon);
-    let output = apply(&x, &gamma, beta, &batch);
+    let (batch, new) = measure(&x, kept, norm);
+    let (output, scales) = apply(&x, [gamma, beta], &batch, norm.relu);
     let nodes = [node_x, node_gamma, node_beta];
-    let prepared = Step.prepare::<NoCheckpointing>(nodes).compute_bound().stateful();
-    let output = match prepared {
-        OpsKind::Tracked(ready) => ready.finish(Saved { x, gamma, batch }, output),
+    let output = match Step.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(ready) => {
+            ready.finish(Saved { x, batch, scales, relu: norm.relu }, output)
+        }
         OpsKind::UnTracked(ready) => ready.finish(output),
     };
     let [mean, variance] = new.map(|t| Tensor::from_inner(Tensor::from_primitive::<Wgpu>(t)));
@@ -96,12 +71,10 @@ impl Backward<Wgpu, 3> for Step {
         _checkpointer: &mut Checkpointer,
     ) {
         let gradient = contiguous(gradients.consume::<Wgpu>(&ops.node));
-        let Saved { x, gamma, batch } = ops.state;
-        let of_parameters = sums(&x, &gradient, &batch);
-        let [of_gamma, of_beta] = of_parameters.clone();
+        let [of_gamma, of_beta] = sums(&ops.state, &gradient);
         let [node_x, node_gamma, node_beta] = ops.parents;
         if let Some(node) = node_x {
-            let of_x = moved(&x, &gradient, gamma, batch, of_parameters);
+            let of_x = moved(&ops.state, &gradient, [of_gamma.clone(), of_beta.clone()]);
             gradients.register::<Wgpu>(node.id, of_x);
         }
         if let Some(node) = node_gamma {
@@ -227,14 +200,8 @@ fn statistics(
 }
 
 /// Mean and inverse deviation of each channel, and the new running statistics.
-fn measure(
-    x: &CubeTensor,
-    kept: [CubeTensor; 2],
-    momentum: f64,
-    epsilon: f64,
-) -> (CubeTensor, [CubeTensor; 2]) {
+fn measure(x: &CubeTensor, kept: [CubeTensor; 2], norm: &Norm) -> (CubeTensor, [CubeTensor; 2]) {
     let (channels, plane, count) = sizes(x);
-    let unbiased = count as f64 / count.saturating_sub(1).max(1) as f64;
     let (cubes, dim, threads) = per_channel(&x.client, channels);
     let (batch, new) = (vector(x, 2 * channels), [(); 2].map(|()| vector(x, channels)));
     let [kept_mean, kept_variance] = kept.map(|t| contiguous(t).into_buffer_arg());
@@ -249,9 +216,9 @@ fn measure(
         channels,
         plane,
         count,
-        momentum as f32,
-        unbiased as f32,
-        epsilon as f32,
+        norm.momentum as f32,
+        unbiased(count) as f32,
+        norm.epsilon as f32,
         batch.clone().into_buffer_arg(),
         new_mean,
         new_variance,
@@ -261,6 +228,7 @@ fn measure(
 }
 
 #[cube(launch)]
+#[expect(clippy::too_many_arguments, reason = "a kernel has no structs of buffers")]
 fn normalise(
     x: &[f32],
     gamma: &[f32],
@@ -269,32 +237,68 @@ fn normalise(
     channels: usize,
     plane: usize,
     out: &mut [f32],
+    scales: &mut [f32],
+    #[comptime] relu: bool,
 ) {
     let at = ABSOLUTE_POS;
     if at < out.len() {
         let channel = at / plane % channels;
-        let normal = (x[at] - batch[channel]) * batch[channels + channel];
-        out[at] = normal * gamma[channel] + beta[channel];
+        let scale = gamma[channel] * batch[channels + channel];
+        let shift = beta[channel] - batch[channel] * scale;
+        let y = x[at] * scale + shift;
+        out[at] = y;
+        if comptime!(relu) {
+            // NaN stays.
+            if y < 0.0f32 {
+                out[at] = 0.0f32;
+            }
+        }
+        // Each channel's first number in the first picture says what became of it.
+        if at < channels * plane && at % plane == 0 {
+            scales[channel] = scale;
+            scales[channels + channel] = shift;
+        }
     }
 }
 
-fn apply(x: &CubeTensor, gamma: &CubeTensor, beta: CubeTensor, batch: &CubeTensor) -> CubeTensor {
+/// The result, and what each channel was multiplied with.
+fn apply(
+    x: &CubeTensor,
+    of_channels: [CubeTensor; 2],
+    batch: &CubeTensor,
+    relu: bool,
+) -> (CubeTensor, CubeTensor) {
     let (channels, plane, _) = sizes(x);
-    let out = same(x);
+    let (out, scales) = (same(x), vector(x, 2 * channels));
     let (cubes, dim) = per_number(&x.client, out.meta.num_elements());
+    let [gamma, beta] = of_channels.map(|t| contiguous(t).into_buffer_arg());
     normalise::launch(
         &x.client,
         cubes,
         dim,
         x.clone().into_buffer_arg(),
-        contiguous(gamma.clone()).into_buffer_arg(),
-        contiguous(beta).into_buffer_arg(),
+        gamma,
+        beta,
         batch.clone().into_buffer_arg(),
         channels,
         plane,
         out.clone().into_buffer_arg(),
+        scales.clone().into_buffer_arg(),
+        relu,
     );
-    out
+    (out, scales)
+}
+
+/// The gradient at a number, behind the ReLU.
+#[cube]
+fn passed(x: f32, gradient: f32, scale: f32, shift: f32, #[comptime] relu: bool) -> f32 {
+    let mut g = gradient;
+    if comptime!(relu) {
+        if x * scale + shift <= 0.0f32 {
+            g = 0.0f32;
+        }
+    }
+    g
 }
 
 #[cube(launch)]
@@ -303,24 +307,28 @@ fn parameters(
     x: &[f32],
     gradient: &[f32],
     batch: &[f32],
+    scales: &[f32],
     channels: usize,
     plane: usize,
     count: usize,
     of_gamma: &mut [f32],
     of_beta: &mut [f32],
+    #[comptime] relu: bool,
     #[comptime] threads: u32,
 ) {
     let channel = CUBE_POS as usize;
     let mean = batch[channel];
-    let scale = batch[channels + channel];
+    let inverse = batch[channels + channel];
+    let scale = scales[channel];
+    let shift = scales[channels + channel];
     let mut plain = 0.0f32;
     let mut weighted = 0.0f32;
     let mut i = UNIT_POS as usize;
     while i < count {
         let at = place(i, channel, channels, plane);
-        let g = gradient[at];
+        let g = passed(x[at], gradient[at], scale, shift, relu);
         plain += g;
-        weighted += g * (x[at] - mean) * scale;
+        weighted += g * (x[at] - mean) * inverse;
         i += threads as usize;
     }
     let plain = reduced(plain, threads);
@@ -332,7 +340,8 @@ fn parameters(
 }
 
 /// Gradients of scale and shift.
-fn sums(x: &CubeTensor, gradient: &CubeTensor, batch: &CubeTensor) -> [CubeTensor; 2] {
+fn sums(saved: &Saved, gradient: &CubeTensor) -> [CubeTensor; 2] {
+    let x = &saved.x;
     let (channels, plane, count) = sizes(x);
     let (cubes, dim, threads) = per_channel(&x.client, channels);
     let out = [(); 2].map(|()| vector(x, channels));
@@ -343,12 +352,14 @@ fn sums(x: &CubeTensor, gradient: &CubeTensor, batch: &CubeTensor) -> [CubeTenso
         dim,
         x.clone().into_buffer_arg(),
         gradient.clone().into_buffer_arg(),
-        batch.clone().into_buffer_arg(),
+        saved.batch.clone().into_buffer_arg(),
+        saved.scales.clone().into_buffer_arg(),
         channels,
         plane,
         count,
         of_gamma,
         of_beta,
+        saved.relu,
         threads,
     );
     out
@@ -359,33 +370,29 @@ fn sums(x: &CubeTensor, gradient: &CubeTensor, batch: &CubeTensor) -> [CubeTenso
 fn backward(
     x: &[f32],
     gradient: &[f32],
-    gamma: &[f32],
     batch: &[f32],
+    scales: &[f32],
     of_gamma: &[f32],
     of_beta: &[f32],
     channels: usize,
     plane: usize,
     count: f32,
     out: &mut [f32],
+    #[comptime] relu: bool,
 ) {
     let at = ABSOLUTE_POS;
     if at < out.len() {
         let channel = at / plane % channels;
-        let scale = batch[channels + channel];
-        let normal = (x[at] - batch[channel]) * scale;
-        let centred = gradient[at] - of_beta[channel] / count - normal * of_gamma[channel] / count;
-        out[at] = centred * gamma[channel] * scale;
+        let scale = scales[channel];
+        let g = passed(x[at], gradient[at], scale, scales[channels + channel], relu);
+        let normal = (x[at] - batch[channel]) * batch[channels + channel];
+        out[at] = (g - of_beta[channel] / count - normal * of_gamma[channel] / count) * scale;
     }
 }
 
 /// The gradient of the input.
-fn moved(
-    x: &CubeTensor,
-    gradient: &CubeTensor,
-    gamma: CubeTensor,
-    batch: CubeTensor,
-    of_parameters: [CubeTensor; 2],
-) -> CubeTensor {
+fn moved(saved: &Saved, gradient: &CubeTensor, of_parameters: [CubeTensor; 2]) -> CubeTensor {
+    let x = &saved.x;
     let (channels, plane, count) = sizes(x);
     let out = same(x);
     let (cubes, dim) = per_number(&x.client, out.meta.num_elements());
@@ -396,14 +403,15 @@ fn moved(
         dim,
         x.clone().into_buffer_arg(),
         gradient.clone().into_buffer_arg(),
-        contiguous(gamma).into_buffer_arg(),
-        batch.into_buffer_arg(),
+        saved.batch.clone().into_buffer_arg(),
+        saved.scales.clone().into_buffer_arg(),
         of_gamma,
         of_beta,
         channels,
         plane,
         count as f32,
         out.clone().into_buffer_arg(),
+        saved.relu,
     );
     out
 }
