@@ -2,15 +2,15 @@
 //! Covariate Shift", ICML 2015 (BN-Inception), with the names and quirks of the Caffe model's PyTorch
 //! port, which the field's checkpoints have.
 
-use super::layers::{BatchNorm, Init, Layer as _, normalised, pooled, unit_rows};
+use super::layers::{BatchNorm, Init, Layer as _, max_pool, normalised, pooled, unit_rows};
 use super::{Entry, Network, NetworkConfig, Output};
 use crate::loss::Feature;
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
-use burn::tensor::module::{avg_pool2d, max_pool2d};
-use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
+use burn::tensor::module::avg_pool2d;
+use burn::tensor::ops::AvgPoolOptions;
 
 /// The network of this file.
 pub const NETWORKS: &[Entry] = &[Entry::new(
@@ -133,7 +133,7 @@ layers! {
 
 /// Caffe's pooling between stages: windows that hang over the edge count.
 fn shrink(x: Tensor<4>) -> Tensor<4> {
-    max_pool2d(x, MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_ceil_mode(true))
+    max_pool(x, 3, 2, 0, true)
 }
 
 impl Network for BnInception {
@@ -185,8 +185,7 @@ impl BnInception {
             shrink(x)
         } else {
             let pool = if block == "5b" {
-                let options = MaxPoolOptions::new([3, 3]).with_stride([1, 1]);
-                max_pool2d(x, options.with_padding([1, 1]))
+                max_pool(x, 3, 1, 1, false)
             } else {
                 let options = AvgPoolOptions::new([3, 3]).with_stride([1, 1]);
                 avg_pool2d(x, options.with_padding([1, 1]).with_count_include_pad(true))

@@ -1,14 +1,12 @@
 //! Four blocks of convolution, batch norm, ReLU and pooling: the small network of first runs.
 
-use super::layers::{BatchNorm, Init, Layer as _, pooled, unit_rows};
+use super::layers::{BatchNorm, Init, Layer as _, max_pool, pooled, unit_rows};
 use super::{Entry, Network, NetworkConfig, Output};
 use crate::loss::Feature;
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
-use burn::tensor::module::max_pool2d;
-use burn::tensor::ops::MaxPoolOptions;
 use retort_datasets::part::read;
 use retort_sdk::{Hyper as _, hyper};
 
@@ -79,7 +77,7 @@ impl Network for ConvNet {
             x = block.bn.run_relu(block.conv.run(x));
             let [_, _, h, w] = x.dims();
             if h > 1 && w > 1 {
-                x = max_pool2d(x, MaxPoolOptions::new([2, 2]).with_stride([2, 2]));
+                x = max_pool(x, 2, 2, 0, false);
             }
             features.push(Feature::Map(x.clone()));
         }

@@ -7,7 +7,8 @@ use burn::module::{Module, Param, ParamId, RunningState};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{LayerNorm, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::activation::relu;
-use burn::tensor::module::{batch_norm, batch_norm_train};
+use burn::tensor::module::{batch_norm, batch_norm_train, max_pool2d};
+use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use std::cell::RefCell;
 
@@ -298,6 +299,21 @@ fn is_half(dtype: DType) -> bool {
 /// 16-bit floats as 32-bit ones, others as they are.
 pub fn full<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if is_half(x.dtype()) { x.cast(FloatDType::F32) } else { x }
+}
+
+/// Maximum over square windows of `[n, c, h, w]`; with `ceil` also over those that leave the picture on the right or
+/// below.
+pub fn max_pool(
+    x: Tensor<4>,
+    window: usize,
+    stride: usize,
+    padding: usize,
+    ceil: bool,
+) -> Tensor<4> {
+    kernel::max_pool2d(&x, window, stride, padding, ceil).unwrap_or_else(|| {
+        let options = MaxPoolOptions::new([window; 2]).with_stride([stride; 2]);
+        max_pool2d(x, options.with_padding([padding; 2]).with_ceil_mode(ceil))
+    })
 }
 
 /// Global average plus global maximum of `[n, c, h, w]`: `[n, c]`.

@@ -1,14 +1,12 @@
 //! He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, with torchvision's
 //! names and its stride in the 3x3 convolution.
 
-use super::layers::{BatchNorm, Init, Layer as _, imagenet, pooled, unit_rows};
+use super::layers::{BatchNorm, Init, Layer as _, imagenet, max_pool, pooled, unit_rows};
 use super::{Entry, Network, NetworkConfig, Output};
 use crate::loss::Feature;
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
-use burn::tensor::module::max_pool2d;
-use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Tensor, activation::relu};
 
 /// The networks of this file.
@@ -108,8 +106,7 @@ impl Network for ResNet {
 
     fn forward(&self, x: Tensor<4>) -> Output {
         let x = self.bn1.run_relu(self.conv1.run(x));
-        let pool = MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]);
-        let mut x = max_pool2d(x, pool);
+        let mut x = max_pool(x, 3, 2, 1, false);
         let mut features = Vec::new();
         for stage in [&self.layer1, &self.layer2, &self.layer3, &self.layer4] {
             for block in stage {

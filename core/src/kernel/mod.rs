@@ -7,11 +7,13 @@ mod conv;
 mod flex;
 mod mix;
 mod parts;
+mod pool;
 mod update;
 
 pub(crate) use batch_norm::{Norm, batch_norm, normalise};
 pub(crate) use conv::conv2d;
 pub(crate) use mix::mix;
 pub(crate) use parts::takes;
+pub(crate) use pool::max_pool2d;
 pub use update::Arithmetic;
 pub(crate) use update::{Moving, Scalars, update};
