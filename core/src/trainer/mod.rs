@@ -38,8 +38,7 @@ pub use trainable::Trainable;
 use writer::Writer;
 
 use crate::backbone::{Backbone, NetworkConfig};
-use crate::loss::LossError;
-use crate::loss::Session;
+use crate::loss::{LossError, Session, guarded};
 use crate::recipe::Recipe;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
@@ -272,7 +271,7 @@ impl Trainer {
 
     /// Reads the losses since the last log point, which waits for the device.
     fn look(&mut self) -> Result<StepReport, TrainError> {
-        let means = self.state.log.read().map_err(|bad| self.diverged(bad))?;
+        let means = self.read(Log::read)?;
         Ok(StepReport {
             epoch: self.state.epoch + 1,
             step: self.state.step,
@@ -283,6 +282,19 @@ impl Trainer {
             lr: self.lr(),
             images_per_second: means.images_per_second,
         })
+    }
+
+    /// Reads from the device what a log or a checkpoint needs: a step that failed there fails here.
+    fn read<T>(&mut self, of: impl FnOnce(&mut Log) -> Result<T, Bad>) -> Result<T, TrainError> {
+        let log = &mut self.state.log;
+        let read = guarded(|| of(log)).map_err(|why| self.refused(why))?;
+        read.map_err(|bad| self.diverged(bad))
+    }
+
+    /// The backend failed in the step that was done last.
+    fn refused(&self, why: String) -> TrainError {
+        let (epoch, step) = (self.state.epoch + 1, self.state.batch);
+        TrainError::Backend { epoch, step, why, kept: self.kept() }
     }
 
     fn evaluation_due(&self) -> bool {

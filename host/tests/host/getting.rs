@@ -2,7 +2,6 @@
 
 use crate::program::json;
 use retort_host::plugin::embedded;
-use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
 

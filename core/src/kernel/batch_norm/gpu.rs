@@ -137,7 +137,7 @@ fn reduced(value: f32, #[comptime] threads: u32) -> f32 {
     let unit = UNIT_POS as usize;
     all[unit] = value;
     sync_cube();
-    let mut left = threads as usize / 2;
+    let mut left = CUBE_DIM as usize / 2;
     while left > 0 {
         if unit < left {
             let other = all[unit + left];
@@ -179,7 +179,7 @@ fn statistics(
     let mut i = UNIT_POS as usize;
     while i < count {
         sum += x[place(i, channel, channels, plane)];
-        i += threads as usize;
+        i += CUBE_DIM as usize;
     }
     let mean = reduced(sum, threads) / f32::cast_from(count);
     let mut squares = 0.0f32;
@@ -187,7 +187,7 @@ fn statistics(
     while i < count {
         let off = x[place(i, channel, channels, plane)] - mean;
         squares += off * off;
-        i += threads as usize;
+        i += CUBE_DIM as usize;
     }
     let variance = reduced(squares, threads) / f32::cast_from(count);
     if UNIT_POS == 0 {
@@ -329,7 +329,7 @@ fn parameters(
         let g = passed(x[at], gradient[at], scale, shift, relu);
         plain += g;
         weighted += g * (x[at] - mean) * inverse;
-        i += threads as usize;
+        i += CUBE_DIM as usize;
     }
     let plain = reduced(plain, threads);
     let weighted = reduced(weighted, threads);

@@ -7,10 +7,11 @@ mod last;
 
 pub use best::Best;
 
-use super::{Observer, State, TrainError, Trainer};
+use super::{Log, Observer, State, TrainError, Trainer};
 use crate::backbone::Backbone;
 use crate::checkpoint::{self, Training};
 use crate::fs::{WriteError, atomic_write};
+use crate::loss::guarded;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ impl Trainer {
     pub(super) fn save(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let network = self.result();
         self.check(&network)?;
-        self.state.log.settle().map_err(|bad| self.diverged(bad))?;
+        self.read(Log::settle)?;
         observer.checkpoint()?;
         let ended = self.state.batch == self.batches_per_epoch();
         let epoch = self.state.epoch + 1;
@@ -67,7 +68,7 @@ impl Trainer {
 
     /// Refuses a network with numbers that aren't finite.
     fn check(&self, network: &Backbone) -> Result<(), TrainError> {
-        let sum = parameter_sum(network);
+        let sum = guarded(|| parameter_sum(network)).map_err(|why| self.refused(why))?;
         if sum.is_finite() {
             return Ok(());
         }

@@ -19,17 +19,6 @@ pub fn data_root(name: &str) -> PathBuf {
     root
 }
 
-/// The folder with the published zips.
-pub fn omniglot_root() -> PathBuf {
-    let root = data_root("omniglot");
-    assert!(
-        root.join("images_background_small1.zip").is_file(),
-        "{} does not hold the Omniglot zips; set RETORT_DATA to the folder that holds omniglot/",
-        root.display(),
-    );
-    root
-}
-
 /// The folder with numbers of the reference implementation.
 pub fn golden() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
