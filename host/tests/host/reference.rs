@@ -89,14 +89,15 @@ fn every_documented_command_line_is_one_of_the_suites() {
         } else {
             wanted.experiment
         };
-        let said = config(line, dir.path());
-        let (said, suites) =
-            (learning(&said), learning(&serde_json::to_value(experiment).unwrap()));
+        let role = line.split_whitespace().next().unwrap();
+        std::fs::write(dir.path().join("suite.toml"), toml::to_string(&experiment).unwrap())
+            .unwrap();
+        let suites = learning(&config(&format!("{role} suite.toml"), dir.path()));
+        let said = learning(&config(line, dir.path()));
         assert_eq!(said, suites, "{line}, and {name}");
         // What is printed as a file is the same experiment.
         let printed = train(line, &["--print-config"], dir.path());
         std::fs::write(dir.path().join("printed.toml"), &printed.stdout).unwrap();
-        let role = line.split_whitespace().next().unwrap();
         let again = config(&format!("{role} printed.toml"), dir.path());
         assert_eq!(learning(&again), said, "{line}");
     }

@@ -52,19 +52,19 @@ MAX: Final = 24
 MIN: Final = 25
 """The smaller of `a` and `b`; where they are equal, each gets half of the gradient. NaN where either is."""
 ADD_SCALAR: Final = 26
-"""`a + attrs[0]`"""
+"""`a + x`"""
 MUL_SCALAR: Final = 27
-"""`a * attrs[0]`"""
+"""`a * x`"""
 DIV_SCALAR: Final = 28
-"""`a / attrs[0]`"""
+"""`a / x`"""
 POW_SCALAR: Final = 29
-"""`a ^ attrs[0]`"""
+"""`a ^ x`"""
 GREATER: Final = 30
 """1 where `a > b`, else 0, also where either is NaN; no gradient."""
 EQUAL: Final = 31
 """1 where `a == b`, else 0; no gradient. Both floats or both integers; 0 equals -0, and NaN equals nothing."""
 SELECT: Final = 32
-"""`a` where the mask `args[2]` is not 0, else `b`; args `[a, b, mask]`. The other branch gets no gradient, not even NaN."""
+"""`a` where the mask is not 0, else `b`; args `[a, b, mask]`. The other branch gets no gradient, not even NaN."""
 NEG: Final = 40
 """`-a`"""
 EXP: Final = 41
@@ -74,15 +74,15 @@ LN: Final = 42
 LN1P: Final = 43
 """`ln(1 + a)`, exact near 0."""
 SQRT: Final = 44
-"""Square root."""
+"""Square root. Its gradient at 0 is infinite."""
 RELU: Final = 45
 """`max(a, 0)`; no gradient at 0. NaN stays."""
 ABS: Final = 46
 """`|a|`; no gradient at 0."""
 CLAMP_MIN: Final = 47
-"""`max(a, attrs[0])`; no gradient below, all of it at the bound. NaN stays."""
+"""`max(a, x)`; no gradient below, all of it at the bound. NaN stays."""
 CLAMP_MAX: Final = 48
-"""`min(a, attrs[0])`; no gradient above, all of it at the bound. NaN stays."""
+"""`min(a, x)`; no gradient above, all of it at the bound. NaN stays."""
 DETACH: Final = 49
 """The same values as a constant: no gradient flows through."""
 TANH: Final = 50
@@ -96,52 +96,52 @@ COS: Final = 53
 SUM: Final = 60
 """Sum of all elements, a scalar."""
 SUM_DIM: Final = 61
-"""Sum along a dimension."""
+"""Sum along dimension `dim`, which stays with size 1."""
 MEAN_DIM: Final = 62
-"""Mean along a dimension."""
+"""Mean along dimension `dim`, which stays with size 1."""
 MAX_DIM: Final = 63
-"""Largest element along a dimension; of equal ones the first gets the gradient. NaN where one is, and then the first NaN gets it."""
+"""Largest element along dimension `dim`, which stays with size 1; of equal ones the first gets the gradient. NaN where one is, and then the first NaN gets it."""
 MIN_DIM: Final = 64
-"""Smallest element along a dimension; of equal ones the first gets the gradient. NaN where one is, and then the first NaN gets it."""
+"""Smallest element along dimension `dim`, which stays with size 1; of equal ones the first gets the gradient. NaN where one is, and then the first NaN gets it."""
 CUM_SUM: Final = 65
-"""Running sum along a dimension, which keeps its size."""
+"""Running sum along dimension `dim`, which keeps its size."""
 MATMUL: Final = 80
 """Matrix product `[…, n, k]` by `[…, k, m]`: `[…, n, m]`; leading dimensions broadcast."""
 TRANSPOSE: Final = 81
 """Exchanges the last two dimensions."""
 RESHAPE: Final = 82
-"""The same elements in shape `attrs`."""
+"""The same elements in the shape `dims`."""
 SLICE: Final = 83
-"""Elements `attrs[1]..attrs[2]` of dimension `attrs[0]`."""
+"""Elements `start..end` of dimension `dim`."""
 CAT: Final = 84
-"""Joins floats along dimension `attrs[0]`."""
+"""`a`, then `b`, along dimension `dim`."""
 ROWS: Final = 85
-"""Rows `args[1]` `[m]` of `args[0]` `[n, …]`: `[m, …]`."""
+"""Rows `index` `[m]` of `a` `[n, …]`: `[m, …]`; args `[a, index]`."""
 GATHER: Final = 86
-"""`out[.., i, ..] = a[.., index[.., i, ..], ..]` along dimension `attrs[0]`; args `[a, index]`."""
+"""`out[.., i, ..] = a[.., index[.., i, ..], ..]` along dimension `dim`; args `[a, index]`."""
 SWAP_DIMS: Final = 87
-"""Exchanges dimensions `attrs[0]` and `attrs[1]`."""
+"""Exchanges dimensions `dim` and `with`."""
 ADAPTIVE_AVG_POOL: Final = 88
-"""Average over windows of `[n, c, h, w]` that give `[n, c, attrs[0], attrs[1]]`."""
+"""Average over windows of `[n, c, h, w]` that give `[n, c, height, width]`."""
 ARGSORT: Final = 100
-"""Positions that sort dimension `attrs[0]` upwards; equal elements (also 0 and -0) keep their order, NaNs come last in theirs. The same on every device."""
+"""Positions that sort dimension `dim` upwards; equal elements (also 0 and -0) keep their order, NaNs come last in theirs. The same on every device."""
 ONE_HOT: Final = 101
-"""`[n]` integers below `attrs[0]`: `[n, attrs[0]]` floats, one 1 a row."""
+"""`[n]` integers below `classes`, others are refused: `[n, classes]` floats, one 1 a row."""
 EYE: Final = 102
-"""Identity matrix `[attrs[0], attrs[0]]`."""
+"""Identity matrix `[n, n]`."""
 CAT_INDEX: Final = 103
-"""Joins integers along dimension `attrs[0]`."""
+"""`a`, then `b`, along dimension `dim`; integers."""
 RESHAPE_INDEX: Final = 104
-"""The same integers in shape `attrs`."""
+"""The same integers in the shape `dims`."""
 FLOAT: Final = 105
 """Integers as floats."""
 SLICE_INDEX: Final = 106
-"""Elements `attrs[1]..attrs[2]` of dimension `attrs[0]` of integers."""
+"""Elements `start..end` of dimension `dim` of integers."""
 GATHER_INDEX: Final = 107
-"""`out[.., i, ..] = a[.., index[.., i, ..], ..]` for integers; args `[a, index]`."""
+"""`out[.., i, ..] = a[.., index[.., i, ..], ..]` along dimension `dim`, of integers; args `[a, index]`."""
 RANGE: Final = 108
-"""Integers `attrs[0]..attrs[1]`."""
+"""Integers `start..end`."""
 ADD_INDEX: Final = 109
 """`a + b` for integers."""
 MOD_INDEX: Final = 110
-"""`a` modulo `attrs[0]`, never negative, for integers."""
+"""`a` modulo `divisor`, never negative, for integers."""
