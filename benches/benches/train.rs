@@ -27,7 +27,7 @@ const WORKS: [(&str, &str, usize, usize, usize, usize, usize); 6] = [
     ("ResNet-18, 64 px", "resnet18", 0, 128, 64, 16, 8),
     ("ResNet-18, 224 px", "resnet18", 0, 128, 224, 8, 3),
     ("BN-Inception, 224 px", "bn_inception", 0, 64, 224, 8, 3),
-    ("ViT-S, 224 px", "vit_small_patch16_224", 0, 128, 224, 8, 3),
+    ("ViT-S, 224 px", "vit_small", 0, 128, 224, 8, 3),
 ];
 
 /// CPU time of this process's threads in seconds (Linux counts it in hundredths).

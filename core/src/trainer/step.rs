@@ -111,7 +111,9 @@ impl Trainer {
             values.push((term.name.clone(), Some(term.weight), value));
             let inner = outcome.terms.into_iter();
             values.extend(inner.map(|(name, x)| (format!("{}.{name}", term.name), None, x)));
-            let value = outcome.value * term.weight;
+            // A weight of 1 is no operation.
+            let whole = (term.weight - 1.0).abs() < f64::EPSILON;
+            let value = if whole { outcome.value } else { outcome.value * term.weight };
             total = Some(match total {
                 None => value,
                 Some(sum) => sum + value,

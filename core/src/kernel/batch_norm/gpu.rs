@@ -1,4 +1,5 @@
-//! On a GPU: a cube for each channel that is reduced, a thread for each number that is written.
+//! On a GPU: a cube for each channel that is reduced, or for 32 neighbours where channels come last (as convolutions
+//! give them), so that threads read neighbours; a thread for each number that is written.
 
 use super::{Norm, Normalised, unbiased};
 use burn::backend::Autodiff;
@@ -16,11 +17,13 @@ use cubecl::prelude::*;
 
 /// Threads that reduce a channel.
 const THREADS: u32 = 256;
+/// Channels of a cube, where channels come last.
+const LANES: usize = 32;
 
 /// What the backward pass needs.
 #[derive(Clone, Debug)]
 struct Saved {
-    /// `[n, c, h, w]`, contiguous.
+    /// `[n, c, h, w]`, in the order of its dimensions or with channels last.
     x: CubeTensor,
     /// Each channel's mean, then each one's inverse deviation: `[2 c]`.
     batch: CubeTensor,
@@ -44,7 +47,7 @@ pub(super) fn batch_norm(x: &Tensor<4>, norm: &Norm) -> Option<Normalised> {
     let (x, node_x) = x.into_parts();
     let (gamma, node_gamma) = gamma.into_parts();
     let (beta, node_beta) = beta.into_parts();
-    let x = contiguous(x);
+    let x = dense(x);
     let (batch, new) = measure(&x, kept, norm);
     let (output, scales) = apply(&x, [gamma, beta], &batch, norm.relu);
     let nodes = [node_x, node_gamma, node_beta];
@@ -70,7 +73,7 @@ impl Backward<Wgpu, 3> for Step {
         gradients: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let gradient = contiguous(gradients.consume::<Wgpu>(&ops.node));
+        let gradient = ordered(gradients.consume::<Wgpu>(&ops.node), &ops.state.x);
         let [of_gamma, of_beta] = sums(&ops.state, &gradient);
         let [node_x, node_gamma, node_beta] = ops.parents;
         if let Some(node) = node_x {
@@ -97,6 +100,34 @@ fn contiguous(x: CubeTensor) -> CubeTensor {
     CubeTensor::new(client, copy.handle, *copy.metadata, device, dtype)
 }
 
+/// Strides of `[n, c, h, w]` whose channels come last.
+fn channels_last(x: &CubeTensor) -> [usize; 4] {
+    let [_, c, h, w] = x.meta.shape().dims();
+    [h * w * c, 1, w * c, c]
+}
+
+/// `[n, c, h, w]` without gaps, in the order of its dimensions or with channels last.
+fn dense(x: CubeTensor) -> CubeTensor {
+    if x.meta.strides()[..] == channels_last(&x) { x } else { contiguous(x) }
+}
+
+/// The same numbers in another's order.
+fn ordered(x: CubeTensor, like: &CubeTensor) -> CubeTensor {
+    if x.meta.strides() == like.meta.strides() {
+        return x;
+    }
+    if like.is_contiguous() {
+        return contiguous(x);
+    }
+    // Seen with channels last, then written down, then seen as before.
+    let view = |mut x: CubeTensor, [i, j]: [[usize; 2]; 2]| {
+        x.meta.swap(i[0], i[1]);
+        x.meta.swap(j[0], j[1]);
+        x
+    };
+    view(contiguous(view(x, [[1, 2], [2, 3]])), [[2, 3], [1, 2]])
+}
+
 /// A tensor of another length on the same device.
 fn vector(like: &CubeTensor, length: usize) -> CubeTensor {
     let handle = like.client.empty(length * size_of::<f32>());
@@ -104,25 +135,28 @@ fn vector(like: &CubeTensor, length: usize) -> CubeTensor {
     CubeTensor::new_contiguous(client, device, [length].into(), handle, like.dtype)
 }
 
+/// A tensor of the same shape and order.
 fn same(like: &CubeTensor) -> CubeTensor {
-    let shape = like.meta.shape().clone();
-    let handle = like.client.empty(shape.num_elements() * size_of::<f32>());
+    let handle = like.client.empty(like.meta.num_elements() * size_of::<f32>());
     let (client, device) = (like.client.clone(), like.device.clone());
-    CubeTensor::new_contiguous(client, device, shape, handle, like.dtype)
+    CubeTensor::new(client, handle, (*like.meta).clone(), device, like.dtype)
 }
 
-/// Channels, pixels of a plane, and numbers of a channel.
+/// Channels, how many neighbours are of one channel, and numbers of a channel.
 fn sizes(x: &CubeTensor) -> (usize, usize, usize) {
-    let shape = x.meta.shape();
-    let plane = shape[2] * shape[3];
-    (shape[1], plane, shape[0] * plane)
+    let [n, c, h, w] = x.meta.shape().dims();
+    let run = if x.is_contiguous() { h * w } else { 1 };
+    (c, run, n * h * w)
 }
 
-/// A cube for each channel. Its number of threads is a power of two that the device has.
-fn per_channel(client: &Client, channels: usize) -> (CubeCount, CubeDim, u32) {
+/// Cubes that reduce channels, each with so many threads (a power of two that the device has) for so many channels.
+fn per_channel(client: &Client, channels: usize, run: usize) -> (CubeCount, CubeDim, u32, u32) {
     let most = client.properties().hardware.max_units_per_cube.min(THREADS);
-    let threads = 1 << most.max(1).ilog2();
-    (CubeCount::Static(channels as u32, 1, 1), CubeDim::new_1d(threads), threads)
+    let threads: u32 = 1 << most.max(1).ilog2();
+    let lanes = if run == 1 { LANES.min(channels.next_power_of_two()) } else { 1 };
+    let lanes = (lanes as u32).min(threads);
+    let cubes = channels.div_ceil(lanes as usize) as u32;
+    (CubeCount::Static(cubes, 1, 1), CubeDim::new_1d(threads), threads, lanes)
 }
 
 fn per_number(client: &Client, numbers: usize) -> (CubeCount, CubeDim) {
@@ -130,15 +164,15 @@ fn per_number(client: &Client, numbers: usize) -> (CubeCount, CubeDim) {
     (calculate_cube_count_elemwise(client, numbers, dim), dim)
 }
 
-/// Sum of what each thread of a cube holds, for each of them.
+/// Sum of what a channel's threads hold, for each of them: every `lanes`th is of the same channel.
 #[cube]
-fn reduced(value: f32, #[comptime] threads: u32) -> f32 {
+fn reduced(value: f32, #[comptime] threads: u32, #[comptime] lanes: u32) -> f32 {
     let mut all = Shared::<[f32]>::new_slice(threads as usize);
     let unit = UNIT_POS as usize;
     all[unit] = value;
     sync_cube();
     let mut left = CUBE_DIM as usize / 2;
-    while left > 0 {
+    while left >= lanes as usize {
         if unit < left {
             let other = all[unit + left];
             all[unit] += other;
@@ -146,15 +180,15 @@ fn reduced(value: f32, #[comptime] threads: u32) -> f32 {
         sync_cube();
         left /= 2;
     }
-    let sum = all[0];
+    let sum = all[unit % lanes as usize];
     sync_cube();
     sum
 }
 
-/// The place of number `i` of a channel.
+/// The place of number `i` of a channel, whose numbers come in runs.
 #[cube]
-fn place(i: usize, channel: usize, channels: usize, plane: usize) -> usize {
-    (i / plane * channels + channel) * plane + i % plane
+fn place(i: usize, channel: usize, channels: usize, run: usize) -> usize {
+    (i / run * channels + channel) * run + i % run
 }
 
 #[cube(launch)]
@@ -164,7 +198,7 @@ fn statistics(
     kept_mean: &[f32],
     kept_variance: &[f32],
     channels: usize,
-    plane: usize,
+    run: usize,
     count: usize,
     momentum: f32,
     unbiased: f32,
@@ -173,24 +207,27 @@ fn statistics(
     new_mean: &mut [f32],
     new_variance: &mut [f32],
     #[comptime] threads: u32,
+    #[comptime] lanes: u32,
 ) {
-    let channel = CUBE_POS as usize;
+    let channel = CUBE_POS as usize * lanes as usize + UNIT_POS as usize % lanes as usize;
+    // Threads beyond the last channel only wait.
+    let end = if channel < channels { count } else { 0usize.runtime() };
     let mut sum = 0.0f32;
-    let mut i = UNIT_POS as usize;
-    while i < count {
-        sum += x[place(i, channel, channels, plane)];
-        i += CUBE_DIM as usize;
+    let mut i = UNIT_POS as usize / lanes as usize;
+    while i < end {
+        sum += x[place(i, channel, channels, run)];
+        i += CUBE_DIM as usize / lanes as usize;
     }
-    let mean = reduced(sum, threads) / f32::cast_from(count);
+    let mean = reduced(sum, threads, lanes) / f32::cast_from(count);
     let mut squares = 0.0f32;
-    let mut i = UNIT_POS as usize;
-    while i < count {
-        let off = x[place(i, channel, channels, plane)] - mean;
+    let mut i = UNIT_POS as usize / lanes as usize;
+    while i < end {
+        let off = x[place(i, channel, channels, run)] - mean;
         squares += off * off;
-        i += CUBE_DIM as usize;
+        i += CUBE_DIM as usize / lanes as usize;
     }
-    let variance = reduced(squares, threads) / f32::cast_from(count);
-    if UNIT_POS == 0 {
+    let variance = reduced(squares, threads, lanes) / f32::cast_from(count);
+    if UNIT_POS < lanes && channel < channels {
         batch[channel] = mean;
         batch[channels + channel] = 1.0f32 / (variance + epsilon).sqrt();
         let rest = 1.0f32 - momentum;
@@ -201,8 +238,8 @@ fn statistics(
 
 /// Mean and inverse deviation of each channel, and the new running statistics.
 fn measure(x: &CubeTensor, kept: [CubeTensor; 2], norm: &Norm) -> (CubeTensor, [CubeTensor; 2]) {
-    let (channels, plane, count) = sizes(x);
-    let (cubes, dim, threads) = per_channel(&x.client, channels);
+    let (channels, run, count) = sizes(x);
+    let (cubes, dim, threads, lanes) = per_channel(&x.client, channels, run);
     let (batch, new) = (vector(x, 2 * channels), [(); 2].map(|()| vector(x, channels)));
     let [kept_mean, kept_variance] = kept.map(|t| contiguous(t).into_buffer_arg());
     let [new_mean, new_variance] = new.clone().map(CubeTensor::into_buffer_arg);
@@ -214,7 +251,7 @@ fn measure(x: &CubeTensor, kept: [CubeTensor; 2], norm: &Norm) -> (CubeTensor, [
         kept_mean,
         kept_variance,
         channels,
-        plane,
+        run,
         count,
         norm.momentum as f32,
         unbiased(count) as f32,
@@ -223,6 +260,7 @@ fn measure(x: &CubeTensor, kept: [CubeTensor; 2], norm: &Norm) -> (CubeTensor, [
         new_mean,
         new_variance,
         threads,
+        lanes,
     );
     (batch, new)
 }
@@ -235,14 +273,14 @@ fn normalise(
     beta: &[f32],
     batch: &[f32],
     channels: usize,
-    plane: usize,
+    run: usize,
     out: &mut [f32],
     scales: &mut [f32],
     #[comptime] relu: bool,
 ) {
     let at = ABSOLUTE_POS;
     if at < out.len() {
-        let channel = at / plane % channels;
+        let channel = at / run % channels;
         let scale = gamma[channel] * batch[channels + channel];
         let shift = beta[channel] - batch[channel] * scale;
         let y = x[at] * scale + shift;
@@ -254,7 +292,7 @@ fn normalise(
             }
         }
         // Each channel's first number in the first picture says what became of it.
-        if at < channels * plane && at % plane == 0 {
+        if at < channels * run && at % run == 0 {
             scales[channel] = scale;
             scales[channels + channel] = shift;
         }
@@ -268,7 +306,7 @@ fn apply(
     batch: &CubeTensor,
     relu: bool,
 ) -> (CubeTensor, CubeTensor) {
-    let (channels, plane, _) = sizes(x);
+    let (channels, run, _) = sizes(x);
     let (out, scales) = (same(x), vector(x, 2 * channels));
     let (cubes, dim) = per_number(&x.client, out.meta.num_elements());
     let [gamma, beta] = of_channels.map(|t| contiguous(t).into_buffer_arg());
@@ -281,7 +319,7 @@ fn apply(
         beta,
         batch.clone().into_buffer_arg(),
         channels,
-        plane,
+        run,
         out.clone().into_buffer_arg(),
         scales.clone().into_buffer_arg(),
         relu,
@@ -309,31 +347,33 @@ fn parameters(
     batch: &[f32],
     scales: &[f32],
     channels: usize,
-    plane: usize,
+    run: usize,
     count: usize,
     of_gamma: &mut [f32],
     of_beta: &mut [f32],
     #[comptime] relu: bool,
     #[comptime] threads: u32,
+    #[comptime] lanes: u32,
 ) {
-    let channel = CUBE_POS as usize;
-    let mean = batch[channel];
-    let inverse = batch[channels + channel];
-    let scale = scales[channel];
-    let shift = scales[channels + channel];
+    let channel = CUBE_POS as usize * lanes as usize + UNIT_POS as usize % lanes as usize;
+    let end = if channel < channels { count } else { 0usize.runtime() };
     let mut plain = 0.0f32;
     let mut weighted = 0.0f32;
-    let mut i = UNIT_POS as usize;
-    while i < count {
-        let at = place(i, channel, channels, plane);
+    let mut i = UNIT_POS as usize / lanes as usize;
+    while i < end {
+        let mean = batch[channel];
+        let inverse = batch[channels + channel];
+        let scale = scales[channel];
+        let shift = scales[channels + channel];
+        let at = place(i, channel, channels, run);
         let g = passed(x[at], gradient[at], scale, shift, relu);
         plain += g;
         weighted += g * (x[at] - mean) * inverse;
-        i += CUBE_DIM as usize;
+        i += CUBE_DIM as usize / lanes as usize;
     }
-    let plain = reduced(plain, threads);
-    let weighted = reduced(weighted, threads);
-    if UNIT_POS == 0 {
+    let plain = reduced(plain, threads, lanes);
+    let weighted = reduced(weighted, threads, lanes);
+    if UNIT_POS < lanes && channel < channels {
         of_beta[channel] = plain;
         of_gamma[channel] = weighted;
     }
@@ -342,8 +382,8 @@ fn parameters(
 /// Gradients of scale and shift.
 fn sums(saved: &Saved, gradient: &CubeTensor) -> [CubeTensor; 2] {
     let x = &saved.x;
-    let (channels, plane, count) = sizes(x);
-    let (cubes, dim, threads) = per_channel(&x.client, channels);
+    let (channels, run, count) = sizes(x);
+    let (cubes, dim, threads, lanes) = per_channel(&x.client, channels, run);
     let out = [(); 2].map(|()| vector(x, channels));
     let [of_gamma, of_beta] = out.clone().map(CubeTensor::into_buffer_arg);
     parameters::launch(
@@ -355,12 +395,13 @@ fn sums(saved: &Saved, gradient: &CubeTensor) -> [CubeTensor; 2] {
         saved.batch.clone().into_buffer_arg(),
         saved.scales.clone().into_buffer_arg(),
         channels,
-        plane,
+        run,
         count,
         of_gamma,
         of_beta,
         saved.relu,
         threads,
+        lanes,
     );
     out
 }
@@ -375,14 +416,14 @@ fn backward(
     of_gamma: &[f32],
     of_beta: &[f32],
     channels: usize,
-    plane: usize,
+    run: usize,
     count: f32,
     out: &mut [f32],
     #[comptime] relu: bool,
 ) {
     let at = ABSOLUTE_POS;
     if at < out.len() {
-        let channel = at / plane % channels;
+        let channel = at / run % channels;
         let scale = scales[channel];
         let g = passed(x[at], gradient[at], scale, scales[channels + channel], relu);
         let normal = (x[at] - batch[channel]) * batch[channels + channel];
@@ -393,7 +434,7 @@ fn backward(
 /// The gradient of the input.
 fn moved(saved: &Saved, gradient: &CubeTensor, of_parameters: [CubeTensor; 2]) -> CubeTensor {
     let x = &saved.x;
-    let (channels, plane, count) = sizes(x);
+    let (channels, run, count) = sizes(x);
     let out = same(x);
     let (cubes, dim) = per_number(&x.client, out.meta.num_elements());
     let [of_gamma, of_beta] = of_parameters.map(CubeTensor::into_buffer_arg);
@@ -408,7 +449,7 @@ fn moved(saved: &Saved, gradient: &CubeTensor, of_parameters: [CubeTensor; 2]) -
         of_gamma,
         of_beta,
         channels,
-        plane,
+        run,
         count as f32,
         out.clone().into_buffer_arg(),
         saved.relu,
