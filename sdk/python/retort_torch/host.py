@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Optional, Protocol, Union
 from wasmtime import Config, Engine, Store, Trap, WasmtimeError
 from wasmtime import component as wasm
 
+from . import installed
 from .errors import LossError, PackError
 
 _IMPORT = "retort:loss/host@1"
@@ -52,7 +53,7 @@ def _tick(reference: "weakref.ref[Engine]") -> None:
 
 
 class Pack:
-    """A compiled component, and what it says about its losses."""
+    """A compiled component, and what it says about its losses: a file, or `author/pack` as `retort add` installed it."""
 
     def __init__(self, path: Union[str, Path], limits: Limits = Limits()) -> None:
         self.path, self.limits = Path(path), limits
@@ -60,10 +61,10 @@ class Pack:
         config.epoch_interruption = True
         self.engine = Engine(config)
         try:
-            with self.path.open("rb") as file:
-                data = file.read(limits.component_bytes + 1)
-            if len(data) > limits.component_bytes:
-                raise PackError(f"{path} has more than {limits.component_bytes} bytes")
+            if installed.is_name(str(path)):
+                self.path, data = installed.find(str(path), limits.component_bytes)
+            else:
+                data = installed.read_regular(self.path, limits.component_bytes)
             if not data.startswith(b"\0asm"):
                 raise PackError(f"{path} isn't WebAssembly")
             self.component = wasm.Component(self.engine, data)
