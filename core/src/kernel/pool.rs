@@ -103,6 +103,7 @@ fn forward(x: &[f32], shape: Shape) -> (Vec<f32>, Vec<u8>) {
     (out, places)
 }
 
+#[expect(clippy::inline_always, reason = "it is compiled for the processor that it is called on")]
 #[inline(always)]
 fn larger(x: f32, tap: u8, out: &mut f32, place: &mut u8) {
     // `x != x` is NaN's way to say so.

@@ -52,6 +52,7 @@ struct Channel {
 }
 
 /// Sums of two functions of each number, in a fixed order.
+#[expect(clippy::inline_always, reason = "it is compiled for the processor that it is called on")]
 #[inline(always)]
 fn two_sums(length: usize, each: impl Fn(usize) -> (f32, f32)) -> [f64; 2] {
     let (mut one, mut other) = ([0.0f32; LANES], [0.0f32; LANES]);

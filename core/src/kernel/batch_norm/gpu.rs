@@ -39,7 +39,7 @@ pub(super) fn batch_norm(x: &Tensor<4>, norm: &Norm) -> Option<Normalised> {
     let gamma = norm.gamma.clone().try_into_primitive::<Own>().ok()?;
     let beta = norm.beta.clone().try_into_primitive::<Own>().ok()?;
     let kept = |kept: &Tensor<1>| {
-        let tracked = kept.clone().try_into_primitive::<Own>().map(|t| t.into_primitive());
+        let tracked = kept.clone().try_into_primitive::<Own>().map(|t| t.into_parts().0);
         tracked.or_else(|_| kept.clone().try_into_primitive::<Wgpu>()).ok()
     };
     let kept = [kept(&norm.mean)?, kept(&norm.variance)?];
@@ -209,7 +209,7 @@ fn statistics(
     #[comptime] threads: u32,
     #[comptime] lanes: u32,
 ) {
-    let channel = CUBE_POS as usize * lanes as usize + UNIT_POS as usize % lanes as usize;
+    let channel = CUBE_POS * lanes as usize + UNIT_POS as usize % lanes as usize;
     // Threads beyond the last channel only wait.
     let end = if channel < channels { count } else { 0usize.runtime() };
     let mut sum = 0.0f32;
@@ -285,14 +285,12 @@ fn normalise(
         let shift = beta[channel] - batch[channel] * scale;
         let y = x[at] * scale + shift;
         out[at] = y;
-        if comptime!(relu) {
-            // NaN stays.
-            if y < 0.0f32 {
-                out[at] = 0.0f32;
-            }
+        // NaN stays.
+        if comptime!(relu) && y < 0.0f32 {
+            out[at] = 0.0f32;
         }
         // Each channel's first number in the first picture says what became of it.
-        if at < channels * run && at % run == 0 {
+        if at < channels * run && at == channel * run {
             scales[channel] = scale;
             scales[channels + channel] = shift;
         }
@@ -331,10 +329,8 @@ fn apply(
 #[cube]
 fn passed(x: f32, gradient: f32, scale: f32, shift: f32, #[comptime] relu: bool) -> f32 {
     let mut g = gradient;
-    if comptime!(relu) {
-        if x * scale + shift <= 0.0f32 {
-            g = 0.0f32;
-        }
+    if comptime!(relu) && x * scale + shift <= 0.0f32 {
+        g = 0.0f32;
     }
     g
 }
@@ -355,7 +351,7 @@ fn parameters(
     #[comptime] threads: u32,
     #[comptime] lanes: u32,
 ) {
-    let channel = CUBE_POS as usize * lanes as usize + UNIT_POS as usize % lanes as usize;
+    let channel = CUBE_POS * lanes as usize + UNIT_POS as usize % lanes as usize;
     let end = if channel < channels { count } else { 0usize.runtime() };
     let mut plain = 0.0f32;
     let mut weighted = 0.0f32;
