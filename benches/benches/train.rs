@@ -154,7 +154,9 @@ fn main() {
                 let ratio = ours.zip(theirs).map(|(ours, theirs)| format!("{:.2}", ours / theirs));
                 let ratio = ratio.unwrap_or_else(|| "–".to_owned());
                 let cells = [shown(ours), shown(theirs), ratio];
-                cells.iter().for_each(|cell| row.extend([" ", cell, " |"]));
+                for cell in &cells {
+                    row.extend([" ", cell, " |"]);
+                }
             }
             println!("{row}");
         }
