@@ -546,8 +546,11 @@ mod tests {
         norm(a - b.clone()) / norm(b).max(1e-30)
     }
 
-    /// Pictures, weight, stride and padding: filters of all forms, maps of a tile and of many, odd sizes.
-    const CASES: [([usize; 4], [usize; 4], [usize; 2], [usize; 2]); 12] = [
+    /// Pictures, weight, stride and padding.
+    type Case = ([usize; 4], [usize; 4], [usize; 2], [usize; 2]);
+
+    /// Filters of all forms, maps of a tile and of many, odd sizes.
+    const CASES: [Case; 12] = [
         ([3, 2, 5, 7], [4, 2, 3, 3], [1, 1], [1, 1]),
         ([1, 1, 1, 1], [1, 1, 1, 1], [1, 1], [0, 0]),
         ([5, 3, 32, 32], [8, 3, 3, 3], [1, 1], [1, 1]),
