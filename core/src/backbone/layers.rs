@@ -281,7 +281,7 @@ impl BatchNorm {
             return done.output;
         }
         let [n, _, h, w] = x.dims();
-        let unbiased = (n * h * w) as f64 / (n * h * w).saturating_sub(1).max(1) as f64;
+        let unbiased = kernel::unbiased(n * h * w);
         let result = batch_norm_train(x, norm.gamma, norm.beta, EPSILON);
         let mix = |kept: Tensor<1>, new: Tensor<1>, scale: f64| {
             (kept * (1.0 - self.momentum) + new.detach() * (self.momentum * scale)).detach()

@@ -5,10 +5,10 @@
 //! How work is cut depends on shapes alone, so results are the same bytes on any number of threads.
 
 use super::flex::{numbers, tensor};
+use super::record::recorded;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Autodiff, Flex, TensorMetadata};
 use burn::tensor::{DType, Tensor};
@@ -502,24 +502,13 @@ pub(crate) fn conv2d(
     let (x, node_x) = x.into_parts();
     let (weight, node_weight) = weight.into_parts();
     let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
-    let saved = |x, weight| Saved { x, weight, shape };
+    let saved = Saved { x: x.clone(), weight: weight.clone(), shape };
     let out = match bias {
-        None => {
-            let out = run(&x, &weight, None);
-            let nodes = [node_x, node_weight];
-            match Step.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(ready) => ready.finish(saved(x, weight), out),
-                OpsKind::UnTracked(ready) => ready.finish(out),
-            }
-        }
+        None => recorded(Step, [node_x, node_weight], saved, run(&x, &weight, None)),
         Some(bias) => {
             let (bias, node_bias) = bias.clone().try_into_primitive::<Own>().ok()?.into_parts();
             let out = run(&x, &weight, Some(&bias.to_contiguous()));
-            let nodes = [node_x, node_weight, node_bias];
-            match Step.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(ready) => ready.finish(saved(x, weight), out),
-                OpsKind::UnTracked(ready) => ready.finish(out),
-            }
+            recorded(Step, [node_x, node_weight, node_bias], saved, out)
         }
     };
     Some(Tensor::from_primitive::<Own>(out))
@@ -530,21 +519,10 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::conv2d;
+    use crate::kernel::testing::{alike, apart, wave};
     use burn::tensor::module::conv2d as theirs;
     use burn::tensor::ops::ConvOptions;
-    use burn::tensor::{Device, Tensor, TensorData};
-
-    fn wave<const D: usize>(dims: [usize; D], salt: f32, device: &Device) -> Tensor<D> {
-        let wave = |i: usize| (i as f32 * 0.37 + salt).sin() + (i as f32 * 0.011 * salt).cos();
-        let values: Vec<f32> = (0..dims.iter().product()).map(wave).collect();
-        Tensor::from_data(TensorData::new(values, dims), device)
-    }
-
-    /// |a - b| / |b|
-    fn apart<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f64 {
-        let norm = |t: Tensor<D>| t.powi_scalar(2).sum().sqrt().into_scalar::<f64>();
-        norm(a - b.clone()) / norm(b).max(1e-30)
-    }
+    use burn::tensor::{Device, Tensor};
 
     /// Pictures, weight, stride and padding.
     type Case = ([usize; 4], [usize; 4], [usize; 2], [usize; 2]);
@@ -594,7 +572,7 @@ mod tests {
                 }
                 // Sums over a thousand places, in another order.
                 assert!(far < 1e-5, "gradient of {what}: {far:.0e}");
-                // Without autodiff, the same bytes.
+                // Without autodiff, too.
                 let device = Device::flex();
                 let (input, weight) = (wave(x, 0.3, &device), wave(w, 1.7, &device));
                 let bias = biased.then(|| wave([w[0]], 2.9, &device));
@@ -607,24 +585,17 @@ mod tests {
 
     #[test]
     fn any_number_of_threads_gives_the_same_bytes() {
-        let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| {
-                let device = Device::flex().autodiff();
-                let input = wave([13, 6, 20, 20], 0.2, &device).require_grad();
-                let weight = wave([7, 6, 3, 3], 0.5, &device).require_grad();
-                let out = conv2d(&input, &weight, None, [1, 1], [1, 1]).unwrap();
-                let gradients = (out.clone() * out.clone()).sum().backward();
-                [
-                    out.into_data(),
-                    input.grad(&gradients).unwrap().into_data(),
-                    weight.grad(&gradients).unwrap().into_data(),
-                ]
-            })
-        };
-        let one = run(1);
-        for threads in [2, 3, 8] {
-            assert!(run(threads).iter().zip(&one).all(|(a, b)| a == b), "{threads} threads");
-        }
+        alike(|| {
+            let device = Device::flex().autodiff();
+            let input = wave([13, 6, 20, 20], 0.2, &device).require_grad();
+            let weight = wave([7, 6, 3, 3], 0.5, &device).require_grad();
+            let out = conv2d(&input, &weight, None, [1, 1], [1, 1]).unwrap();
+            let gradients = (out.clone() * out.clone()).sum().backward();
+            vec![
+                out.into_data(),
+                input.grad(&gradients).unwrap().into_data(),
+                weight.grad(&gradients).unwrap().into_data(),
+            ]
+        });
     }
 }

@@ -123,7 +123,7 @@ impl Layout {
 }
 
 /// So many numbers of a buffer, on the device of a tensor.
-fn tensor(like: &CubeTensor, handle: Handle, length: usize) -> CubeTensor {
+pub(super) fn tensor(like: &CubeTensor, handle: Handle, length: usize) -> CubeTensor {
     let (client, device) = (like.client.clone(), like.device.clone());
     CubeTensor::new_contiguous(client, device, Shape::from([length]), handle, like.dtype)
 }

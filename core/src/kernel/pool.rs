@@ -2,10 +2,10 @@
 //! which tap it came from.
 
 use super::flex::{numbers, tensor};
+use super::record::recorded;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{DType, Tensor};
 use pulp::Arch;
@@ -193,13 +193,8 @@ pub(crate) fn max_pool2d(
     let (x, node) = x.clone().try_into_primitive::<Own>().ok()?.into_parts();
     let (out, places) = forward(numbers(&x.to_contiguous()), shape);
     let out = tensor(out, dims);
-    let out = match Step.prepare::<NoCheckpointing>([node]).compute_bound().stateful() {
-        OpsKind::Tracked(ready) => {
-            let places = Arc::new(places);
-            ready.finish(Saved { places, dims: [n, c, height, width], shape }, out)
-        }
-        OpsKind::UnTracked(ready) => ready.finish(out),
-    };
+    let saved = Saved { places: Arc::new(places), dims: [n, c, height, width], shape };
+    let out = recorded(Step, [node], saved, out);
     Some(Tensor::from_primitive::<Own>(out))
 }
 

@@ -287,14 +287,13 @@ impl Trainer {
     /// Reads from the device what a log or a checkpoint needs: a step that failed there fails here.
     fn read<T>(&mut self, of: impl FnOnce(&mut Log) -> Result<T, Bad>) -> Result<T, TrainError> {
         let log = &mut self.state.log;
-        let read = guarded(|| of(log)).map_err(|why| self.refused(why))?;
+        let read = guarded(|| of(log)).map_err(|why| self.refused(self.state.batch, why))?;
         read.map_err(|bad| self.diverged(bad))
     }
 
-    /// The backend failed in the step that was done last.
-    fn refused(&self, why: String) -> TrainError {
-        let (epoch, step) = (self.state.epoch + 1, self.state.batch);
-        TrainError::Backend { epoch, step, why, kept: self.kept() }
+    /// The backend failed in a step of this epoch, from 1, or when its results were read.
+    fn refused(&self, step: usize, why: String) -> TrainError {
+        TrainError::Backend { epoch: self.state.epoch + 1, step, why, kept: self.kept() }
     }
 
     fn evaluation_due(&self) -> bool {

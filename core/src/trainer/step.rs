@@ -52,8 +52,7 @@ impl Trainer {
         });
         let step = step.map_err(|why| {
             self.state.terms.iter_mut().for_each(|term| term.session.discard());
-            let (epoch, step) = (self.state.epoch + 1, self.state.batch + 1);
-            TrainError::Backend { epoch, step, why, kept: self.kept() }
+            self.refused(self.state.batch + 1, why)
         })??;
         self.state.batch += 1;
         self.state.step += 1;

@@ -1,5 +1,6 @@
 //! Suites as a user types them, on tiny settings.
 
+use crate::program::on_cpu as retort;
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -29,11 +30,6 @@ loss = "rkd"
 method = "RKD"
 recall = { glyphs = [12.3, 45.6] }
 "#;
-
-fn retort(args: &[&str], dir: &Path) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_retort"));
-    command.args(args).arg("--device=cpu").current_dir(dir).output().unwrap()
-}
 
 fn compare(more: &[&str], dir: &Path) -> Output {
     retort(&[&["compare", "suite.toml", "--out=suite"], more].concat(), dir)

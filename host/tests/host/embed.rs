@@ -1,6 +1,6 @@
 //! `retort embed`, `search` and `model` as a user types them, on a tiny network.
 
-use crate::program::json;
+use crate::program::{json, on_cpu as retort};
 use retort_core::metric::{Embeddings, recall_at};
 use retort_datasets::{Dataset, Image, Options, Split, open};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -9,11 +9,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
-
-fn retort(args: &[&str], dir: &Path) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_retort"));
-    command.args(args).arg("--device=cpu").current_dir(dir).output().unwrap()
-}
 
 fn error(output: &Output, code: i32) -> String {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();

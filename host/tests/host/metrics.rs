@@ -1,15 +1,11 @@
 //! `retort metrics` and the metrics of `retort evaluate`, as a user types them.
 
+use crate::program::on_cpu as retort;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-fn retort(args: &[&str], dir: &Path) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_retort"));
-    command.args(args).arg("--device=cpu").current_dir(dir).output().unwrap()
-}
+use std::process::Command;
 
 fn json(args: &[&str], dir: &Path) -> Value {
     let output = retort(&[args, &["--json"]].concat(), dir);

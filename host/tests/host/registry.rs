@@ -1,6 +1,7 @@
 //! Registries of the OCI and indexes over HTTP, against a server on the loopback that does what real ones do, and what
 //! they shouldn't. `.ci/registry` walks through a real one.
 
+use crate::program::Runs;
 use crate::server::{Answer, Asked, Server};
 use base64::Engine as _;
 use retort_host::plugin::digest;
@@ -50,6 +51,15 @@ struct Person {
     logged_in: bool,
 }
 
+impl Runs for Person {
+    fn run(&self, args: &[&str]) -> Output {
+        let output = self.command(args).output().unwrap();
+        let all = [&output.stdout[..], &output.stderr].concat();
+        assert!(!String::from_utf8_lossy(&all).contains(PASSWORD), "{args:?} says the password");
+        output
+    }
+}
+
 impl Person {
     fn new(dir: &Path, name: &str, registry: &str) -> Self {
         let at = dir.join(name);
@@ -69,24 +79,6 @@ impl Person {
             command.env("RETORT_REGISTRY_USER", "ada").env("RETORT_REGISTRY_PASSWORD", PASSWORD);
         }
         command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        let output = self.command(args).output().unwrap();
-        let all = [&output.stdout[..], &output.stderr].concat();
-        assert!(!String::from_utf8_lossy(&all).contains(PASSWORD), "{args:?} says the password");
-        output
-    }
-
-    fn ok(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{args:?}: {said}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        serde_json::from_str(&self.ok(&[args, &["--json"]].concat())).unwrap()
     }
 
     /// The one sentence with which something is refused.

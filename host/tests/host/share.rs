@@ -1,7 +1,7 @@
 //! A pack from its author's folder to a stranger's training: made, signed, published, found, added, used, locked,
 //! taken back, and what happens where somebody meddles with it.
 
-use serde_json::Value;
+use crate::program::Runs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -46,14 +46,7 @@ struct Person {
     registry: PathBuf,
 }
 
-impl Person {
-    fn new(dir: &Path, name: &str) -> Self {
-        let (home, at) = (dir.join(name).join("home"), dir.join(name).join("work"));
-        std::fs::create_dir_all(&home).unwrap();
-        std::fs::create_dir_all(&at).unwrap();
-        Person { home, at, registry: dir.join("registry") }
-    }
-
+impl Runs for Person {
     fn run(&self, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_retort"));
         command.args(args).current_dir(&self.at);
@@ -61,16 +54,14 @@ impl Person {
         command.env("RETORT_REGISTRY", &self.registry);
         command.output().unwrap()
     }
+}
 
-    fn ok(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{args:?}: {said}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        serde_json::from_str(&self.ok(&[args, &["--json"]].concat())).unwrap()
+impl Person {
+    fn new(dir: &Path, name: &str) -> Self {
+        let (home, at) = (dir.join(name).join("home"), dir.join(name).join("work"));
+        std::fs::create_dir_all(&home).unwrap();
+        std::fs::create_dir_all(&at).unwrap();
+        Person { home, at, registry: dir.join("registry") }
     }
 
     fn refused(&self, args: &[&str]) -> String {

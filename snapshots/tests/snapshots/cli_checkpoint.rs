@@ -1,30 +1,18 @@
 //! `retort checkpoint`, and other commands on checkpoints of other origin, as typed.
 
+use crate::program::{error, retort};
 use burn::store::bridge;
 use retort_core::checkpoint::Weights;
 use retort_snapshots::{golden, json};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-fn retort(args: &[&str], dir: &Path) -> Output {
-    let mut command = Command::new(retort_snapshots::retort());
-    command.args(args).arg("--device=cpu").current_dir(dir).output().unwrap()
-}
+use std::process::Command;
 
 fn success(args: &[&str], dir: &Path) -> Value {
     let output = retort(&[args, &["--json"]].concat(), dir);
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn error(args: &[&str], dir: &Path, code: i32) -> String {
-    let output = retort(args, dir);
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
-    assert!(!text.contains("a bug in retort"), "{text}");
-    text
 }
 
 /// The golden checkpoints of networks: path, network, and the embedding's size if there is one.

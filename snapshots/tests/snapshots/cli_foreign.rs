@@ -1,11 +1,11 @@
 //! Commands on checkpoints whose keys don't tell their network, as typed.
 
+use crate::program::{error, retort};
 use burn::store::bridge;
 use retort_core::checkpoint::Weights;
 use retort_snapshots::torch::{Entry, convnet, renamed, saved};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::{Command, Output};
 
 const TINY: &[&str] = &[
     "--dataset=glyphs",
@@ -18,25 +18,12 @@ const TINY: &[&str] = &[
     "--width=2",
 ];
 
-fn retort(args: &[&str], dir: &Path) -> Output {
-    let mut command = Command::new(retort_snapshots::retort());
-    command.args(args).arg("--device=cpu").current_dir(dir).output().unwrap()
-}
-
 /// The result, and what was remarked.
 fn success(args: &[&str], dir: &Path) -> (Value, String) {
     let output = retort(&[args, &["--json"]].concat(), dir);
     let remarks = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{args:?}: {remarks}");
     (serde_json::from_slice(&output.stdout).unwrap(), remarks)
-}
-
-fn error(args: &[&str], dir: &Path, code: i32) -> String {
-    let output = retort(args, dir);
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
-    assert!(!text.contains("a bug in retort"), "{text}");
-    text
 }
 
 fn value(path: &Path, key: &str) -> Vec<f32> {

@@ -20,6 +20,7 @@ mod pages;
 mod parity;
 mod pinned;
 mod profiles;
+mod program;
 mod recent;
 #[allow(
     clippy::ptr_arg,

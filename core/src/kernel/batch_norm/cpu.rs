@@ -2,10 +2,10 @@
 
 use super::{Norm, Normalised, unbiased};
 use crate::kernel::flex::{numbers, tensor};
+use crate::kernel::record::recorded;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Autodiff, Flex, TensorMetadata};
 use burn::tensor::Tensor;
@@ -281,9 +281,7 @@ pub(super) fn batch_norm(x: &Tensor<4>, norm: &Norm) -> Option<Normalised> {
     let variance = mixed(1, &|channel| channel.variance * unbiased);
 
     let nodes = [node_x, node_gamma, node_beta];
-    let output = match Step.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(ready) => ready.finish(Saved { x, channels, relu: norm.relu }, out),
-        OpsKind::UnTracked(ready) => ready.finish(out),
-    };
+    let saved = Saved { x, channels, relu: norm.relu };
+    let output = recorded(Step, nodes, saved, out);
     Some(Normalised { output: Tensor::from_primitive::<Own>(output), mean, variance })
 }

@@ -2,15 +2,15 @@
 //! give them), so that threads read neighbours; a thread for each number that is written.
 
 use super::{Norm, Normalised, unbiased};
+use crate::kernel::parts::{tensor, threads};
+use crate::kernel::record::recorded;
 use burn::backend::Autodiff;
 use burn::backend::Wgpu;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::Tensor;
 use burn_wgpu::CubeTensor;
-use cubecl::calculate_cube_count_elemwise;
 use cubecl::client::Client;
 use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::*;
@@ -51,12 +51,8 @@ pub(super) fn batch_norm(x: &Tensor<4>, norm: &Norm) -> Option<Normalised> {
     let (batch, new) = measure(&x, kept, norm);
     let (output, scales) = apply(&x, [gamma, beta], &batch, norm.relu);
     let nodes = [node_x, node_gamma, node_beta];
-    let output = match Step.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(ready) => {
-            ready.finish(Saved { x, batch, scales, relu: norm.relu }, output)
-        }
-        OpsKind::UnTracked(ready) => ready.finish(output),
-    };
+    let saved = Saved { x, batch, scales, relu: norm.relu };
+    let output = recorded(Step, nodes, saved, output);
     let [mean, variance] = new.map(|t| Tensor::from_inner(Tensor::from_primitive::<Wgpu>(t)));
     Some(Normalised { output: Tensor::from_primitive::<Own>(output), mean, variance })
 }
@@ -130,9 +126,7 @@ fn ordered(x: CubeTensor, like: &CubeTensor) -> CubeTensor {
 
 /// A tensor of another length on the same device.
 fn vector(like: &CubeTensor, length: usize) -> CubeTensor {
-    let handle = like.client.empty(length * size_of::<f32>());
-    let (client, device) = (like.client.clone(), like.device.clone());
-    CubeTensor::new_contiguous(client, device, [length].into(), handle, like.dtype)
+    tensor(like, like.client.empty(length * size_of::<f32>()), length)
 }
 
 /// A tensor of the same shape and order.
@@ -157,11 +151,6 @@ fn per_channel(client: &Client, channels: usize, run: usize) -> (CubeCount, Cube
     let lanes = (lanes as u32).min(threads);
     let cubes = channels.div_ceil(lanes as usize) as u32;
     (CubeCount::Static(cubes, 1, 1), CubeDim::new_1d(threads), threads, lanes)
-}
-
-fn per_number(client: &Client, numbers: usize) -> (CubeCount, CubeDim) {
-    let dim = CubeDim::new(client, numbers);
-    (calculate_cube_count_elemwise(client, numbers, dim), dim)
 }
 
 /// Sum of what a channel's threads hold, for each of them: every `lanes`th is of the same channel.
@@ -306,7 +295,7 @@ fn apply(
 ) -> (CubeTensor, CubeTensor) {
     let (channels, run, _) = sizes(x);
     let (out, scales) = (same(x), vector(x, 2 * channels));
-    let (cubes, dim) = per_number(&x.client, out.meta.num_elements());
+    let (cubes, dim) = threads(&x.client, out.meta.num_elements());
     let [gamma, beta] = of_channels.map(|t| contiguous(t).into_buffer_arg());
     normalise::launch(
         &x.client,
@@ -432,7 +421,7 @@ fn moved(saved: &Saved, gradient: &CubeTensor, of_parameters: [CubeTensor; 2]) -
     let x = &saved.x;
     let (channels, run, count) = sizes(x);
     let out = same(x);
-    let (cubes, dim) = per_number(&x.client, out.meta.num_elements());
+    let (cubes, dim) = threads(&x.client, out.meta.num_elements());
     let [of_gamma, of_beta] = of_parameters.map(CubeTensor::into_buffer_arg);
     backward::launch(
         &x.client,

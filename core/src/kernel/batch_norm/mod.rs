@@ -53,7 +53,7 @@ pub(crate) fn normalise(x: &Tensor<4>, norm: &Norm) -> Option<Tensor<4>> {
 }
 
 /// A batch's variance times this is the unbiased one.
-fn unbiased(count: usize) -> f64 {
+pub(crate) fn unbiased(count: usize) -> f64 {
     count as f64 / count.saturating_sub(1).max(1) as f64
 }
 
@@ -62,21 +62,10 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::{Norm, batch_norm};
+    use crate::kernel::testing::{alike, apart, wave};
     use burn::tensor::activation::relu;
     use burn::tensor::module::batch_norm_train;
-    use burn::tensor::{Device, Tensor, TensorData};
-
-    fn wave<const D: usize>(dims: [usize; D], salt: f32, device: &Device) -> Tensor<D> {
-        let wave = |i: usize| (i as f32 * 0.37 + salt).sin() + (i as f32 * 0.0011 * salt).cos();
-        let values: Vec<f32> = (0..dims.iter().product()).map(wave).collect();
-        Tensor::from_data(TensorData::new(values, dims), device)
-    }
-
-    /// |a - b| / |b|
-    fn apart<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f64 {
-        let norm = |t: Tensor<D>| t.powi_scalar(2).sum().sqrt().into_scalar::<f64>();
-        norm(a - b.clone()) / norm(b).max(1e-30)
-    }
+    use burn::tensor::{Device, Tensor};
 
     #[test]
     fn values_gradients_and_statistics_are_those_of_burn() {
@@ -128,35 +117,28 @@ mod tests {
 
     #[test]
     fn any_number_of_threads_gives_the_same_bytes() {
-        let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| {
-                let device = Device::flex().autodiff();
-                let input = wave([13, 6, 9, 11], 0.2, &device).require_grad();
-                let param = |salt| wave([6], salt, &device);
-                let norm = Norm {
-                    gamma: param(1.0).require_grad(),
-                    beta: param(2.0),
-                    mean: param(3.0),
-                    variance: param(4.0),
-                    momentum: 0.1,
-                    epsilon: 1e-5,
-                    relu: true,
-                };
-                let done = batch_norm(&input, &norm).unwrap();
-                let gradients = (done.output.clone() * done.output.clone()).sum().backward();
-                [
-                    done.output.into_data(),
-                    done.mean.into_data(),
-                    done.variance.into_data(),
-                    input.grad(&gradients).unwrap().into_data(),
-                    norm.gamma.grad(&gradients).unwrap().into_data(),
-                ]
-            })
-        };
-        let one = run(1);
-        for threads in [2, 3, 8] {
-            assert!(run(threads).iter().zip(&one).all(|(a, b)| a == b), "{threads} threads");
-        }
+        alike(|| {
+            let device = Device::flex().autodiff();
+            let input = wave([13, 6, 9, 11], 0.2, &device).require_grad();
+            let param = |salt| wave([6], salt, &device);
+            let norm = Norm {
+                gamma: param(1.0).require_grad(),
+                beta: param(2.0),
+                mean: param(3.0),
+                variance: param(4.0),
+                momentum: 0.1,
+                epsilon: 1e-5,
+                relu: true,
+            };
+            let done = batch_norm(&input, &norm).unwrap();
+            let gradients = (done.output.clone() * done.output.clone()).sum().backward();
+            vec![
+                done.output.into_data(),
+                done.mean.into_data(),
+                done.variance.into_data(),
+                input.grad(&gradients).unwrap().into_data(),
+                norm.gamma.grad(&gradients).unwrap().into_data(),
+            ]
+        });
     }
 }

@@ -68,7 +68,8 @@ impl Trainer {
 
     /// Refuses a network with numbers that aren't finite.
     fn check(&self, network: &Backbone) -> Result<(), TrainError> {
-        let sum = guarded(|| parameter_sum(network)).map_err(|why| self.refused(why))?;
+        let sum = guarded(|| parameter_sum(network))
+            .map_err(|why| self.refused(self.state.batch, why))?;
         if sum.is_finite() {
             return Ok(());
         }
